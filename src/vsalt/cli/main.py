@@ -1,0 +1,96 @@
+"""The `vsalt` command: finds the verb, then hands the rest of the line to it.
+
+Only the chosen verb's module is imported, and none of them imports torch before it runs.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import vsalt
+from vsalt.errors import VsaltError
+
+
+class Verb(NamedTuple):
+    """A verb of the command line: where it lives and what it does in one line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("demo", "demo", "the whole path on made-up videos, in minutes"),
+    "salt": Verb("pretrain", "salt", "train a teacher, freeze it, train the student"),
+    "pretrain": Verb("pretrain", "pretrain", "train one stage with one method"),
+    "resume": Verb("pretrain", "resume", "go on with a run that was stopped or killed"),
+    "probe fit": Verb("probe", "fit", "fit and score a classifier on a frozen encoder"),
+    "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
+    "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
+    "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: the words after `vsalt`; by default those of this process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["--version"], ["-V"]):
+        print(f"vsalt {vsalt.__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if words else 2
+    name = find_verb(words)
+    if name is None:
+        print(unknown_verb(words), file=sys.stderr)
+        return 2
+    verb = VERBS[name]
+    module = importlib.import_module(f"vsalt.cli.{verb.module}")
+    try:
+        code: int = getattr(module, verb.function)(words[len(name.split()) :], f"vsalt {name}")
+    except VsaltError as error:
+        print(f"vsalt {name}: {error}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        print(f"vsalt {name}: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def overview() -> str:
+    """Return the text of `vsalt --help`."""
+    width = max(map(len, VERBS)) + 2
+    lines = [
+        "vsalt: compute-efficient self-supervised learning from video with frozen teachers (SALT)",
+        "",
+        "usage: vsalt VERB [OPTIONS]      vsalt VERB --help shows a verb's options",
+        "",
+        *(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()),
+        "",
+        "  --version  print the version",
+    ]
+    return "\n".join(lines)
+
+
+def find_verb(words: Sequence[str]) -> str | None:
+    """Return the verb that the line begins with, if there is one."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if len(words) >= length and name in VERBS:
+            return name
+    return None
+
+
+def unknown_verb(words: Sequence[str]) -> str:
+    """Return what to say about a line that begins with no verb."""
+    import difflib
+
+    own = [name for name in VERBS if name.split()[0] == words[0]]
+    near = own or difflib.get_close_matches(" ".join(words[:2]), VERBS, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(VERBS)}"
+    return f"vsalt: {' '.join(words[:2])!r} is not a verb; {hint}"

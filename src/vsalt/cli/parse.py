@@ -1,0 +1,59 @@
+"""Command lines to dataclasses, with presets and TOML files underneath."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from vsalt.config import from_dict
+from vsalt.errors import ConfigError, collect_problems
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = None) -> T:
+    """Parse a verb's options; the dataclass makes flags and help.
+
+    Unions are decided by the default, so that a preset's method shows as plain flags.
+
+    Raises:
+        ConfigError: with every setting that is not allowed.
+        SystemExit: for unknown flags and `--help`, as tyro prints them.
+    """
+    with collect_problems():
+        result: T = tyro.cli(
+            tyro.conf.AvoidSubcommands[kind],  # type: ignore[valid-type]
+            args=list(words),
+            prog=prog,
+            default=default,
+        )
+    return result
+
+
+def option(words: Sequence[str], name: str, default: str | None = None) -> str | None:
+    """Return the value of one option before the rest is parsed, because it decides the defaults."""
+    value = default
+    for index, word in enumerate(words):
+        if word == name and index + 1 < len(words):
+            value = words[index + 1]
+        elif word.startswith(f"{name}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def read_toml(path: Path, base: T) -> T:
+    """Return a config with the settings of a TOML file over those of `base`.
+
+    Raises:
+        ConfigError: if the file cannot be read, or holds what is no setting.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"--config {path}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"--config {path} is not TOML: {error}"]) from error
+    return from_dict(type(base), values, base=base)
+

@@ -1,0 +1,170 @@
+"""`vsalt salt`, `vsalt pretrain` and `vsalt resume`."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from vsalt.cli.parse import option, parse, read_toml
+from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
+from vsalt.errors import ConfigError
+from vsalt.presets import PRESETS, salt_preset, stage_preset
+
+DEFAULT_PRESET = "tiny-cpu"
+_PRESET_HELP = f"Where the defaults of all settings come from: {', '.join(PRESETS)}."
+
+C = TypeVar("C", PretrainConfig, SaltRunConfig)
+Flat = tyro.conf.arg(name="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaltArgs:
+    """Train a teacher on pixels, freeze it, train the student on its latents; resumable."""
+
+    out: Path
+    """The run folder; it must not hold a run yet."""
+    preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """A TOML file with settings over those of the preset; flags go over both."""
+    steps: str | None = None
+    """Steps of each stage: N for both, or T:S."""
+    batch_size: int | None = None
+    """Clips per step of both stages."""
+    save_every: str | None = None
+    """Steps between checkpoints: N for both stages, or T:S."""
+    dry_run: bool = False
+    """Print what the run would do and cost, and stop."""
+    config: Annotated[SaltRunConfig, Flat]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainArgs:
+    """Train one stage with one method; resumable."""
+
+    out: Path
+    """The run folder; it must not hold a run yet."""
+    method: str
+    """pixel, or salt, which needs --teacher."""
+    teacher: Path | None = None
+    """For method salt: a run or checkpoint whose encoder is frozen and predicted."""
+    preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """A TOML file with settings over those of the preset; flags go over both."""
+    steps: int | None = None
+    """Optimiser steps."""
+    batch_size: int | None = None
+    """Clips per step."""
+    save_every: int | None = None
+    """Steps between checkpoints."""
+    dry_run: bool = False
+    """Print what the run would do and cost, and stop."""
+    config: Annotated[PretrainConfig, Flat]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArgs:
+    """Go on with a run that was stopped or killed; nothing about it may change."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder of `vsalt salt` or `vsalt pretrain`."""
+
+
+def salt(words: Sequence[str], prog: str) -> int:
+    """Run the verb `salt`."""
+    config = _defaults(salt_preset(_preset(words)), words)
+    args = parse(SaltArgs, words, prog, _placeholder(SaltArgs, config))
+    config = args.config
+    steps = _per_stage("--steps", args.steps)
+    save_every = _per_stage("--save-every", args.save_every)
+    config = replace(
+        config,
+        teacher=_with_lengths(config.teacher, steps[0], args.batch_size, save_every[0]),
+        student=_with_lengths(config.student, steps[1], args.batch_size, save_every[1]),
+    )
+    from vsalt.training.start import start_salt
+
+    start_salt(args.out, _absolute(config), dry_run=args.dry_run)
+    return 0
+
+
+def pretrain(words: Sequence[str], prog: str) -> int:
+    """Run the verb `pretrain`."""
+    method = option(words, "--method") or "pixel"
+    config = _defaults(stage_preset(_preset(words), method), words)
+    args = parse(PretrainArgs, words, prog, _placeholder(PretrainArgs, config))
+    stage = _with_lengths(args.config.stage, args.steps, args.batch_size, args.save_every)
+    from vsalt.training.start import start_stage
+
+    start_stage(
+        args.out,
+        _absolute(replace(args.config, stage=stage)),
+        teacher=args.teacher,
+        dry_run=args.dry_run,
+    )
+    return 0
+
+
+def resume(words: Sequence[str], prog: str) -> int:
+    """Run the verb `resume`."""
+    args = parse(ResumeArgs, words, prog)
+    from vsalt.training.start import resume_run
+
+    resume_run(args.run)
+    return 0
+
+
+def _preset(words: Sequence[str]) -> str:
+    return option(words, "--preset") or DEFAULT_PRESET
+
+
+def _defaults(config: C, words: Sequence[str]) -> C:
+    """Put the TOML file over the preset; sources on the command line replace those of the file."""
+    path = option(words, "--config")
+    if path is not None:
+        config = read_toml(Path(path), config)
+    if option(words, "--data") is not None:
+        config = replace(config, data=replace(config.data, sources=()))
+    return config
+
+
+def _placeholder(kind: type, config: object) -> object:
+    """Arguments whose required ones are still missing; tyro asks for them."""
+    values = {
+        item.name: item.default
+        for item in dataclasses.fields(kind)
+        if item.default is not dataclasses.MISSING
+    }
+    missing = {
+        item.name: tyro.MISSING
+        for item in dataclasses.fields(kind)
+        if item.default is dataclasses.MISSING and item.name != "config"
+    }
+    return kind(**values, **missing, config=config)
+
+
+def _per_stage(flag: str, text: str | None) -> tuple[int | None, int | None]:
+    """Read N or T:S."""
+    if text is None:
+        return None, None
+    parts = text.split(":")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) >= 1 for part in parts):
+        raise ConfigError([f"{flag} is {text!r}; it must be a number of steps, or two as T:S"])
+    return int(parts[0]), int(parts[-1])
+
+
+def _with_lengths(
+    stage: StageConfig, steps: int | None, batch_size: int | None, save_every: int | None
+) -> StageConfig:
+    loop = stage.loop
+    given = {"steps": steps, "batch_size": batch_size, "save_every": save_every}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(stage, loop=replace(loop, **changes))
+
+
+def _absolute(config: C) -> C:
+    """Write sources as absolute paths, so that the run can be resumed from anywhere."""
+    sources = tuple(str(Path(source).absolute()) for source in config.data.sources)
+    return replace(config, data=replace(config.data, sources=sources))

@@ -1,0 +1,1 @@
+"""Exact counts of floating-point operations, memory and disk."""

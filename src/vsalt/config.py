@@ -1,0 +1,243 @@
+"""The configuration of a stage and of a whole SALT run, composed of the packages' own configs.
+
+All of it is frozen dataclasses of plain values, checked when built. `to_dict` and `from_dict`
+are exact inverses; `from_dict` refuses unknown keys and names the nearest known one.
+"""
+
+import dataclasses
+import difflib
+import types
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from vsalt.data.config import ClipConfig, DataConfig
+from vsalt.errors import ConfigError, collect_problems, report_problems
+from vsalt.masking.config import MultiblockConfig
+from vsalt.models.config import EncoderConfig, PredictorConfig, grid_of
+from vsalt.objectives.config import MethodConfig, PixelConfig, SaltConfig
+from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
+
+T = TypeVar("T")
+StageName = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What may differ between the stages of a run."""
+
+    method: MethodConfig = field(default_factory=PixelConfig)
+    """What is learned, and its own settings."""
+    masks: MultiblockConfig = field(default_factory=MultiblockConfig)
+    """Which tokens are seen and which are predicted."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The network that is kept."""
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    """The network that is thrown away (in pixel stages: the decoder)."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser and schedules."""
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    """Length, batch and checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedConfig:
+    """What all stages of a run have in common."""
+
+    seed: int = 0
+    """All randomness of a run is a function of the seed, the step and the place in the batch."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    """What a clip is."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Where clips come from."""
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    """Where the networks run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(SharedConfig):
+    """One stage."""
+
+    stage: StageConfig = field(default_factory=StageConfig)
+    """The stage."""
+
+    def __post_init__(self) -> None:
+        """Check what the sections say together."""
+        report_problems(_clip_problems(self.clip, self.stage.encoder, "encoder"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaltRunConfig(SharedConfig):
+    """Both stages of SALT."""
+
+    teacher: StageConfig = field(default_factory=StageConfig)
+    """Stage 1: pixels."""
+    student: StageConfig = field(default_factory=lambda: StageConfig(method=SaltConfig()))
+    """Stage 2: the frozen teacher's latents."""
+
+    def __post_init__(self) -> None:
+        """Check what the sections say together."""
+        problems = _clip_problems(self.clip, self.teacher.encoder, "teacher.encoder")
+        problems += _clip_problems(self.clip, self.student.encoder, "student.encoder")
+        if self.teacher.encoder.tubelet != self.student.encoder.tubelet:
+            problems.append(
+                f"teacher.encoder.tubelet is {self.teacher.encoder.tubelet}, "
+                f"student.encoder.tubelet {self.student.encoder.tubelet}; they must agree"
+            )
+        if self.teacher.method.name == "salt":
+            problems.append("teacher.method is salt, which needs a teacher itself; use pixel")
+        if self.student.method.name != "salt":
+            problems.append(f"student.method is {self.student.method.name}; it must be salt")
+        report_problems(problems)
+
+    def stage(self, name: StageName) -> PretrainConfig:
+        """Return one stage as a run of its own."""
+        shared = {item.name: getattr(self, item.name) for item in dataclasses.fields(SharedConfig)}
+        return PretrainConfig(**shared, stage=getattr(self, name))
+
+
+def resolve_stage(stage: StageConfig) -> StageConfig:
+    """Return a stage with every number written out, mask budgets excepted (they need the grid)."""
+    return replace(
+        stage,
+        encoder=stage.encoder.resolved(),
+        predictor=stage.predictor.resolved(stage.encoder.size),
+        optim=stage.optim.resolved(stage.loop.steps, stage.loop.batch_size),
+        loop=stage.loop.resolved(),
+    )
+
+
+def _clip_problems(clip: ClipConfig, encoder: EncoderConfig, name: str) -> list[str]:
+    try:
+        grid_of(clip.num_frames, clip.size, encoder.tubelet, flag=f"--{name}.tubelet")
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Return a config as nested dicts, lists, strings, numbers, booleans and None."""
+    return {
+        item.name: _plain(getattr(config, item.name))
+        for item in dataclasses.fields(config)  # type: ignore[arg-type]
+    }
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def from_dict(cls: type[T], values: dict[str, Any], *, base: T | None = None) -> T:
+    """Build a config from nested dicts; with `base`, keys that are not given keep its values.
+
+    Raises:
+        ConfigError: for unknown keys, values of the wrong type and settings that are not allowed,
+            all in one.
+    """
+    problems: list[str] = []
+    with collect_problems():
+        config = _build(cls, values, base, "", problems)
+        report_problems(problems)
+    assert isinstance(config, cls)
+    return config
+
+
+def _build(cls: type, values: object, base: object, path: str, problems: list[str]) -> object:
+    if not isinstance(values, dict):
+        problems.append(f"{path.rstrip('.')} must be a table of settings, not {values!r}")
+        return base if base is not None else cls()
+    hints = get_type_hints(cls)
+    known = [item.name for item in dataclasses.fields(cls)]
+    arguments: dict[str, object] = {}
+    if base is not None:
+        arguments = {name: getattr(base, name) for name in known}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {path}{near[0]}?" if near else f"known: {', '.join(known)}"
+            problems.append(f"{path}{key} is not a setting; {hint}")
+            continue
+        converted = _convert(hints[name], value, arguments.get(name), f"{path}{name}", problems)
+        if converted is not _WRONG:
+            arguments[name] = converted
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        problems.append(f"{path.rstrip('.') or 'the config'}: {error}")
+        return base
+
+
+_WRONG = object()
+
+
+def _convert(hint: Any, value: object, base: object, path: str, problems: list[str]) -> object:
+    """Return the value as the annotated type, or note the problem and return `_WRONG`."""
+    origin, options = get_origin(hint), get_args(hint)
+    if origin is Union or origin is types.UnionType:
+        return _convert_union(options, value, base, path, problems)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, base, f"{path}.", problems)
+    if origin is Literal:
+        if value in options:
+            return value
+        problems.append(f"{path} is {value!r}; allowed: {', '.join(map(str, options))}")
+        return _WRONG
+    if origin is tuple:
+        return _convert_tuple(options, value, path, problems)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    problems.append(f"{path} is {value!r}; it must be of type {hint.__name__}")
+    return _WRONG
+
+
+def _convert_union(
+    options: tuple[Any, ...], value: object, base: object, path: str, problems: list[str]
+) -> object:
+    if value is None and type(None) in options:
+        return None
+    rest = [option for option in options if option is not type(None)]
+    if len(rest) == 1:
+        return _convert(rest[0], value, base, path, problems)
+    by_name = {option.__dataclass_fields__["name"].default: option for option in rest}
+    name = value.get("name", getattr(base, "name", None)) if isinstance(value, dict) else None
+    if name not in by_name:
+        problems.append(f"{path}.name is {name!r}; allowed: {', '.join(by_name)}")
+        return _WRONG
+    same = base if isinstance(base, by_name[name]) else None
+    return _build(by_name[name], value, same, f"{path}.", problems)
+
+
+def _convert_tuple(
+    options: tuple[Any, ...], value: object, path: str, problems: list[str]
+) -> object:
+    if not isinstance(value, list | tuple):
+        problems.append(f"{path} is {value!r}; it must be a list")
+        return _WRONG
+    if options[-1] is Ellipsis:
+        options = (options[0],) * len(value)
+    if len(options) != len(value):
+        problems.append(f"{path} has {len(value)} entries; it must have {len(options)}")
+        return _WRONG
+    items = [
+        _convert(option, item, None, f"{path}[{index}]", problems)
+        for index, (option, item) in enumerate(zip(options, value, strict=True))
+    ]
+    return _WRONG if _WRONG in items else tuple(items)
+
+
+__all__ = [
+    "ConfigError",
+    "PretrainConfig",
+    "SaltRunConfig",
+    "SharedConfig",
+    "StageConfig",
+    "from_dict",
+    "resolve_stage",
+    "to_dict",
+]

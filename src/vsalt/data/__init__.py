@@ -1,0 +1,1 @@
+"""Clips from videos: manifests, decoding, sampling, order."""

@@ -1,0 +1,201 @@
+"""All rows of a run, and which of them are trained on, held out or left alone."""
+
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vsalt.data.clip_table import ClipTable
+from vsalt.data.config import DataConfig
+from vsalt.data.holdout import split_holdout
+from vsalt.data.manifest import TRAIN, ManifestColumns, Row, Source, read_source
+from vsalt.data.order import Order, OrderSource
+from vsalt.errors import DataError
+from vsalt.randomness import keyed_permutation
+
+
+class SeenRow(NamedTuple):
+    """What names a clip wherever its file lies, to tell later whether an encoder has seen it."""
+
+    file_name: str
+    size_bytes: int
+    start_s: float | None
+    end_s: float | None
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """The rows of all sources of a run.
+
+    Attributes:
+        rows: all rows, source after source.
+        sources: the sources as given, without their weights.
+        shares: each source's part of the clips, relative to the others.
+        train: for each source, the numbers of the rows to train on.
+        holdout: numbers of the held-out rows whose val_loss is measured.
+        rows_per_split: number of rows of each split, used or not.
+        used_per_split: number of rows of each split that are trained on or held out.
+        manifest_hash: SHA-256 of the rows' content; independent of where the files lie.
+    """
+
+    rows: tuple[Row, ...]
+    sources: tuple[Source, ...]
+    shares: tuple[Fraction, ...]
+    train: tuple[tuple[int, ...], ...]
+    holdout: tuple[int, ...]
+    rows_per_split: dict[str, int]
+    used_per_split: dict[str, int]
+    manifest_hash: str
+
+    @classmethod
+    def load(cls, config: DataConfig, seed: int) -> "Catalogue":
+        """Read the sources and split their rows.
+
+        Only rows of the split train, or of none, are used, unless `config.use_test` asks for all.
+
+        Raises:
+            DataError: no source, a source with mistakes or without rows to train on, weights on
+                some sources only, or nothing that can be held out.
+        """
+        given = [parse_source(text) for text in config.sources]
+        if not given:
+            raise DataError("no data: give --data a folder of videos or a manifest")
+        columns = ManifestColumns.from_config(config)
+        sources = tuple(
+            read_source(path, source=index, columns=columns)
+            for index, (path, _) in enumerate(given)
+        )
+        rows = tuple(row for source in sources for row in source.rows)
+        usable = [index for index, row in enumerate(rows) if config.use_test or row.split == TRAIN]
+        _check_usable(sources, rows, usable)
+        kept, held = split_holdout(rows, usable, share=config.holdout, seed=seed)
+        train: list[list[int]] = [[] for _ in sources]
+        for index in kept:
+            train[rows[index].source].append(index)
+        return cls(
+            rows=rows,
+            sources=sources,
+            shares=_shares([weight for _, weight in given], train),
+            train=tuple(map(tuple, train)),
+            holdout=_choose(held, config.holdout_clips, seed),
+            rows_per_split=dict(Counter(row.split for row in rows)),
+            used_per_split=dict(Counter(rows[index].split for index in usable)),
+            manifest_hash=_hash(rows),
+        )
+
+    @property
+    def num_train(self) -> int:
+        """Number of rows to train on."""
+        return sum(map(len, self.train))
+
+    def order(self, seed: int) -> Order:
+        """Return the order in which the training rows are visited."""
+        return Order(
+            seed=seed,
+            sources=[
+                OrderSource(
+                    rows=np.array(indices, dtype=np.int64),
+                    share=share,
+                    weights=self._weights(indices) if source.weighted else None,
+                )
+                for source, indices, share in zip(
+                    self.sources, self.train, self.shares, strict=True
+                )
+            ],
+        )
+
+    def _weights(self, indices: Sequence[int]) -> np.ndarray:
+        weights = np.array([self.rows[index].weight for index in indices], dtype=np.float64)
+        if not weights.sum() > 0:
+            name = self.sources[self.rows[indices[0]].source].name
+            raise DataError(f"{name}: the weights of all rows to train on are 0")
+        return weights
+
+    def table(self) -> ClipTable:
+        """Return where every row's clip is, for workers."""
+        return ClipTable(self.rows)
+
+    def seen_rows(self) -> list[SeenRow]:
+        """Describe the rows that the run trains on or measures its val_loss on.
+
+        Raises:
+            DataError: a file has gone since the sources were read.
+        """
+        indices = sorted([*(index for part in self.train for index in part), *self.holdout])
+        return list(self._describe(indices))
+
+    def _describe(self, indices: Sequence[int]) -> Iterator[SeenRow]:
+        for row in (self.rows[index] for index in indices):
+            try:
+                size = os.stat(row.path).st_size
+            except OSError as error:
+                raise DataError(f"{row.path}: {error.strerror}") from error
+            yield SeenRow(os.path.basename(row.path), size, row.start_s, row.end_s, row.split)
+
+
+def parse_source(text: str) -> tuple[Path, Fraction | None]:
+    """Split PATH@WEIGHT; a path that exists as it stands has no weight.
+
+    Raises:
+        DataError: the weight is not above 0.
+    """
+    path, at, weight = text.rpartition("@")
+    if not at or Path(text).exists():
+        return Path(text), None
+    try:
+        value = Fraction(weight)
+    except (ValueError, ZeroDivisionError):
+        return Path(text), None
+    if value <= 0:
+        raise DataError(f"--data {text}: the weight after @ must be above 0")
+    return Path(path), value
+
+
+def _check_usable(sources: Sequence[Source], rows: Sequence[Row], usable: Sequence[int]) -> None:
+    found = {rows[index].source for index in usable}
+    for index, source in enumerate(sources):
+        if index not in found:
+            splits = Counter(row.split for row in source.rows)
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items()))
+            raise DataError(
+                f"{source.name} has no row of the split train (it has: {counts}); name another "
+                "--data.split-column, or use all rows by --data.use-test"
+            )
+
+
+def _shares(
+    weights: Sequence[Fraction | None], train: Sequence[Sequence[int]]
+) -> tuple[Fraction, ...]:
+    given = [weight for weight in weights if weight is not None]
+    if not given:
+        return tuple(Fraction(len(indices)) for indices in train)
+    if len(given) < len(weights):
+        raise DataError(
+            f"{len(given)} of {len(weights)} sources have a weight; give PATH@WEIGHT for all "
+            "--data or for none"
+        )
+    return tuple(given)
+
+
+def _choose(held: Sequence[int], at_most: int, seed: int) -> tuple[int, ...]:
+    chosen = keyed_permutation(len(held), "holdout-clips", seed)[:at_most]
+    return tuple(sorted(held[int(index)] for index in chosen))
+
+
+def _hash(rows: Sequence[Row]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        content = [row.source, row.relative_path, row.label, row.split, row.group]
+        numbers = [row.start_s, row.end_s, row.weight]
+        assert all(number is None or math.isfinite(number) for number in numbers)
+        digest.update(json.dumps([*content, *numbers]).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""The rows of a catalogue as workers need them: where each clip is, in a few flat arrays.
+
+Millions of rows as Python objects would be copied, slowly, into every worker process.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vsalt.data.manifest import Row
+
+
+class ClipPlace(NamedTuple):
+    """Where a clip is: a file and, in seconds, the stretch of it (None: from or to its end)."""
+
+    path: str
+    start_s: float | None
+    end_s: float | None
+
+
+class ClipTable:
+    """A sequence of `ClipPlace`, in the order of the catalogue's rows."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        # surrogateescape: a file name need not be valid UTF-8.
+        paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
+        self._text = b"".join(paths)
+        self._ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
+        self._start_s = _as_floats([row.start_s for row in rows])
+        self._end_s = _as_floats([row.end_s for row in rows])
+
+    def __len__(self) -> int:
+        return len(self._start_s)
+
+    def __getitem__(self, index: int) -> ClipPlace:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        path = self._text[self._ends[index] : self._ends[index + 1]]
+        return ClipPlace(
+            path=path.decode("utf-8", "surrogateescape"),
+            start_s=_or_none(self._start_s[index]),
+            end_s=_or_none(self._end_s[index]),
+        )
+
+
+def _as_floats(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

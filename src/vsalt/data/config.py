@@ -1,0 +1,104 @@
+"""Settings of clips and of the data they come from."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from vsalt.errors import report_problems
+
+ROW_COLUMNS = ("label", "split", "group", "weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """What a clip is: how many frames, how far apart, how large."""
+
+    num_frames: int = 16
+    """Frames of a clip."""
+    size: tuple[int, int] = (224, 224)
+    """Height and width in pixels after cropping."""
+    frame_step: int = 4
+    """Take every n-th frame of the video. Not used when `fps` is given."""
+    fps: float | None = None
+    """Take frames at this rate (frames per second) by timestamp, instead of by `frame_step`."""
+    spacing: Literal["exact", "linspace"] = "exact"
+    """exact: frames start + i * step. linspace: V-JEPA's rule, the window of frames * step is cut
+    evenly with both ends included, so the true spacing is step * n / (n - 1)."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = []
+        if self.num_frames < 1:
+            problems.append(f"clip.num-frames is {self.num_frames}; it must be at least 1")
+        if min(self.size) < 1:
+            problems.append(f"clip.size is {self.size}; both numbers must be at least 1")
+        if self.frame_step < 1:
+            problems.append(f"clip.frame-step is {self.frame_step}; it must be at least 1")
+        if self.fps is not None and not self.fps > 0:
+            problems.append(f"clip.fps is {self.fps}; it must be above 0")
+        report_problems(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where clips come from and how they are cut out."""
+
+    sources: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(aliases=("--data",))
+    ] = ()
+    """A folder of videos or a CSV/JSONL manifest, as PATH or PATH@WEIGHT. May be repeated; without
+    weights a source's share of every batch is its share of the clips."""
+    label_column: str = "label"
+    """Manifest column of labels."""
+    split_column: str = "split"
+    """Manifest column that says train or test."""
+    group_column: str = "group"
+    """Manifest column of groups (people, scenes, patients) that are never torn apart."""
+    weight_column: str = "weight"
+    """Manifest column of sampling weights within a source."""
+    use_test: bool = False
+    """Pretrain on rows whose split is test, too."""
+    holdout: float = 0.05
+    """Share of the training rows, by group, kept aside for val_loss."""
+    holdout_clips: int = 256
+    """At most so many held-out clips are used for one val_loss."""
+    workers: int = 2
+    """Worker processes that decode; 0 decodes in the main process."""
+    prefetch: int = 2
+    """Batches that each worker prepares ahead."""
+    max_bad_share: float = 0.01
+    """Stop when more than this share of the clips could not be read."""
+    crop_scale: tuple[float, float] = (0.3, 1.0)
+    """Area of the crop box as a share of the frame, drawn once per clip."""
+    crop_ratio: tuple[float, float] = (0.75, 1.35)
+    """Width over height of the crop box, drawn log-uniformly once per clip."""
+    flip: float = 0.5
+    """Probability of a left-right flip, drawn once per clip. 0 where left and right are labels."""
+    antialias: bool = True
+    """Average over source pixels when shrinking. V-JEPA's own pipeline does not."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = []
+        if not 0 <= self.holdout < 1:
+            problems.append(f"data.holdout is {self.holdout}; it must be in [0, 1)")
+        if self.holdout_clips < 1:
+            problems.append(f"data.holdout-clips is {self.holdout_clips}; it must be at least 1")
+        if self.workers < 0:
+            problems.append(f"data.workers is {self.workers}; it must be 0 or more")
+        if self.prefetch < 1:
+            problems.append(f"data.prefetch is {self.prefetch}; it must be at least 1")
+        if not 0 <= self.max_bad_share <= 1:
+            problems.append(f"data.max-bad-share is {self.max_bad_share}; it must be in [0, 1]")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            problems.append(
+                f"data.crop-scale is {self.crop_scale}; it must be 0 < low <= high <= 1"
+            )
+        low, high = self.crop_ratio
+        if not 0 < low <= high:
+            problems.append(f"data.crop-ratio is {self.crop_ratio}; it must be 0 < low <= high")
+        if not 0 <= self.flip <= 1:
+            problems.append(f"data.flip is {self.flip}; it must be in [0, 1]")
+        report_problems(problems)

@@ -1,0 +1,139 @@
+"""Which clip comes when: a pure function of (seed, step, position in the global batch).
+
+Slot n = step * batch_size + position is given to a source by its exact share, and inside a source
+the i-th slot gets a row: every row once per pass in a keyed permutation, or, where rows have
+weights, an independent keyed draw. Nothing is counted while training, so that any number of
+workers, processes or accumulation steps sees the same clips and resuming means setting the step.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from vsalt.randomness import keyed_generator, keyed_int, keyed_permutation
+
+# A batch may straddle two passes.
+_PASSES_KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OrderSource:
+    """One source of an `Order`.
+
+    Attributes:
+        rows: row numbers to draw from, shape (N,), N >= 1.
+        share: the source's part of the clips, relative to the other sources.
+        weights: relative probabilities of the rows, shape (N,), with replacement; None visits
+            every row once per pass.
+    """
+
+    rows: Int64[np.ndarray, "N"]
+    share: Fraction
+    weights: Float64[np.ndarray, "N"] | None = None
+
+
+class Order:
+    """Gives the row of every sample of a run.
+
+    Args:
+        seed: the run's seed.
+        sources: at least one, each with a positive share.
+    """
+
+    def __init__(self, *, seed: int, sources: Sequence[OrderSource]) -> None:
+        if not sources or any(source.share <= 0 or not len(source.rows) for source in sources):
+            raise ValueError("every source needs rows and a share above 0, and there must be one")
+        self._seed = seed
+        self._rows = [np.asarray(source.rows, dtype=np.int64) for source in sources]
+        self._cumulative = [_cumulative(source) for source in sources]
+        self._prefix = _integer_prefix([source.share for source in sources])
+        self._passes: list[dict[int, np.ndarray]] = [{} for _ in sources]
+
+    def row(self, *, step: int, position: int, batch_size: int, attempt: int = 0) -> int:
+        """Return the row of a sample.
+
+        Args:
+            step: optimiser step, from 0.
+            position: place in the global batch, in [0, batch_size).
+            batch_size: global batch size in clips.
+            attempt: 0 for the clip in turn; 1, 2, … for the clips that replace it, in this order,
+                when files cannot be read: keyed draws from the same source.
+        """
+        source, index = self.locate(step * batch_size + position)
+        if attempt == 0:
+            return self._row_in_turn(source, index)
+        return self._drawn_row(source, "replacement", step, position, attempt)
+
+    def locate(self, slot: int) -> tuple[int, int]:
+        """Return the source of a slot and how many earlier slots the source has had.
+
+        The sources are halved again and again; of the n slots that reach a node, its left half
+        with share a of a + b gets floor(n a / (a + b)). These counts grow with n by 0 or 1, so
+        each slot has one source, and over any stretch of slots the count of each of K sources is
+        its share to within ceil(log2 K), exclusive.
+        """
+        low, high = 0, len(self._prefix) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            left = self._prefix[middle] - self._prefix[low]
+            both = self._prefix[high] - self._prefix[low]
+            before, after = slot * left // both, (slot + 1) * left // both
+            if after > before:
+                slot, high = before, middle
+            else:
+                slot, low = slot - before, middle
+        return low, slot
+
+    def _row_in_turn(self, source: int, index: int) -> int:
+        if self._cumulative[source] is not None:
+            return self._drawn_row(source, "weighted", index)
+        turn, place = divmod(index, len(self._rows[source]))
+        return int(self._rows[source][self._permutation(source, turn)[place]])
+
+    def _permutation(self, source: int, turn: int) -> np.ndarray:
+        passes = self._passes[source]
+        if turn not in passes:
+            while len(passes) >= _PASSES_KEPT:
+                del passes[min(passes)]
+            passes[turn] = keyed_permutation(
+                len(self._rows[source]), "order", self._seed, source, turn
+            )
+        return passes[turn]
+
+    def _drawn_row(self, source: int, purpose: str, *place: int) -> int:
+        rows, cumulative = self._rows[source], self._cumulative[source]
+        if cumulative is None:
+            # The remainder of 64 random bits is uniform to 1 part in 2^64 / N.
+            index = keyed_int("order", purpose, self._seed, source, *place) % len(rows)
+        else:
+            u = keyed_generator("order", purpose, self._seed, source, *place).random()
+            # Rounding can lift u * total to the total, past the last row.
+            index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+            index = min(index, int(np.searchsorted(cumulative, cumulative[-1], side="left")))
+        return int(rows[index])
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cached permutations behind: a worker makes its own."""
+        return {**self.__dict__, "_passes": [{} for _ in self._passes]}
+
+
+def _cumulative(source: OrderSource) -> np.ndarray | None:
+    if source.weights is None:
+        return None
+    weights = np.asarray(source.weights, dtype=np.float64)
+    if weights.shape != source.rows.shape or not (weights >= 0).all() or not weights.sum() > 0:
+        raise ValueError("weights need one number of at least 0 per row, and one above 0")
+    return np.cumsum(weights)
+
+
+def _integer_prefix(shares: Sequence[Fraction]) -> list[int]:
+    """Return prefix sums of the shares, scaled to whole numbers so that all counts are exact."""
+    scale = math.lcm(*(Fraction(share).denominator for share in shares))
+    prefix = [0]
+    for share in shares:
+        prefix.append(prefix[-1] + int(Fraction(share) * scale))
+    return prefix

@@ -1,0 +1,85 @@
+"""Writes down files that cannot be read, and stops the run when there are too many."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from vsalt.data.types import BadFile, Batch
+from vsalt.errors import DataError
+
+MIN_READS = 100
+"""The share of bad files is judged from so many reads on."""
+
+_NAMED_IN_ERROR = 3
+
+
+class ReadCounts(NamedTuple):
+    """Clips that were tried, and those of them that could not be read."""
+
+    reads: int = 0
+    bad: int = 0
+
+
+class Quarantine:
+    """The file `quarantine.jsonl` of a run folder.
+
+    Every bad file is written once, with its first error; `counts` counts every time. The list is
+    only for people: what replaces a bad clip never depends on it.
+
+    Args:
+        path: the file; made when there is something to write.
+        max_bad_share: the run stops when more than this share of all reads fails.
+        counts: the counts of the run so far, when it is resumed.
+    """
+
+    def __init__(
+        self, path: Path, *, max_bad_share: float, counts: ReadCounts | None = None
+    ) -> None:
+        self._path = path
+        self._max_bad_share = max_bad_share
+        self._known = {record.path: record for record in _read(path)}
+        self.counts = counts or ReadCounts()
+
+    def record(self, batch: Batch) -> None:
+        """Count a batch's reads and write its new bad files.
+
+        Raises:
+            DataError: after at least `MIN_READS` reads, more than `max_bad_share` of them failed.
+        """
+        bad = len(batch.bad_files)
+        self.counts = ReadCounts(self.counts.reads + len(batch.rows) + bad, self.counts.bad + bad)
+        for record in batch.bad_files:
+            if record.path not in self._known:
+                self._known[record.path] = record
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record._asdict()) + "\n")
+        self._check()
+
+    def _check(self) -> None:
+        reads, bad = self.counts
+        if reads < MIN_READS or bad <= self._max_bad_share * reads:
+            return
+        first = "; ".join(record.error for record in list(self._known.values())[:_NAMED_IN_ERROR])
+        raise DataError(
+            f"{bad} of {reads} clips could not be read, more than --data.max-bad-share "
+            f"{self._max_bad_share:g} allows. {len(self._known)} files are named in {self._path}; "
+            f"the first: {first}"
+        )
+
+    def cut(self, step: int) -> None:
+        """Forget the files that were found at `step` or later, before resuming there."""
+        if not self._path.exists():
+            return
+        self._known = {path: bad for path, bad in self._known.items() if bad.step < step}
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        lines = [json.dumps(record._asdict()) + "\n" for record in self._known.values()]
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.replace(self._path)
+
+
+def _read(path: Path) -> list[BadFile]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A run that was killed while writing leaves half a line, which `cut` then drops.
+    return [BadFile(**json.loads(line)) for line in lines if line.endswith("\n")]

@@ -1,0 +1,140 @@
+"""From the decoded frames of a clip to the pixels that the model gets.
+
+One crop box and one flip hold for all frames of a clip. Everything stays in 8 bits: the resize
+rounds once per axis, so that its result is within one grey level of the exact one.
+
+Shapes: T frames, H x W pixels as decoded, h x w after the resize.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+_MAX_TRIES = 10
+# The usual ratio of validation: resize to 256 pixels, crop 224 of them.
+_VALIDATION_ZOOM = 256 / 224
+
+
+class CropBox(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def draw_crop(
+    generator: np.random.Generator,
+    *,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> CropBox:
+    """Draw a crop box (facts/salt.md section 4.3).
+
+    Area = height * width * U(scale); log(box width / box height) = U(log ratio); the place is
+    uniform. After 10 draws that do not fit, the largest box in the middle whose ratio is allowed.
+
+    Args:
+        generator: source of randomness.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
+        scale: least and greatest share of the frame's area.
+        ratio: least and greatest width over height.
+    """
+    for _ in range(_MAX_TRIES):
+        area = height * width * generator.uniform(*scale)
+        aspect = math.exp(generator.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        box_width = round(math.sqrt(area * aspect))
+        box_height = round(math.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(generator.integers(height - box_height + 1))
+            left = int(generator.integers(width - box_width + 1))
+            return CropBox(top, left, box_height, box_width)
+    box_width = min(width, max(1, round(height * ratio[1])))
+    box_height = min(height, max(1, round(width / ratio[0])))
+    return CropBox((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def resize(
+    frames: UInt8[np.ndarray, "T H W 3"], *, size: tuple[int, int], antialias: bool
+) -> UInt8[Tensor, "T 3 h w"]:
+    """Resize frames bilinearly, with pixel centres at half integers.
+
+    Args:
+        frames: RGB frames.
+        size: (h, w) in pixels.
+        antialias: when shrinking, average over all source pixels instead of the nearest four.
+    """
+    # The channels lie next to each other in memory; the fast path for 8 bits wants them so.
+    channels_last = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    if tuple(channels_last.shape[-2:]) == size:
+        return channels_last
+    return F.interpolate(
+        channels_last, size=size, mode="bilinear", align_corners=False, antialias=antialias
+    )
+
+
+def random_view(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    generator: np.random.Generator,
+    *,
+    size: tuple[int, int],
+    crop_scale: tuple[float, float],
+    crop_ratio: tuple[float, float],
+    flip: float,
+    antialias: bool = True,
+) -> UInt8[Tensor, "3 T h w"]:
+    """Return a random crop, maybe flipped left to right, of a clip; the same for all frames.
+
+    Args:
+        frames: RGB frames.
+        generator: source of randomness.
+        size: (h, w) of the result in pixels.
+        crop_scale: see `draw_crop`.
+        crop_ratio: see `draw_crop`.
+        flip: probability of a flip.
+        antialias: see `resize`.
+    """
+    box = draw_crop(
+        generator, height=frames.shape[1], width=frames.shape[2], scale=crop_scale, ratio=crop_ratio
+    )
+    flipped = generator.random() < flip
+    region = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    view = resize(region, size=size, antialias=antialias)
+    return _channels_first(view.flip(-1) if flipped else view)
+
+
+def centre_view(
+    frames: UInt8[np.ndarray, "T H W 3"], *, size: tuple[int, int], antialias: bool = True
+) -> UInt8[Tensor, "3 T h w"]:
+    """Return the middle of a clip: resized to int(size * 256 / 224) and cropped to `size`.
+
+    The resize keeps the aspect and is the smallest that covers the enlarged size on both sides;
+    for a square size it brings the short side to int(size * 256 / 224).
+
+    Args:
+        frames: RGB frames.
+        size: (h, w) of the result in pixels.
+        antialias: see `resize`.
+    """
+    height, width = frames.shape[1:3]
+    zoom = max(
+        int(side * _VALIDATION_ZOOM) / source
+        for side, source in zip(size, (height, width), strict=True)
+    )
+    scaled = (max(size[0], round(height * zoom)), max(size[1], round(width * zoom)))
+    view = resize(frames, size=scaled, antialias=antialias)
+    top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
+    return _channels_first(view[:, :, top : top + size[0], left : left + size[1]])
+
+
+def _channels_first(view: UInt8[Tensor, "T 3 h w"]) -> UInt8[Tensor, "3 T h w"]:
+    return view.permute(1, 0, 2, 3).contiguous()

@@ -1,0 +1,63 @@
+"""Plain types that the loader hands to the trainer."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vsalt.masking.types import MaskBatch
+
+
+class SampleKey(NamedTuple):
+    """Names one clip of a run; its randomness is a function of (seed, step, position)."""
+
+    step: int
+    position: int
+
+
+class BadFile(NamedTuple):
+    """A file that could not be read, and the sample whose place another clip has taken."""
+
+    step: int
+    position: int
+    attempt: int
+    path: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch: B clips with their masks.
+
+    Attributes:
+        clips: frames in RGB, shape (B, 3, T, H, W).
+        masks: one entry per mask kind, in the order of the maskers.
+        rows: index of each clip's row in the catalogue.
+        bad_files: what had to be replaced while this batch was read.
+    """
+
+    clips: UInt8[Tensor, "B 3 T H W"]
+    masks: tuple[MaskBatch, ...]
+    rows: tuple[int, ...]
+    bad_files: tuple[BadFile, ...] = ()
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch with its tensors in page-locked memory, as torch's loader asks for."""
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            masks=tuple(
+                MaskBatch(mask.context.pin_memory(), mask.targets.pin_memory())
+                for mask in self.masks
+            ),
+        )
+
+    def to(self, device: str) -> "Batch":
+        """Return the batch with its tensors on `device`."""
+        return Batch(
+            clips=self.clips.to(device, non_blocking=True),
+            masks=tuple(mask.to(device, non_blocking=True) for mask in self.masks),
+            rows=self.rows,
+            bad_files=self.bad_files,
+        )

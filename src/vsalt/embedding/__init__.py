@@ -1,0 +1,1 @@
+"""Embeddings of clips and of sliding windows, written to disk."""

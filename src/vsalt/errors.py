@@ -1,0 +1,72 @@
+"""The errors that vsalt raises on purpose, and how configuration mistakes are reported together.
+
+Every message says what was given, what is allowed and which flag mends it. A `VsaltError` is
+shown to the user without a traceback; anything else is a defect of vsalt.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class VsaltError(Exception):
+    """Base of all errors whose message is written for the user."""
+
+
+class ConfigError(VsaltError):
+    """One or more settings are wrong; `problems` holds one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = list(problems)
+        head = "1 setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:"
+        super().__init__("\n".join([head, *(f"  - {problem}" for problem in problems)]))
+
+
+class DataError(VsaltError):
+    """A source, manifest or split cannot be used."""
+
+
+class DecodeError(DataError):
+    """One video file cannot be read; the run may replace it by another clip."""
+
+
+class WeightsError(VsaltError):
+    """Weights do not fit the model, or no encoder can be found at a path."""
+
+
+class RunFolderError(VsaltError):
+    """A run folder is missing, in use, not writable, full or of another configuration."""
+
+
+class NonFiniteError(VsaltError):
+    """The loss or a gradient norm is not finite; the weights have not been touched by it."""
+
+
+_collector: ContextVar[list[str] | None] = ContextVar("vsalt_config_problems", default=None)
+
+
+def report_problems(problems: list[str]) -> None:
+    """Raise `ConfigError` if there are problems, or hand them to the enclosing `collect_problems`."""
+    if not problems:
+        return
+    collected = _collector.get()
+    if collected is None:
+        raise ConfigError(problems)
+    collected.extend(problem for problem in problems if problem not in collected)
+
+
+@contextmanager
+def collect_problems() -> Iterator[None]:
+    """Let configs be built with mistakes inside this block, and report all of them at its end.
+
+    Raises:
+        ConfigError: at the end of the block, with the problems of every config built in it.
+    """
+    collected: list[str] = []
+    token = _collector.set(collected)
+    try:
+        yield
+    finally:
+        _collector.reset(token)
+    if collected:
+        raise ConfigError(collected)

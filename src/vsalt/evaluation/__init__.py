@@ -1,0 +1,1 @@
+"""Probes: how well a frozen encoder's features tell classes apart."""

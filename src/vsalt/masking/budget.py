@@ -1,0 +1,157 @@
+"""The `budget` policy: every clip has the same number of context and target tokens.
+
+V-JEPA cuts all index lists of a batch to the shortest one in raster order, so the number of
+tokens depends on the batch and late frames are seen less (measured in its own code: at 24 clips
+the last time step is a target 3 % of the time instead of 12.5 %). Here the numbers are fixed in
+the config, a clip that has more keeps a uniformly random subset, and a draw that has fewer is
+drawn again. Shapes are static and every time step is treated alike.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from vsalt.errors import ConfigError
+from vsalt.masking.config import BlocksConfig, MultiblockConfig
+from vsalt.masking.multiblock import draw_block_size, draw_hidden
+from vsalt.masking.types import Grid, Mask
+from vsalt.randomness import keyed_generator
+
+MAX_ATTEMPTS = 200
+"""Far beyond what an accepted configuration needs: at acceptance 1/2 it fails once in 1e60."""
+
+MIN_ACCEPTANCE = 0.5
+TRUNCATION_CLIPS = 24
+"""Clips per device in V-JEPA's published runs, over which its truncation takes the minimum."""
+
+
+class BudgetMasker:
+    """Draws masks of one kind with a fixed number of context and target tokens.
+
+    Args:
+        grid: size of a clip in tokens (T, H, W).
+        blocks: the kind, with `num_context` and `num_targets` set.
+        aspect_ratio: range of height over width of a block.
+    """
+
+    def __init__(self, grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float]) -> None:
+        if blocks.num_context is None or blocks.num_targets is None:
+            raise ValueError("resolve the budget first: num_context and num_targets must be set")
+        self.grid = grid
+        self.blocks = blocks
+        self.aspect_ratio = aspect_ratio
+        self.num_context = blocks.num_context
+        self.num_targets = blocks.num_targets
+
+    def attempt(self, generator: np.random.Generator) -> Mask | None:
+        """Draw once; None if the draw falls short of the budget."""
+        size = draw_block_size(generator, self.grid, self.blocks, self.aspect_ratio)
+        hidden = draw_hidden(generator, self.grid, size, self.blocks.num_blocks).ravel()
+        context, targets = np.flatnonzero(~hidden), np.flatnonzero(hidden)
+        if len(context) < self.num_context or len(targets) < self.num_targets:
+            return None
+        return Mask(
+            context=_subset(generator, context, self.num_context),
+            targets=_subset(generator, targets, self.num_targets),
+        )
+
+    def draw(self, *key: str | int) -> Mask:
+        """Return the mask of this key: the first of its attempts 0, 1, 2, ... that has enough tokens."""
+        for attempt in range(MAX_ATTEMPTS):
+            mask = self.attempt(keyed_generator(*key, attempt))
+            if mask is not None:
+                return mask
+        raise AssertionError(f"no mask within {MAX_ATTEMPTS} attempts of {key}")
+
+    def acceptance(self, num_draws: int = 400) -> float:
+        """Share of single attempts that reach the budget, over keyed draws."""
+        accepted = sum(
+            self.attempt(keyed_generator("acceptance", i)) is not None for i in range(num_draws)
+        )
+        return accepted / num_draws
+
+
+def _subset(generator: np.random.Generator, ids: np.ndarray, size: int) -> np.ndarray:
+    """Return `size` of the ids, each subset equally likely, ascending."""
+    if len(ids) == size:
+        return ids
+    return np.sort(generator.choice(ids, size, replace=False, shuffle=False))
+
+
+def resolve_budget(
+    config: MultiblockConfig, grid: Grid, *, flag: str = "masks"
+) -> MultiblockConfig:
+    """Fill in unset budgets for a grid and refuse those that masks seldom reach.
+
+    Returns:
+        The config with integers for every `num_context` and `num_targets`.
+
+    Raises:
+        ConfigError: if fewer than half of the draws of a kind reach its budget.
+    """
+    kinds, problems = {}, []
+    for name, blocks in config.kinds.items():
+        context, targets = truncated_means(grid, blocks, config.aspect_ratio)
+        kinds[name] = replace(
+            blocks,
+            num_context=blocks.num_context or context,
+            num_targets=blocks.num_targets or targets,
+        )
+        share = BudgetMasker(grid, kinds[name], config.aspect_ratio).acceptance()
+        if share < MIN_ACCEPTANCE:
+            problems.append(
+                f"{flag}.{name}: only {share:.0%} of the masks on a {grid} grid reach "
+                f"{kinds[name].num_context} context and {kinds[name].num_targets} target tokens; "
+                f"lower --{flag}.{name}.num-context or --{flag}.{name}.num-targets "
+                f"(V-JEPA's truncation reaches {context} and {targets} on average)"
+            )
+    if problems:
+        raise ConfigError(problems)
+    return replace(config, **kinds)
+
+
+@lru_cache(maxsize=64)
+def truncated_means(
+    grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float], num_groups: int = 250
+) -> tuple[int, int]:
+    """Mean number of (context, target) tokens that V-JEPA's truncation leaves at 24 clips.
+
+    Every group of 24 clips shares one block size, and keeps the smallest number of context and of
+    target tokens among its clips. The groups are keyed, so the result is a constant of the
+    arguments. It is at least 1.
+    """
+    totals = np.zeros(2)
+    for group in range(num_groups):
+        generator = keyed_generator("truncation", group)
+        size = draw_block_size(generator, grid, blocks, aspect_ratio)
+        num_hidden = [
+            _count_hidden(generator, grid, size, blocks.num_blocks) for _ in range(TRUNCATION_CLIPS)
+        ]
+        totals += (grid[0] * grid[1] * grid[2] - max(num_hidden), min(num_hidden))
+    context, targets = np.maximum(1, np.floor(totals / num_groups + 0.5)).astype(int).tolist()
+    return context, targets
+
+
+def _count_hidden(
+    generator: np.random.Generator, grid: Grid, size: Grid, num_blocks: int
+) -> int:
+    """Number of hidden tokens of a draw that leaves some context.
+
+    Raises:
+        ConfigError: if one block covers the whole grid, which leaves no context ever.
+    """
+    if size == grid:
+        raise ConfigError(
+            [f"masks: a block of {size} tokens covers the whole grid {grid}; "
+             "lower --masks.*.spatial-scale, or use a larger --clip.size or a smaller patch"]
+        )
+    num_tokens = grid[0] * grid[1] * grid[2]
+    for _ in range(10_000):
+        count = int(draw_hidden(generator, grid, size, num_blocks).sum())
+        if count < num_tokens:
+            return count
+    raise ConfigError(
+        [f"masks: {num_blocks} blocks of {size} tokens cover the whole grid {grid} in nearly "
+         "every draw; lower --masks.*.num-blocks or --masks.*.spatial-scale"]
+    )

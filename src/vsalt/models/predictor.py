@@ -1,0 +1,61 @@
+"""The predictor: from context tokens and target positions to what stands at those positions.
+
+With pixels as the target the same network is called the pixel decoder; SALT's compute tables are
+reproduced only by a decoder of the predictor's shape (arXiv 2509.24317, table of step allocation).
+
+Shapes: B clips, Kc context tokens, Kt target tokens, D width inside.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from vsalt.models.config import PredictorConfig, Rope
+from vsalt.models.rope import rope_table
+from vsalt.models.vit import NORM_EPS, Block, init_weights
+
+
+class Predictor(nn.Module):
+    """A narrow ViT over the context tokens and one learned mask token per target position.
+
+    V-JEPA 2's wiring: linear in, mask tokens appended, rotary blocks, norm, linear out at the
+    target positions. Attention does not depend on the order of tokens, so they are not sorted.
+
+    Args:
+        config: a resolved config.
+        in_width: channels of the context tokens.
+        out_width: channels of a target.
+        rope: rotary mode, the encoder's.
+    """
+
+    def __init__(
+        self, config: PredictorConfig, *, in_width: int, out_width: int, rope: Rope
+    ) -> None:
+        super().__init__()
+        architecture = config.architecture
+        self.rope = rope
+        self.head_dim = architecture.width // architecture.heads
+        self.embed = nn.Linear(in_width, architecture.width)
+        self.mask_token = nn.Parameter(torch.zeros(architecture.width))
+        self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.depth))
+        self.norm = nn.LayerNorm(architecture.width, eps=NORM_EPS)
+        self.out = nn.Linear(architecture.width, out_width)
+        init_weights(self, self.blocks)
+
+    def forward(
+        self,
+        context: Float[Tensor, "B Kc C"],
+        context_ids: Int64[Tensor, "B Kc"],
+        target_ids: Int64[Tensor, "B Kt"],
+        grid: tuple[int, int, int],
+    ) -> Float[Tensor, "B Kt O"]:
+        """Predict the targets at `target_ids`."""
+        seen = self.embed(context)
+        num_context = seen.shape[1]
+        hidden = self.mask_token.to(seen.dtype).expand(*target_ids.shape, -1)
+        x = torch.cat([seen, hidden], dim=1)
+        ids = torch.cat([context_ids, target_ids], dim=1)
+        table = rope_table(ids, grid, self.head_dim, self.rope)
+        for block in self.blocks:
+            x = block(x, table)
+        return self.out(self.norm(x[:, num_context:]))

@@ -1,0 +1,1 @@
+"""One file per method; each composes a mask, a target and a loss."""

@@ -1,0 +1,1 @@
+"""What the predictor must produce: pixels or a teacher's latents."""

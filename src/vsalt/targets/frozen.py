@@ -1,0 +1,54 @@
+"""A frozen teacher's latents as the target: what trains SALT's student.
+
+The teacher sees the whole clip once, for all masks; its output after the final norm is gathered
+at the target tokens (SALT, arXiv 2509.24317, section 2.2). By default every target token is
+standardised by a LayerNorm without parameters, eps 1e-5: V-JEPA's code does so, SALT's text does
+not say.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from vsalt.models.vit import Encoder
+
+TargetNorm = Literal["layer_norm", "none"]
+
+
+class FrozenTeacher(nn.Module):
+    """An encoder that is never trained and always in eval mode.
+
+    Args:
+        encoder: the teacher; its parameters stop requiring gradients.
+        norm: how target tokens are standardised.
+    """
+
+    def __init__(self, encoder: Encoder, norm: TargetNorm) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.norm = norm
+        self.width = encoder.width
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """Stay in eval mode whatever is asked."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def open(
+        self, clips: UInt8[Tensor, "B 3 T H W"]
+    ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K D"]]:
+        """Encode the clips and return a function from token ids to their targets."""
+        latents = self.encoder(clips).float()
+        if self.norm == "layer_norm":
+            latents = nn.functional.layer_norm(latents, latents.shape[-1:])
+        return lambda ids: gather_tokens(latents, ids)
+
+
+def gather_tokens(
+    tokens: Float[Tensor, "B N D"], ids: Int64[Tensor, "B K"]
+) -> Float[Tensor, "B K D"]:
+    """Return each clip's tokens with the given ids."""
+    return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))

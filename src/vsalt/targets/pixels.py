@@ -1,0 +1,56 @@
+"""Pixels as the target: what trains SALT's teacher (V-Pixel).
+
+Formula (VideoMAE, arXiv 2203.12602, as its training code computes it; SALT section 2.2 takes it
+over): for a tubelet of t x h x w pixels in [0, 1], each colour channel is standardised over its
+t h w values, y = (x - mean) / (sqrt(unbiased variance) + 1e-6), and flattened with colour fastest.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from vsalt.models.tokenizer import gather_tubelets
+
+PixelNorm = Literal["per_channel", "joint", "none"]
+STD_EPS = 1e-6
+
+
+class PixelTarget(nn.Module):
+    """Standardised pixels of the tubelets to predict.
+
+    Args:
+        tubelet: frames, height and width of a tubelet.
+        normalise: per_channel: the formula above. joint: over all values of a tubelet, with
+            1e-6 added to the variance (MAE, arXiv 2111.06377). none: pixels in [0, 1].
+    """
+
+    def __init__(self, tubelet: tuple[int, int, int], normalise: PixelNorm) -> None:
+        super().__init__()
+        self.tubelet = tubelet
+        self.normalise = normalise
+        self.width = 3 * math.prod(tubelet)
+
+    @torch.no_grad()
+    def open(
+        self, clips: UInt8[Tensor, "B 3 T H W"]
+    ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K P"]]:
+        """Return a function from token ids to their targets, P = t h w 3 values each."""
+        return lambda ids: self._at(clips, ids)
+
+    @torch.no_grad()
+    def _at(
+        self, clips: UInt8[Tensor, "B 3 T H W"], ids: Int64[Tensor, "B K"]
+    ) -> Float[Tensor, "B K P"]:
+        pixels = gather_tubelets(clips, self.tubelet, ids).float() / 255
+        pixels = pixels.flatten(3).transpose(2, 3)  # B K (t h w) C
+        if self.normalise == "per_channel":
+            variance, mean = torch.var_mean(pixels, dim=2, keepdim=True)
+            pixels = (pixels - mean) / (variance.sqrt() + STD_EPS)
+        elif self.normalise == "joint":
+            variance, mean = torch.var_mean(pixels, dim=(2, 3), keepdim=True)
+            pixels = (pixels - mean) / (variance + STD_EPS).sqrt()
+        return pixels.flatten(2)

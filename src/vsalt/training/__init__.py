@@ -1,0 +1,1 @@
+"""The loop, its schedules, checkpoints and run folders."""

@@ -1,0 +1,189 @@
+"""Checkpoints: written under a temporary name, flushed, renamed; then the pointers move.
+
+    checkpoints/
+      step-N/model.safetensors   encoder, predictor and carried state after N optimiser steps
+      step-N/state/              optimiser state, by torch.distributed.checkpoint
+      step-N/meta.json           step, stage configuration, hash of the weights, val_loss
+      latest, best               text files that hold the name of a checkpoint
+
+A checkpoint's model.safetensors and meta.json are enough to use its encoder anywhere. Only
+resuming the run itself reads `state/`.
+"""
+
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn, optim
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from vsalt.errors import RunFolderError
+from vsalt.models.weights import (
+    load_strictly,
+    part_of,
+    read_weights,
+    save_weights,
+    weights_hash,
+)
+from vsalt.objectives.protocol import Objective
+from vsalt.training import run_folder
+
+MODEL = "model.safetensors"
+STATE = "state"
+META = "meta.json"
+CARRIED = "carried"
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk: its folder and what meta.json says."""
+
+    path: Path
+    meta: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return int(self.meta["step"])
+
+
+class CheckpointFolder:
+    """The `checkpoints/` of one stage.
+
+    Args:
+        run: the stage's run folder.
+        keep_last: how many checkpoints to keep beside the best one.
+    """
+
+    def __init__(self, run: Path, keep_last: int) -> None:
+        self.path = run / run_folder.CHECKPOINTS
+        self.keep_last = keep_last
+
+    def save(self, objective: Objective, optimiser: optim.Optimizer, meta: dict[str, Any]) -> None:
+        """Write the checkpoint `meta["step"]`, then move the pointers and remove old ones.
+
+        Raises:
+            RunFolderError: if it cannot be written; earlier checkpoints stay as they are.
+        """
+        name = f"step-{meta['step']}"
+        temporary = self.path / f"{_TEMPORARY}{name}"
+        with run_folder.explain_write_errors(f"checkpoint {self.path / name}"):
+            try:
+                _write(temporary, objective, optimiser, meta)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            os.rename(temporary, self.path / name)
+            run_folder.sync_folder(self.path)
+        self._point(run_folder.LATEST, name)
+        if meta["best_step"] == meta["step"]:
+            self._point(run_folder.BEST, name)
+        self._remove_old()
+
+    def clean(self) -> Checkpoint | None:
+        """Return the checkpoint to go on from, and remove what an interrupted save left behind."""
+        self.path.mkdir(exist_ok=True)
+        latest = self.latest()
+        step = latest.step if latest else -1
+        for entry in self.path.iterdir():
+            unfinished = entry.name.startswith(_TEMPORARY)
+            if unfinished or (entry.is_dir() and _step_of(entry) > step):
+                shutil.rmtree(entry)
+        if latest and latest.meta["best_step"] is not None:
+            self._point(run_folder.BEST, f"step-{latest.meta['best_step']}")
+        return latest
+
+    def latest(self) -> Checkpoint | None:
+        """Return the newest finished checkpoint, if there is one."""
+        pointer = self.path / run_folder.LATEST
+        return read_checkpoint(pointer) if pointer.exists() else None
+
+    def _point(self, pointer: str, name: str) -> None:
+        run_folder.write_file(self.path / pointer, f"{name}\n")
+
+    def _remove_old(self) -> None:
+        steps = sorted(
+            (entry for entry in self.path.iterdir() if entry.is_dir()), key=_step_of, reverse=True
+        )
+        best = self.path / run_folder.BEST
+        kept = {best.read_text().strip()} if best.exists() else set()
+        for entry in steps[self.keep_last :]:
+            if entry.name not in kept:
+                shutil.rmtree(entry)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
+
+
+def _write(
+    folder: Path, objective: Objective, optimiser: optim.Optimizer, meta: dict[str, Any]
+) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    tensors = model_tensors(objective)
+    save_weights(folder / MODEL, tensors)
+    state = {"optimizer": get_optimizer_state_dict(objective.trainable, optimiser)}
+    with warnings.catch_warnings():
+        # Saving from one process is meant; the warning says that no process group exists.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
+        dcp.save(state, checkpoint_id=folder / STATE)
+    run_folder.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
+    run_folder.sync_tree(folder)
+
+
+def model_tensors(objective: Objective) -> dict[str, Tensor]:
+    """Return all that `model.safetensors` holds."""
+    carried = {f"{CARRIED}.{name}": value for name, value in objective.carried_state().items()}
+    return {**objective.trainable.state_dict(), **carried}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint at a path: its folder, or a pointer to it.
+
+    Raises:
+        RunFolderError: if there is none.
+    """
+    if path.is_file():
+        path = path.parent / path.read_text().strip()
+    meta = run_folder.read_json(path / META)
+    return Checkpoint(path=path, meta=meta)
+
+
+def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer) -> None:
+    """Put a checkpoint's weights, carried state and optimiser state back.
+
+    Raises:
+        WeightsError: if the weights do not fit.
+        RunFolderError: if the weights are not those that were written, or the state is damaged.
+    """
+    tensors = read_weights(checkpoint.path / MODEL)
+    if weights_hash(tensors) != checkpoint.meta["weights_sha256"]:
+        raise RunFolderError(
+            f"the weights of {checkpoint.path} are not those that were written; remove that folder "
+            f"and let the pointer {run_folder.LATEST} name an earlier checkpoint"
+        )
+    carried = part_of(tensors, CARRIED)
+    own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
+    load_strictly(objective.trainable, own, str(checkpoint.path))
+    objective.load_carried_state(carried)
+    _restore_optimiser(checkpoint.path / STATE, objective.trainable, optimiser)
+
+
+def _restore_optimiser(path: Path, module: nn.Module, optimiser: optim.Optimizer) -> None:
+    state = {"optimizer": get_optimizer_state_dict(module, optimiser)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
+        try:
+            dcp.load(state, checkpoint_id=path)
+        except (dcp.api.CheckpointException, OSError, ValueError) as error:
+            raise RunFolderError(f"the optimiser state {path} cannot be read: {error}") from error
+    set_optimizer_state_dict(module, optimiser, state["optimizer"])

@@ -1,0 +1,138 @@
+"""Settings of optimiser, loop and device."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vsalt.errors import report_problems
+
+WARMUP_SHARE = 0.08
+"""Warm-up of presets without an absolute length, as a share of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedules. Learning rates hold at `lr_batch_size` clips per step."""
+
+    lr: float = 6.25e-4
+    """Peak learning rate."""
+    lr_start: float = 2e-4
+    """Learning rate at the first step of warm-up."""
+    lr_final: float = 1e-6
+    """Learning rate at the end."""
+    lr_batch_size: int = 3072
+    """Batch size that the three learning rates are meant for."""
+    lr_scaling: Literal["sqrt", "linear", "none"] = "sqrt"
+    """How learning rates change with the batch size: by the ratio's square root, the ratio, not."""
+    warmup_steps: int | None = None
+    """Steps of linear warm-up; unset: 8 % of the run."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the two moments."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    weight_decay: float = 0.04
+    """Weight decay at the start; matrices only."""
+    weight_decay_final: float = 0.4
+    """Weight decay at the end, reached along half a cosine."""
+    clip_norm: float | None = 0.02
+    """L2 norm to which gradients of encoder and predictor are clipped, each on its own."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = [
+            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; it must be above 0"
+            for name in ("lr", "lr_batch_size", "eps")
+            if not getattr(self, name) > 0
+        ]
+        problems += [
+            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more"
+            for name in ("lr_start", "lr_final", "weight_decay", "weight_decay_final")
+            if not getattr(self, name) >= 0
+        ]
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            problems.append(f"optim.warmup-steps is {self.warmup_steps}; it must be 0 or more")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            problems.append(f"optim.clip-norm is {self.clip_norm}; it must be above 0, or None")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            problems.append(f"optim.betas are {self.betas}; both must be in [0, 1)")
+        report_problems(problems)
+
+    def resolved(self, num_steps: int, batch_size: int) -> "OptimConfig":
+        """Return the config for a run: warm-up in steps, learning rates for its batch size."""
+        ratio = batch_size / self.lr_batch_size
+        factor = {"sqrt": ratio**0.5, "linear": ratio, "none": 1.0}[self.lr_scaling]
+        warmup = self.warmup_steps
+        return replace(
+            self,
+            lr=self.lr * factor,
+            lr_start=self.lr_start * factor,
+            lr_final=self.lr_final * factor,
+            lr_batch_size=batch_size,
+            warmup_steps=round(WARMUP_SHARE * num_steps) if warmup is None else warmup,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long a stage runs, on how many clips at a time, and what it leaves behind."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 32
+    """Clips per step, over all processes and accumulation steps."""
+    micro_batch_size: int | None = None
+    """Clips per forward pass; a divisor of the batch size. Unset: the whole batch."""
+    log_every: int = 10
+    """Steps between records in metrics.jsonl."""
+    val_every: int | None = None
+    """Steps between two val_loss; unset: save_every."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept, beside the best one."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = [
+            f"loop.{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1"
+            for name in ("steps", "batch_size", "log_every", "save_every", "keep_last")
+            if getattr(self, name) < 1
+        ]
+        if self.val_every is not None and self.val_every < 1:
+            problems.append(f"loop.val-every is {self.val_every}; it must be at least 1")
+        elif self.val_every is not None and self.save_every % self.val_every:
+            problems.append(
+                f"loop.save-every ({self.save_every}) must be a multiple of loop.val-every "
+                f"({self.val_every}), so that every checkpoint has its val_loss"
+            )
+        micro = self.micro_batch_size
+        if micro is not None and (micro < 1 or self.batch_size % micro):
+            problems.append(
+                f"loop.micro-batch-size is {micro}; it must divide loop.batch-size "
+                f"({self.batch_size})"
+            )
+        report_problems(problems)
+
+    def resolved(self) -> "LoopConfig":
+        """Return the config with every number written out."""
+        return replace(
+            self,
+            micro_batch_size=self.micro_batch_size or self.batch_size,
+            val_every=self.val_every or self.save_every,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Where and in which precision the networks run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where there is one, else cpu."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast with fp32 weights on cuda, fp32 on cpu."""
+    threads: int | None = None
+    """CPU threads of the main process; unset: torch's own choice. Part of bit-exact resuming."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.threads is not None and self.threads < 1:
+            report_problems([f"device.threads is {self.threads}; it must be at least 1"])

@@ -1,0 +1,45 @@
+"""Device, precision and threads of a run."""
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+
+from vsalt.errors import ConfigError
+from vsalt.training.config import DeviceConfig
+
+
+def choose_device(config: DeviceConfig) -> str:
+    """Return "cpu" or "cuda".
+
+    Raises:
+        ConfigError: if cuda is asked for and there is none.
+    """
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            ["device.device is cuda, but torch finds no CUDA device; use --device.device cpu"]
+        )
+    return config.device
+
+
+def choose_precision(config: DeviceConfig, device: str) -> str:
+    """Return "fp32" or "bf16"."""
+    if config.precision == "auto":
+        return "bf16" if device == "cuda" else "fp32"
+    return config.precision
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which losses are computed; weights stay fp32."""
+    if precision == "bf16":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def set_threads(config: DeviceConfig) -> int:
+    """Apply the number of CPU threads, and return the number in use."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return torch.get_num_threads()

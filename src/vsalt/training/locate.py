@@ -1,0 +1,111 @@
+"""Find and load the encoder that a path means: a salt run, a stage's run, or a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vsalt.config import PretrainConfig, from_dict
+from vsalt.errors import RunFolderError, WeightsError
+from vsalt.models.vit import Encoder
+from vsalt.models.weights import load_strictly, part_of, read_weights, weights_hash
+from vsalt.training import run_folder
+from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint
+
+Which = Literal["best", "latest"]
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An encoder in eval mode, and all that is needed to use it right.
+
+    Attributes:
+        encoder: the network, on the CPU.
+        config: the configuration of the stage that trained it (clip, normalisation, data).
+        checkpoint: where it came from.
+        sha256: hash of the encoder's weights (`weights_hash`).
+        seen: files that list the rows which pretraining may have drawn, the teacher's included;
+            empty if the checkpoint was moved out of its run.
+    """
+
+    encoder: Encoder
+    config: PretrainConfig
+    checkpoint: Checkpoint
+    sha256: str
+    seen: tuple[Path, ...]
+
+
+def load_encoder(path: Path) -> LoadedEncoder:
+    """Load the encoder that a path means.
+
+    A salt run means its student; a stage's run means its best checkpoint by val_loss, or the
+    latest if nothing was held out; a checkpoint (or the pointers `latest` and `best`) means itself.
+
+    Raises:
+        WeightsError: if there is no encoder at the path, with what was found near it.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    config = from_dict(PretrainConfig, checkpoint.meta["config"])
+    tensors = part_of(read_weights(checkpoint.path / MODEL), "encoder")
+    encoder = Encoder(config.stage.encoder)
+    load_strictly(encoder, tensors, str(checkpoint.path))
+    return LoadedEncoder(
+        encoder=encoder.eval(),
+        config=config,
+        checkpoint=checkpoint,
+        sha256=weights_hash(tensors),
+        seen=_seen_files(checkpoint.path),
+    )
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint that a path means (see `load_encoder`)."""
+    if path.is_file() and path.name in (run_folder.BEST, run_folder.LATEST):
+        return read_checkpoint(path)
+    if (path / META).is_file():
+        return read_checkpoint(path)
+    for folder in (path / "student", path):
+        checkpoints = folder / run_folder.CHECKPOINTS
+        for pointer in (run_folder.BEST, run_folder.LATEST):
+            if (checkpoints / pointer).is_file():
+                return read_checkpoint(checkpoints / pointer)
+        if folder != path and folder.exists():
+            raise WeightsError(_unfinished(path))
+    raise WeightsError(_not_found(path))
+
+
+def _unfinished(path: Path) -> str:
+    return (
+        f"the student of {path} has no checkpoint yet; `vsalt resume {path}` goes on. "
+        f"Its teacher can be used as --encoder {path / 'teacher'}"
+    )
+
+
+def _not_found(path: Path) -> str:
+    if not path.exists():
+        return f"there is no encoder at {path}: it does not exist{_candidates(path.parent)}"
+    return f"there is no encoder at {path}{_candidates(path)}"
+
+
+def _candidates(folder: Path) -> str:
+    found: list[str] = []
+    if folder.is_dir():
+        for pattern in (f"*/{META}", f"*/*/{META}", f"*/*/*/{META}"):
+            found += [str(meta.parent) for meta in sorted(folder.glob(pattern))]
+    if not found:
+        return (
+            ". --encoder takes the folder of a `vsalt salt` or `vsalt pretrain` run, "
+            "or one of its checkpoints"
+        )
+    return ". There are encoders at:" + "".join(f"\n  {name}" for name in found[:20])
+
+
+def _seen_files(checkpoint: Path) -> tuple[Path, ...]:
+    """The lists of rows beside a checkpoint of a run, or inside a copied teacher."""
+    run = checkpoint.parent.parent
+    places = [checkpoint / run_folder.SEEN]
+    if checkpoint.parent.name == run_folder.CHECKPOINTS:
+        places += [run / run_folder.SEEN, run / run_folder.TEACHER / run_folder.SEEN]
+    return tuple(place for place in places if place.is_file())
+
+
+__all__ = ["LoadedEncoder", "RunFolderError", "find_checkpoint", "load_encoder"]

@@ -1,0 +1,269 @@
+"""The training loop: one for all methods, which it knows by the `Objective` protocol only.
+
+A step:  schedule -> for each micro-batch: loss / clips of the step, backward -> finite check ->
+clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, optim
+
+from vsalt.compute.types import ClipFlops
+from vsalt.data.quarantine import Quarantine
+from vsalt.data.types import Batch
+from vsalt.errors import NonFiniteError
+from vsalt.objectives.protocol import Objective
+from vsalt.training import run_folder
+from vsalt.training.checkpoint import CheckpointFolder
+from vsalt.training.config import LoopConfig, OptimConfig
+from vsalt.training.device import autocast
+from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
+from vsalt.training.progress import Progress
+from vsalt.training.schedule import learning_rate, weight_decay
+from vsalt.training.stop import Interrupted, StopFlag
+
+
+class StepBatches(Protocol):
+    """Gives the micro-batches of one step after the other, and knows how long it was waited for."""
+
+    wait_s: float
+
+    def __iter__(self) -> Iterator[tuple[int, int, Batch]]:
+        """Yield (step, index in the step, micro-batch)."""
+        ...
+
+
+@dataclass
+class Progressed:
+    """What a run has done so far; part of every checkpoint's meta.json.
+
+    Attributes:
+        step: optimiser steps done.
+        reads: clips that were tried.
+        bad_reads: those of them that could not be read, and were replaced.
+        best_step: step of the checkpoint with the lowest val_loss.
+        best_val_loss: that val_loss.
+        val_loss: the last one.
+    """
+
+    step: int = 0
+    reads: int = 0
+    bad_reads: int = 0
+    best_step: int | None = None
+    best_val_loss: float | None = None
+    val_loss: float | None = None
+
+
+@dataclass
+class Trainer:
+    """One stage, ready to run from `done.step` to `loop.steps`.
+
+    Attributes:
+        objective: the method.
+        optimiser: over the objective's parameters.
+        optim: resolved config.
+        loop: resolved config.
+        clip_flops: operations of one training clip.
+        device: "cpu" or "cuda".
+        precision: "fp32" or "bf16".
+        checkpoints: where they are written.
+        metrics: log of all that is a function of the configuration.
+        timings: log of what is not.
+        quarantine: writes down the files that could not be read.
+        validate: returns val_loss, or None where nothing is held out.
+        describe_rows: names the files of catalogue rows, for errors.
+        meta: what every checkpoint's meta.json holds beside `done`.
+        done: what has been done; the start of a resumed run.
+        saved_step: step of the newest checkpoint on disk.
+    """
+
+    objective: Objective
+    optimiser: optim.Optimizer
+    optim: OptimConfig
+    loop: LoopConfig
+    clip_flops: ClipFlops
+    device: str
+    precision: str
+    checkpoints: CheckpointFolder
+    metrics: run_folder.JsonLines
+    timings: run_folder.JsonLines
+    quarantine: Quarantine
+    validate: Callable[[], float] | None
+    describe_rows: Callable[[Iterable[int]], list[str]]
+    meta: dict[str, Any]
+    done: Progressed = field(default_factory=Progressed)
+    saved_step: int | None = None
+
+    def run(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
+        """Train to the end.
+
+        Raises:
+            NonFiniteError: if a loss or gradient is not finite; a checkpoint of the last good
+                step has been written.
+            Interrupted: if `stop` was raised; likewise.
+        """
+        self.objective.trainable.train()
+        stream = iter(batches)
+        for step in range(self.done.step, self.loop.steps):
+            record = self._step(step, stream)
+            self.done.step = step + 1
+            self._log(record, batches.wait_s, progress)
+            validated = self._validate(progress)
+            if self._due(self.loop.save_every) or stop.number is not None:
+                self._save(validated)
+            if stop.number is not None:
+                raise Interrupted(stop.number, f"stopped after step {self.done.step}; saved")
+
+    def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:
+        """Do one optimiser step and return its record."""
+        rows: list[int] = []
+        lr = learning_rate(step, self.loop.steps, self.optim)
+        decay = weight_decay(step, self.loop.steps, self.optim)
+        set_schedule(self.optimiser, lr, decay)
+        self.optimiser.zero_grad(set_to_none=True)
+        batches = self._read(stream, step, rows)
+        sums = accumulate(
+            self.objective, batches, self.loop.batch_size, self.device, self.precision
+        )
+        groups = self.objective.param_groups()
+        norms = gradient_norms(groups)
+        if not all_finite([sums["loss"], *norms.values()]):
+            self._refuse(step, rows, sums["loss"], norms)
+        if self.optim.clip_norm is not None:
+            clip_gradients(groups, norms, self.optim.clip_norm)
+        self.optimiser.step()
+        self.objective.after_step(step)
+        self.done.reads, self.done.bad_reads = self.quarantine.counts
+        values = {**sums, **{f"grad_norm_{name}": norm for name, norm in norms.items()}}
+        return {"lr": lr, "weight_decay": decay, **values}
+
+    def _refuse(
+        self,
+        step: int,
+        rows: list[int],
+        loss: Float[Tensor, ""],
+        norms: dict[str, Float[Tensor, ""]],
+    ) -> None:
+        """Save the weights as they were before this step, and end the run with the clips' names."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self._save(validated=False)
+        clips = self.describe_rows(rows)
+        values = ", ".join(f"gradient norm of {name} {norm:.4g}" for name, norm in norms.items())
+        raise NonFiniteError(
+            f"step {step + 1}: loss {loss:.4g}, {values}. The weights were not changed and are "
+            f"saved as step {self.done.step}. Lower --…optim.lr, or look at the clips of this "
+            "step:\n" + "\n".join(f"  {clip}" for clip in clips)
+        )
+
+    def _read(
+        self, stream: Iterator[tuple[int, int, Batch]], step: int, rows: list[int]
+    ) -> Iterator[Batch]:
+        """Pass on a step's micro-batches one by one, and note their rows."""
+        assert self.loop.micro_batch_size is not None, "resolve the config first"
+        count = self.loop.batch_size // self.loop.micro_batch_size
+        for given, _, batch in itertools.islice(stream, count):
+            assert given == step, f"the loader gave step {given}, not {step}"
+            self.quarantine.record(batch)
+            rows += batch.rows
+            yield batch
+
+    def _due(self, every: int) -> bool:
+        return self.done.step % every == 0 or self.done.step == self.loop.steps
+
+    def _log(self, record: dict[str, Any], wait_s: float, progress: Progress) -> None:
+        if not self._due(self.loop.log_every):
+            return
+        values = {
+            name: value.item() if isinstance(value, Tensor) else value
+            for name, value in record.items()
+        }
+        self.metrics.write({"kind": "train", **self._counts(), **values})
+        timing = progress.update(self.done.step, values, wait_s)
+        self.timings.write({"step": self.done.step, **timing})
+
+    def _validate(self, progress: Progress) -> bool:
+        """Compute val_loss where it is due, and return whether it was."""
+        assert self.loop.val_every is not None
+        if self.validate is None or not self._due(self.loop.val_every):
+            return False
+        self.objective.trainable.eval()
+        with torch.no_grad(), progress.paused():
+            self.done.val_loss = self.validate()
+        self.objective.trainable.train()
+        self.metrics.write({"kind": "val", **self._counts(), "val_loss": self.done.val_loss})
+        progress.note(f"step {self.done.step}: val_loss {self.done.val_loss:.4f}")
+        return True
+
+    def _save(self, validated: bool) -> None:
+        """Write a checkpoint; it becomes the best one if its own val_loss is the lowest so far."""
+        if self.done.step == self.saved_step:
+            return
+        loss = self.done.val_loss
+        best = self.done.best_val_loss
+        if validated and loss is not None and (best is None or loss < best):
+            self.done.best_step, self.done.best_val_loss = self.done.step, loss
+        self.metrics.sync()
+        self.timings.sync()
+        self.checkpoints.save(
+            self.objective, self.optimiser, {**self.meta, **vars(self.done), **self._counts()}
+        )
+        self.saved_step = self.done.step
+
+    def _counts(self) -> dict[str, Any]:
+        clips = self.done.step * self.loop.batch_size
+        return {
+            "step": self.done.step,
+            "clips": clips,
+            "flops_exact": clips * self.clip_flops.exact,
+            "flops_six_nd": clips * self.clip_flops.six_nd,
+            "bad_reads": self.done.bad_reads,
+        }
+
+
+def accumulate(
+    objective: Objective, batches: Iterable[Batch], num_clips: int, device: str, precision: str
+) -> dict[str, Float[Tensor, ""]]:
+    """Add up the gradients of a step's micro-batches.
+
+    Every micro-batch's loss is a sum over its clips, divided here by the clips of the whole step:
+    the gradient is that of the mean over clips, however the step is cut.
+
+    Args:
+        objective: the method.
+        batches: the step's micro-batches.
+        num_clips: clips of the whole step.
+        device: where to compute.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        `loss` and the objective's metrics, means over the step's clips, detached.
+    """
+    sums: dict[str, Tensor] = {}
+    for batch in batches:
+        with autocast(device, precision):
+            output = objective.loss(batch.to(device))
+        (output.loss_sum / num_clips).backward()
+        values = {"loss": output.loss_sum.detach(), **output.metrics}
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value / num_clips
+    return sums
+
+
+def mean_loss(
+    objective: Objective, batches: Iterable[Batch], device: str, precision: str
+) -> float:
+    """Return the mean loss over the clips of some batches, without gradient."""
+    total, num_clips = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            with autocast(device, precision):
+                output = objective.loss(batch.to(device))
+            total += output.loss_sum.item()
+            num_clips += output.num_clips
+    return total / num_clips if num_clips else math.nan

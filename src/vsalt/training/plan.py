@@ -1,0 +1,138 @@
+"""What a run will cost, computed before it starts."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vsalt.compute.types import ClipFlops, ClipShapes
+from vsalt.config import PretrainConfig
+from vsalt.masking.sampler import build_mask_sampler
+from vsalt.models.config import Architecture, EncoderConfig, grid_of
+from vsalt.models.vit import Encoder
+from vsalt.objectives.masked_prediction import count_params
+from vsalt.training.build import build_objective
+
+BYTES_PER_WEIGHT = 4
+OPTIMISER_WORDS = 2
+"""Words that AdamW keeps per weight."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The cost of one stage.
+
+    Attributes:
+        title: what the stage trains.
+        steps: optimiser steps.
+        clips: training clips over the whole stage.
+        flops: operations over the whole stage.
+        encoder_params: parameters of the encoder that is kept.
+        other_params: parameters of the predictor.
+        frozen_params: parameters of a frozen teacher.
+        memory_bytes: estimate of weights, gradients, optimiser state and activations.
+        disk_bytes: all checkpoints that lie on disk at one time.
+    """
+
+    title: str
+    steps: int
+    clips: int
+    flops: ClipFlops
+    encoder_params: int
+    other_params: int
+    frozen_params: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str) -> StagePlan:
+    """Compute the cost of a resolved stage; networks are built without memory.
+
+    Args:
+        config: resolved configuration.
+        teacher: the frozen teacher's configuration, if the method has one.
+        title: name of the stage.
+    """
+    stage, loop = config.stage, config.stage.loop
+    with torch.device("meta"):
+        frozen = Encoder(teacher) if teacher else None
+        objective = build_objective(config, frozen)
+    shapes = clip_shapes(config)
+    clips = loop.steps * loop.batch_size
+    per_clip = objective.flops(shapes)
+    encoder_params = count_params(objective.encoder)
+    trained = count_params(objective.trainable)
+    frozen_params = count_params(frozen) if frozen else 0
+    checkpoint = BYTES_PER_WEIGHT * trained * (1 + OPTIMISER_WORDS)
+    weights = BYTES_PER_WEIGHT * (trained * (2 + OPTIMISER_WORDS) + frozen_params)
+    assert loop.micro_batch_size is not None
+    activations = loop.micro_batch_size * _activation_bytes(
+        shapes, stage.encoder.architecture, stage.predictor.architecture
+    )
+    # One more for the checkpoint being written and one for the best.
+    on_disk = min(loop.keep_last + 2, math.ceil(loop.steps / loop.save_every) + 1)
+    return StagePlan(
+        title=title,
+        steps=loop.steps,
+        clips=clips,
+        flops=ClipFlops(exact=clips * per_clip.exact, six_nd=clips * per_clip.six_nd),
+        encoder_params=encoder_params,
+        other_params=trained - encoder_params,
+        frozen_params=frozen_params,
+        memory_bytes=weights + activations,
+        disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * frozen_params,
+    )
+
+
+def clip_shapes(config: PretrainConfig) -> ClipShapes:
+    """Return the token counts of a resolved configuration."""
+    grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
+    masks = build_mask_sampler(config.stage.masks, grid, config.seed)
+    return ClipShapes(grid=grid, masks=masks.counts)
+
+
+def _activation_bytes(shapes: ClipShapes, encoder: Architecture, predictor: Architecture) -> int:
+    """Floats that a clip's blocks keep for the backward pass: per token about 13 d + 2 m."""
+    words = 0
+    for num_context, num_targets in shapes.masks:
+        for tokens, part in ((num_context, encoder), (num_context + num_targets, predictor)):
+            words += tokens * part.depth * (13 * part.width + 2 * part.mlp_width)
+    return BYTES_PER_WEIGHT * words
+
+
+def print_plans(plans: list[StagePlan], console: Console) -> None:
+    """Print a table with one column per stage, and one for their sum if there are several."""
+    table = Table(title="what this run will do", title_justify="left", title_style="bold")
+    table.add_column("")
+    for plan in plans:
+        table.add_column(plan.title, justify="right")
+    rows: dict[str, list[float]] = {
+        "steps": [plan.steps for plan in plans],
+        "clips": [plan.clips for plan in plans],
+        "FLOPs, exact": [plan.flops.exact for plan in plans],
+        "FLOPs, 6ND": [plan.flops.six_nd for plan in plans],
+        "parameters, encoder": [plan.encoder_params for plan in plans],
+        "parameters, predictor": [plan.other_params for plan in plans],
+        "parameters, frozen": [plan.frozen_params for plan in plans],
+        "memory, about": [plan.memory_bytes for plan in plans],
+        "disk": [plan.disk_bytes for plan in plans],
+    }
+    added_up = {"steps", "clips", "FLOPs, exact", "FLOPs, 6ND", "disk"} if len(plans) > 1 else set()
+    if added_up:
+        table.add_column("both", justify="right", style="bold")
+    for name, values in rows.items():
+        total = [sum(values)] if name in added_up else []
+        table.add_row(name, *(_format(name, value) for value in [*values, *total]))
+    console.print(table)
+
+
+def _format(name: str, value: float) -> str:
+    if name.startswith("FLOPs"):
+        return f"{value:.3g}"
+    if name.startswith("parameters"):
+        return f"{value / 1e6:.2f} M" if value else "-"
+    if name.startswith("memory"):
+        return f"{value / 1e9:.1f} GB"
+    return f"{value / 1e6:,.0f} MB" if name == "disk" else f"{value:,}"

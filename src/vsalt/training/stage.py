@@ -1,0 +1,267 @@
+"""One stage in its run folder: created once, then run until it is done, as often as it takes.
+
+Starting and resuming are the same thing: `create_stage` writes all that defines the stage,
+config.json last; `run_stage` goes on from the newest checkpoint, or from step 0.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import vsalt
+from vsalt.config import PretrainConfig, from_dict, to_dict
+from vsalt.data.catalogue import Catalogue
+from vsalt.data.quarantine import Quarantine, ReadCounts
+from vsalt.errors import RunFolderError
+from vsalt.models.weights import save_weights
+from vsalt.training import environment, run_folder
+from vsalt.training.build import build_objective
+from vsalt.training.checkpoint import (
+    META,
+    MODEL,
+    Checkpoint,
+    CheckpointFolder,
+    restore,
+)
+from vsalt.training.data import StageData
+from vsalt.training.device import choose_device, choose_precision, set_threads
+from vsalt.training.locate import LoadedEncoder, load_encoder
+from vsalt.training.loop import Progressed, Trainer, mean_loss
+from vsalt.training.optim import build_optimiser
+from vsalt.training.plan import clip_shapes
+from vsalt.training.progress import Progress
+from vsalt.training.stop import StopFlag
+
+KIND = "stage"
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What config.json of a stage says."""
+
+    config: PretrainConfig
+    manifest_sha256: str
+    teacher_sha256: str | None
+
+
+def create_stage(
+    run: Path, config: PretrainConfig, catalogue: Catalogue, teacher: LoadedEncoder | None
+) -> None:
+    """Write a stage's folder: the rows it may see, its teacher, and its configuration last.
+
+    Args:
+        run: the folder; what an interrupted creation left in it is replaced.
+        config: resolved configuration.
+        catalogue: the rows of its sources.
+        teacher: the frozen teacher of a salt stage; copied into the folder.
+    """
+    run_folder.create_folder(run)
+    with run_folder.explain_write_errors(f"to {run}"):
+        if teacher is not None:
+            _copy_teacher(teacher, run / run_folder.TEACHER)
+        seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
+        run_folder.write_file(run / run_folder.SEEN, "".join(seen))
+        run_folder.write_json(
+            run / run_folder.CONFIG,
+            {
+                "kind": KIND,
+                "vsalt": vsalt.__version__,
+                "config": to_dict(config),
+                "data": {
+                    "manifest_sha256": catalogue.manifest_hash,
+                    "rows_per_split": catalogue.rows_per_split,
+                    "used_per_split": catalogue.used_per_split,
+                    "num_train": catalogue.num_train,
+                    "num_holdout": len(catalogue.holdout),
+                },
+                "teacher_sha256": teacher.sha256 if teacher else None,
+            },
+        )
+
+
+def read_stage(run: Path) -> StageRecord:
+    """Read a stage's config.json strictly.
+
+    Raises:
+        RunFolderError: if it is not that of a stage.
+        ConfigError: if a setting is unknown or not allowed.
+    """
+    record = run_folder.read_json(run / run_folder.CONFIG)
+    if record.get("kind") != KIND:
+        raise RunFolderError(f"{run} is not the run folder of a stage")
+    return StageRecord(
+        config=from_dict(PretrainConfig, record["config"]),
+        manifest_sha256=record["data"]["manifest_sha256"],
+        teacher_sha256=record["teacher_sha256"],
+    )
+
+
+def steps_done(run: Path) -> int:
+    """Optimiser steps of a stage's newest checkpoint; 0 if there is none."""
+    latest = CheckpointFolder(run, keep_last=1).latest()
+    return latest.step if latest else 0
+
+
+def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: str) -> None:
+    """Train a stage from its newest checkpoint to its last step; the caller holds the folder.
+
+    Args:
+        run: the stage's folder, written by `create_stage`.
+        catalogue: its rows, if they have been read already.
+        console: where progress goes.
+        title: name of the stage.
+
+    Raises:
+        RunFolderError: if the folder does not belong together, or cannot be written.
+        NonFiniteError: see `Trainer.run`.
+        Interrupted: see `Trainer.run`.
+    """
+    record = read_stage(run)
+    config = record.config
+    stop = StopFlag()
+    with stop.listen():
+        threads = set_threads(config.device)
+        device = choose_device(config.device)
+        precision = choose_precision(config.device, device)
+        differences = environment.record(run, environment.describe(device, precision, threads))
+        for difference in differences:
+            console.print(f"[yellow]not bit-equal to an undisturbed run: {difference}")
+        catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
+        _check_manifest(run, record, catalogue)
+        trainer = _build_trainer(run, record, catalogue, device, precision)
+        if trainer.done.step:
+            console.print(f"{title}: goes on after step {trainer.done.step}", highlight=False)
+        if trainer.done.step == config.stage.loop.steps:
+            return
+        _train(trainer, config, catalogue, stop, console, title)
+
+
+def _train(
+    trainer: Trainer,
+    config: PretrainConfig,
+    catalogue: Catalogue,
+    stop: StopFlag,
+    console: Console,
+    title: str,
+) -> None:
+    loop = config.stage.loop
+    progress = Progress(
+        console,
+        title=title,
+        first_step=trainer.done.step,
+        num_steps=loop.steps,
+        batch_size=loop.batch_size,
+        clip_flops=trainer.clip_flops.exact,
+    )
+    data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
+    holdout = data.holdout()
+    if holdout is not None:
+        trainer.validate = lambda: mean_loss(
+            trainer.objective, holdout, trainer.device, trainer.precision
+        )
+    try:
+        with progress.shown(), data.batches(trainer.done.step) as batches:
+            trainer.run(batches, stop, progress)
+    finally:
+        trainer.metrics.close()
+        trainer.timings.close()
+
+
+def _build_trainer(
+    run: Path, record: StageRecord, catalogue: Catalogue, device: str, precision: str
+) -> Trainer:
+    config, stage = record.config, record.config.stage
+    objective = build_objective(config, _load_teacher(run, record))
+    objective.trainable.to(device)
+    if objective.target is not None:
+        objective.target.to(device)
+    optimiser = build_optimiser(objective.param_groups(), stage.optim)
+    checkpoints = CheckpointFolder(run, stage.loop.keep_last)
+    latest = checkpoints.clean()
+    done = Progressed()
+    if latest is not None:
+        _check_same_config(latest, config)
+        restore(latest, objective, optimiser)
+        done = Progressed(**{item.name: latest.meta[item.name] for item in fields(Progressed)})
+    quarantine = Quarantine(
+        run / run_folder.QUARANTINE,
+        max_bad_share=config.data.max_bad_share,
+        counts=ReadCounts(done.reads, done.bad_reads),
+    )
+    quarantine.cut(done.step)
+    return Trainer(
+        objective=objective,
+        optimiser=optimiser,
+        optim=stage.optim,
+        loop=stage.loop,
+        clip_flops=objective.flops(clip_shapes(config)),
+        device=device,
+        precision=precision,
+        checkpoints=checkpoints,
+        metrics=run_folder.JsonLines(run / run_folder.METRICS, keep_to_step=done.step),
+        timings=run_folder.JsonLines(run / run_folder.TIMINGS, keep_to_step=done.step),
+        quarantine=quarantine,
+        validate=None,
+        describe_rows=lambda rows: [catalogue.rows[row].path for row in rows],
+        meta={"config": to_dict(config), "manifest_sha256": record.manifest_sha256},
+        done=done,
+        saved_step=latest.step if latest else None,
+    )
+
+
+def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> None:
+    if catalogue.manifest_hash != record.manifest_sha256:
+        raise RunFolderError(
+            f"the data of {run} has changed since it began (rows, labels, splits or files); "
+            "put it back to resume, or begin a new run with another --out"
+        )
+
+
+def _check_same_config(checkpoint: Checkpoint, config: PretrainConfig) -> None:
+    differing = list(_differences(checkpoint.meta["config"], to_dict(config), ""))
+    if differing:
+        raise RunFolderError(
+            f"checkpoint {checkpoint.path} was written with another configuration:\n"
+            + "\n".join(f"  {line}" for line in differing)
+            + "\nA run's configuration cannot change; begin a new one with another --out"
+        )
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        return lines
+    return [] if old == new else [f"{path}: checkpoint {old!r}, config.json {new!r}"]
+
+
+def _load_teacher(run: Path, record: StageRecord) -> Any:
+    if record.teacher_sha256 is None:
+        return None
+    teacher = load_encoder(run / run_folder.TEACHER)
+    if teacher.sha256 != record.teacher_sha256:
+        raise RunFolderError(
+            f"the teacher in {run / run_folder.TEACHER} is not the one that this run began with; "
+            "begin a new run with another --out"
+        )
+    return teacher.encoder
+
+
+def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
+    """Copy the teacher's encoder, its meta.json and the rows it may have seen."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    state = teacher.encoder.state_dict()
+    save_weights(
+        folder / MODEL, {f"encoder.{name}": tensor for name, tensor in state.items()}
+    )
+    run_folder.write_json(folder / META, teacher.checkpoint.meta)
+    seen = "".join(path.read_text(encoding="utf-8") for path in teacher.seen)
+    if teacher.seen:
+        run_folder.write_file(folder / run_folder.SEEN, seen)
+    run_folder.sync_tree(folder)

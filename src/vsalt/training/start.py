@@ -1,0 +1,163 @@
+"""What the verbs do: say what will happen, write the run folder, run, resume."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
+from vsalt.data.catalogue import Catalogue
+from vsalt.data.config import DataConfig
+from vsalt.data.window_report import report_windows
+from vsalt.errors import ConfigError, RunFolderError
+from vsalt.training import run_folder
+from vsalt.training.build import resolve, resolve_salt
+from vsalt.training.locate import load_encoder
+from vsalt.training.plan import StagePlan, plan_stage, print_plans
+from vsalt.training.salt import KIND as SALT
+from vsalt.training.salt import create_salt, run_salt
+from vsalt.training.stage import KIND as STAGE
+from vsalt.training.stage import create_stage, run_stage
+
+
+def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> None:
+    """Begin both stages in a new run folder.
+
+    Raises:
+        RunFolderError: if the folder holds a run already, cannot be written or is too small.
+        ConfigError: if settings are wrong.
+        DataError: if the sources are.
+    """
+    console = Console()
+    resolved = resolve_salt(config)
+    catalogue = _read_data(resolved, console)
+    _say_lengths("teacher", config.teacher, resolved.teacher, console)
+    _say_lengths("student", config.student, resolved.student, console)
+    teacher = resolved.stage("teacher")
+    plans = [
+        plan_stage(teacher, None, "teacher"),
+        plan_stage(resolved.stage("student"), teacher.stage.encoder, "student"),
+    ]
+    print_plans(plans, console)
+    if dry_run:
+        return
+    with _new_run(run, plans):
+        create_salt(run, resolved)
+        run_salt(run, console, catalogue)
+    _say_done(run, console)
+
+
+def start_stage(
+    run: Path, config: PretrainConfig, *, teacher: Path | None, dry_run: bool = False
+) -> None:
+    """Begin one stage in a new run folder; raises as `start_salt` does."""
+    console = Console()
+    needs_teacher = config.stage.method.name == "salt"
+    if needs_teacher and teacher is None:
+        raise ConfigError(["method salt needs --teacher RUN, a run or checkpoint to learn from"])
+    if teacher is not None and not needs_teacher:
+        raise ConfigError([f"--teacher means nothing to method {config.stage.method.name}"])
+    loaded = load_encoder(teacher) if teacher else None
+    resolved = resolve(config)
+    catalogue = _read_data(resolved, console)
+    _say_lengths("stage", config.stage, resolved.stage, console)
+    title = resolved.stage.method.name
+    plan = plan_stage(resolved, loaded.config.stage.encoder if loaded else None, title)
+    print_plans([plan], console)
+    if dry_run:
+        return
+    with _new_run(run, [plan]):
+        create_stage(run, resolved, catalogue, loaded)
+        run_stage(run, catalogue, console, title)
+    _say_done(run, console)
+
+
+def resume_run(run: Path) -> None:
+    """Go on with a run of either kind.
+
+    Raises:
+        RunFolderError: if there is no run, it is in use, or it does not belong together.
+    """
+    console = Console()
+    if not (run / run_folder.CONFIG).is_file():
+        raise RunFolderError(
+            f"{run} holds no run: it has no {run_folder.CONFIG}. Runs are begun by `vsalt salt` "
+            "and `vsalt pretrain`"
+        )
+    run_folder.create_folder(run)
+    kind = run_folder.read_json(run / run_folder.CONFIG).get("kind")
+    with run_folder.hold(run):
+        if kind == SALT:
+            run_salt(run, console)
+        elif kind == STAGE:
+            run_stage(run, None, console, "stage")
+        else:
+            raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
+    _say_done(run, console)
+
+
+@contextmanager
+def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
+    """Hold a folder that has no run and enough room."""
+    run_folder.create_folder(run)
+    with run_folder.hold(run):
+        if (run / run_folder.CONFIG).exists():
+            raise RunFolderError(
+                f"{run} holds a run already; `vsalt resume {run}` goes on with it, "
+                "or choose another --out"
+            )
+        run_folder.require_free_disk(run, sum(plan.disk_bytes for plan in plans))
+        yield
+
+
+def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Catalogue:
+    """Read the sources and say what is in them."""
+    catalogue = Catalogue.load(config.data, seed=config.seed)
+    console.print(
+        f"data: {catalogue.num_train} clips to train on, {len(catalogue.holdout)} held out"
+        + _describe_splits(config.data, catalogue),
+        highlight=False,
+    )
+    rows = [catalogue.rows[index] for part in catalogue.train for index in part]
+    report = report_windows(rows, config.clip, seed=config.seed)
+    style = "yellow" if report.warns else None
+    console.print(f"data: {report}", style=style, highlight=False)
+    return catalogue
+
+
+def _describe_splits(config: DataConfig, catalogue: Catalogue) -> str:
+    unused = {
+        split: count - catalogue.used_per_split.get(split, 0)
+        for split, count in catalogue.rows_per_split.items()
+    }
+    parts = [f"{count} of split {split}" for split, count in sorted(unused.items()) if count]
+    if config.use_test or not parts:
+        return ""
+    return f"; not used: {', '.join(parts)}"
+
+
+def _say_lengths(
+    name: str, given: StageConfig, resolved: StageConfig, console: Console
+) -> None:
+    """Say how warm-up and learning rate follow the length and the batch size."""
+    optim, loop = resolved.optim, resolved.loop
+    text = f"{name}: {loop.steps:,} steps, warm-up {optim.warmup_steps:,}"
+    text += " (8 % of the run)" if given.optim.warmup_steps is None else " (fixed)"
+    text += f", peak learning rate {optim.lr:.3g}"
+    if given.optim.lr_batch_size != loop.batch_size and given.optim.lr_scaling != "none":
+        text += (
+            f" ({given.optim.lr:.3g} at {given.optim.lr_batch_size} clips, "
+            f"scaled by {given.optim.lr_scaling} to {loop.batch_size})"
+        )
+    console.print(text, highlight=False)
+
+
+def _say_done(run: Path, console: Console) -> None:
+    console.print(f"done: {run}", highlight=False)
+    console.print(
+        f"next: vsalt probe fit --encoder {run} --data LABELLED --kind linear --out PROBE\n"
+        f"      vsalt embed --encoder {run} --data VIDEOS --out EMBEDDINGS",
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,45 @@
+"""Stopping on SIGTERM and SIGINT: finish the step, save, leave with 143 or 130."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from vsalt.errors import VsaltError
+
+
+class Interrupted(VsaltError):
+    """A signal stopped the run after a checkpoint was written.
+
+    Attributes:
+        exit_code: 128 + number of the signal.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class StopFlag:
+    """Remembers the first signal. A second one is handled as if there were no flag."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @contextmanager
+    def listen(self) -> Iterator["StopFlag"]:
+        """Catch SIGTERM and SIGINT inside this block."""
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self.number = number
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+
+        try:
+            for number in previous:
+                signal.signal(number, remember)
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
