@@ -18,7 +18,9 @@ class ConfigError(VsaltError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = list(problems)
-        head = "1 setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:"
+        head = (
+            "1 setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:"
+        )
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in problems)]))
 
 

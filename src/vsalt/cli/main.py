@@ -4,6 +4,7 @@ Only the chosen verb's module is imported, and none of them imports torch before
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VsaltError as error:
         print(f"vsalt {name}: {error}", file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `vsalt salt --help | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"vsalt {name}: interrupted", file=sys.stderr)
         return 130

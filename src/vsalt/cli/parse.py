@@ -24,7 +24,7 @@ def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = No
     """
     with collect_problems():
         result: T = tyro.cli(
-            tyro.conf.AvoidSubcommands[kind],  # type: ignore[valid-type]
+            tyro.conf.AvoidSubcommands[kind],  # type: ignore[misc,valid-type]
             args=list(words),
             prog=prog,
             default=default,
@@ -56,4 +56,3 @@ def read_toml(path: Path, base: T) -> T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"--config {path} is not TOML: {error}"]) from error
     return from_dict(type(base), values, base=base)
-

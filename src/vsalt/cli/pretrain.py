@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -17,6 +17,7 @@ DEFAULT_PRESET = "tiny-cpu"
 _PRESET_HELP = f"Where the defaults of all settings come from: {', '.join(PRESETS)}."
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
+T = TypeVar("T")
 Flat = tyro.conf.arg(name="")
 
 
@@ -130,19 +131,13 @@ def _defaults(config: C, words: Sequence[str]) -> C:
     return config
 
 
-def _placeholder(kind: type, config: object) -> object:
+def _placeholder(kind: type[T], config: object) -> T:
     """Arguments whose required ones are still missing; tyro asks for them."""
-    values = {
-        item.name: item.default
-        for item in dataclasses.fields(kind)
-        if item.default is not dataclasses.MISSING
-    }
-    missing = {
-        item.name: tyro.MISSING
-        for item in dataclasses.fields(kind)
-        if item.default is dataclasses.MISSING and item.name != "config"
-    }
-    return kind(**values, **missing, config=config)
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        required = item.default is dataclasses.MISSING
+        values[item.name] = tyro.MISSING if required else item.default
+    return kind(**{**values, "config": config})
 
 
 def _per_stage(flag: str, text: str | None) -> tuple[int | None, int | None]:

@@ -100,7 +100,7 @@ def frame_indices(clip: ClipConfig, num_available: int, *, u: float) -> Int64[np
     if clip.spacing == "exact":
         indices = start + step * np.arange(count, dtype=np.int64)
         return np.minimum(indices, num_available - 1)
-    positions = _linspace_positions(count, num_available, window, float(step))
+    positions = _linspace_positions(count, float(num_available), float(window), float(step))
     end = min(start + window, num_available)
     return np.minimum((start + positions).astype(np.int64), end - 1)
 

@@ -8,6 +8,7 @@ signals from a terminal or a scheduler are the main process's to handle, and wor
 import atexit
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -80,14 +81,21 @@ class WorkerPool:
     def _next(self) -> Batch | Failure | None:
         try:
             result: Batch | Failure | None = next(self._iterator, None)
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error) and "Caught" not in str(error):
-                raise DataError(
-                    f"a data worker ended unexpectedly ({error}); if the machine is short of "
-                    "memory, give fewer --data.workers or a smaller --data.prefetch"
-                ) from error
-            raise
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self._worker_has_died():
+                raise
+            raise DataError(
+                f"a data worker ended unexpectedly ({error}); if the machine is short of "
+                "memory, give fewer --data.workers or a smaller --data.prefetch"
+            ) from error
         return result
+
+    def _worker_has_died(self) -> bool:
+        """Tell a dead worker from an error that a live one has handed over."""
+        workers = getattr(self._iterator, "_workers", [])
+        for worker in workers:
+            worker.join(timeout=0.1)
+        return any(worker.exitcode for worker in workers)
 
     def close(self) -> None:
         """End the workers and wait until they are gone. May be called twice."""
@@ -124,6 +132,8 @@ def _signals_blocked() -> Iterator[None]:
     Until `_start_worker` runs, seconds after the start, they would die of Ctrl-C with a
     traceback each. The main process gets a blocked signal right after the block.
     """
+    # Starting multiprocessing's own helper would unblock them again.
+    multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_BY_PARENT)
     try:
         yield

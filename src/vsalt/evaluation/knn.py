@@ -99,4 +99,6 @@ def try_knn(
     head = fit_knn(features, labels, num_classes=num_classes, k=1)
     predicted = votes(head, selection_features, ks=ks).argmax(dim=2)
     right = (predicted == selection_labels).double().mean(dim=1)
-    return [Trial(value=float(k), accuracy=float(share)) for k, share in zip(ks, right, strict=True)]
+    return [
+        Trial(value=float(k), accuracy=float(share)) for k, share in zip(ks, right, strict=True)
+    ]

@@ -134,7 +134,7 @@ def _minimise(
         value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)
     loss()
     weight.copy_(search[0].detach() * scale)
     bias.copy_(search[1].detach())

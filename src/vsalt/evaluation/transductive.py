@@ -1,8 +1,8 @@
 """Whether an encoder has seen the rows that it is tested on.
 
-A run lists the rows that its pretraining may draw in `seen.jsonl`, one JSON object per line with
-`name` (of the file, without folders), `size_bytes`, `start_s`, `end_s`. Files are recognised by
-name and size, so that a data set that was moved, or split by another manifest, is recognised too.
+A run lists the rows that its pretraining may draw in `seen.jsonl`, one `SeenRow` per line. Files
+are recognised by name and size, so that a data set that was moved, or is divided by another
+manifest, is recognised too; stretches of one file must overlap.
 """
 
 import json
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vsalt.data.catalogue import SeenRow
 from vsalt.data.manifest import Row
 from vsalt.errors import RunFolderError
 
@@ -69,8 +70,8 @@ def _collect(path: Path, stretches: dict[_File, list[_Stretch]]) -> None:
         with open(path, encoding="utf-8") as file:
             for line in file:
                 record = json.loads(line)
-                key = (record["name"], int(record["size_bytes"]))
-                stretches[key].append(_stretch(record["start_s"], record["end_s"]))
+                row = SeenRow(**{name: record[name] for name in SeenRow._fields})
+                stretches[row.file_name, row.size_bytes].append(_stretch(row.start_s, row.end_s))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{path}, the list of what pretraining saw, cannot be read: {error!r}"

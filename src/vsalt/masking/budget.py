@@ -9,6 +9,7 @@ drawn again. Shapes are static and every time step is treated alike.
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,8 @@ def resolve_budget(
     Raises:
         ConfigError: if fewer than half of the draws of a kind reach its budget.
     """
-    kinds, problems = {}, []
+    kinds: dict[str, Any] = {}
+    problems = []
     for name, blocks in config.kinds.items():
         context, targets = truncated_means(grid, blocks, config.aspect_ratio)
         kinds[name] = replace(
@@ -133,9 +135,7 @@ def truncated_means(
     return context, targets
 
 
-def _count_hidden(
-    generator: np.random.Generator, grid: Grid, size: Grid, num_blocks: int
-) -> int:
+def _count_hidden(generator: np.random.Generator, grid: Grid, size: Grid, num_blocks: int) -> int:
     """Number of hidden tokens of a draw that leaves some context.
 
     Raises:
@@ -143,8 +143,10 @@ def _count_hidden(
     """
     if size == grid:
         raise ConfigError(
-            [f"masks: a block of {size} tokens covers the whole grid {grid}; "
-             "lower --masks.*.spatial-scale, or use a larger --clip.size or a smaller patch"]
+            [
+                f"masks: a block of {size} tokens covers the whole grid {grid}; "
+                "lower --masks.*.spatial-scale, or use a larger --clip.size or a smaller patch"
+            ]
         )
     num_tokens = grid[0] * grid[1] * grid[2]
     for _ in range(10_000):
@@ -152,6 +154,8 @@ def _count_hidden(
         if count < num_tokens:
             return count
     raise ConfigError(
-        [f"masks: {num_blocks} blocks of {size} tokens cover the whole grid {grid} in nearly "
-         "every draw; lower --masks.*.num-blocks or --masks.*.spatial-scale"]
+        [
+            f"masks: {num_blocks} blocks of {size} tokens cover the whole grid {grid} in nearly "
+            "every draw; lower --masks.*.num-blocks or --masks.*.spatial-scale"
+        ]
     )

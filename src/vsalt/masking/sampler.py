@@ -23,7 +23,10 @@ class MaskSampler:
     maskers: dict[str, BudgetMasker]
 
     def __call__(
-        self, step: int, position: int, clip: UInt8[Tensor, "3 T H W"] | None = None  # noqa: ARG002
+        self,
+        step: int,
+        position: int,
+        clip: UInt8[Tensor, "3 T H W"] | None = None,  # noqa: ARG002
     ) -> tuple[Mask, ...]:
         """Return one mask per kind. `clip` is for maskers that look at the input; none does yet."""
         return tuple(

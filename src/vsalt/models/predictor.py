@@ -58,4 +58,5 @@ class Predictor(nn.Module):
         table = rope_table(ids, grid, self.head_dim, self.rope)
         for block in self.blocks:
             x = block(x, table)
-        return self.out(self.norm(x[:, num_context:]))
+        out: Tensor = self.out(self.norm(x[:, num_context:]))
+        return out

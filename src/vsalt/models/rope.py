@@ -46,11 +46,11 @@ def rope_table(
     half = axis_dim // 2
     exponents = torch.arange(half, dtype=torch.float32, device=ids.device) / half
     frequencies = BASE**-exponents
-    if mode == "vjepa2":
-        frequencies = frequencies.repeat(2)
-    else:
-        frequencies = frequencies.repeat_interleave(2)
-    angles = [axis[..., None] * frequencies for axis in split_ids(ids, grid)]
+    over_channels = {
+        "vjepa2": frequencies.repeat(2),
+        "interleaved": frequencies.repeat_interleave(2),
+    }[mode]
+    angles = [axis[..., None] * over_channels for axis in split_ids(ids, grid)]
     rest = torch.zeros(*ids.shape, head_dim - 3 * axis_dim, device=ids.device)
     angle = torch.cat([*angles, rest], dim=-1)[:, None]
     return RopeTable(angle.cos(), angle.sin())

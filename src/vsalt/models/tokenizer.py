@@ -55,6 +55,8 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.tubelet = tubelet
         self.projection = nn.Conv3d(3, width, kernel_size=tubelet, stride=tubelet)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
 

@@ -34,7 +34,8 @@ class Attention(nn.Module):
         q, k, v = qkv.unbind(0)
         q, k = apply_rope(q, table), apply_rope(k, table)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class Mlp(nn.Module):
@@ -47,7 +48,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "B K D"]) -> Float[Tensor, "B K D"]:
         """Map every token alike."""
-        return self.fc2(nn.functional.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(nn.functional.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -63,7 +65,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "B K D"], table: RopeTable) -> Float[Tensor, "B K D"]:
         """Apply both sub-layers."""
         x = x + self.attn(self.norm1(x), table)
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class Encoder(nn.Module):
@@ -110,7 +113,8 @@ class Encoder(nn.Module):
         table = rope_table(ids, grid, self.head_dim, self.config.rope)
         for block in self.blocks:
             x = block(x, table)
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
 
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:

@@ -43,7 +43,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
         f"  unexpected  {name} {list(tensors[name].shape)}" for name in tensors.keys() - wanted
     ]
     lines += [
-        f"  misshapen   {name} {list(tensors[name].shape)}, the model has {list(wanted[name].shape)}"
+        f"  misshapen   {name} {list(tensors[name].shape)}, needed {list(wanted[name].shape)}"
         for name in wanted.keys() & tensors
         if wanted[name].shape != tensors[name].shape
     ]

@@ -81,7 +81,7 @@ class Objective(Protocol):
         ...
 
     def carried_state(self) -> dict[str, Tensor]:
-        """Return tensors that are saved though neither trained nor frozen (EMA weights, centres)."""
+        """Return what is saved though neither trained nor frozen (EMA weights, centres)."""
         ...
 
     def load_carried_state(self, state: Mapping[str, Tensor]) -> None:

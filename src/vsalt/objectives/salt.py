@@ -38,7 +38,7 @@ class SaltObjective(MaskedPrediction):
             raise ConfigError(
                 [
                     f"the teacher's tubelets are {teacher.config.tubelet}, the student's "
-                    f"{encoder.config.tubelet}; set the student's --encoder.tubelet to the teacher's"
+                    f"{encoder.config.tubelet}; give the student the teacher's --encoder.tubelet"
                 ]
             )
         self._teacher = FrozenTeacher(teacher, config.target_norm)

@@ -1,6 +1,7 @@
 """From a resolved configuration to the networks of its method."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
 def resolve_salt(config: SaltRunConfig) -> SaltRunConfig:
     """Return a run's configuration with every number of both stages written out."""
     with collect_problems():
-        stages = {}
+        stages: dict[str, Any] = {}
         for name in ("teacher", "student"):
             try:
                 stages[name] = _resolve(config, getattr(config, name), f"{name}.masks")

@@ -10,19 +10,26 @@ A checkpoint's model.safetensors and meta.json are enough to use its encoder any
 resuming the run itself reads `state/`.
 """
 
+import errno
 import os
+import re
 import shutil
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor, nn, optim
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from vsalt.errors import RunFolderError
 from vsalt.models.weights import (
@@ -40,6 +47,8 @@ STATE = "state"
 META = "meta.json"
 CARRIED = "carried"
 _TEMPORARY = ".tmp-"
+OPTIMISER_WORDS = 2
+"""Words that AdamW keeps per weight."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +139,30 @@ def _write(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     tensors = model_tensors(objective)
-    save_weights(folder / MODEL, tensors)
+    with _plain_errors(folder, tensors):
+        save_weights(folder / MODEL, tensors)
     state = {"optimizer": get_optimizer_state_dict(objective.trainable, optimiser)}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _plain_errors(folder, tensors):
         # Saving from one process is meant; the warning says that no process group exists.
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
-        dcp.save(state, checkpoint_id=folder / STATE)
+        save_state(state, checkpoint_id=folder / STATE)
     run_folder.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
     run_folder.sync_tree(folder)
+
+
+@contextmanager
+def _plain_errors(folder: Path, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Turn the writers' own errors, which hide what the system said, into an `OSError`."""
+    try:
+        yield
+    except (SafetensorError, CheckpointException) as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number:
+            raise OSError(int(number[1]), str(error)) from error
+        needed = OPTIMISER_WORDS * sum(tensor.nbytes for tensor in tensors.values())
+        if shutil.disk_usage(folder).free < needed:
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise RunFolderError(f"cannot write to {folder}: {error}") from error
 
 
 def model_tensors(objective: Objective) -> dict[str, Tensor]:
@@ -183,7 +208,7 @@ def _restore_optimiser(path: Path, module: nn.Module, optimiser: optim.Optimizer
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         try:
-            dcp.load(state, checkpoint_id=path)
-        except (dcp.api.CheckpointException, OSError, ValueError) as error:
+            load_state(state, checkpoint_id=path)
+        except (CheckpointException, OSError, ValueError) as error:
             raise RunFolderError(f"the optimiser state {path} cannot be read: {error}") from error
     set_optimizer_state_dict(module, optimiser, state["optimizer"])

@@ -26,7 +26,7 @@ from vsalt.training.device import autocast
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
 from vsalt.training.schedule import learning_rate, weight_decay
-from vsalt.training.stop import Interrupted, StopFlag
+from vsalt.training.stop import InterruptedRunError, StopFlag
 
 
 class StepBatches(Protocol):
@@ -106,7 +106,7 @@ class Trainer:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; a checkpoint of the last good
                 step has been written.
-            Interrupted: if `stop` was raised; likewise.
+            InterruptedRunError: if `stop` was raised; likewise.
         """
         self.objective.trainable.train()
         stream = iter(batches)
@@ -118,7 +118,9 @@ class Trainer:
             if self._due(self.loop.save_every) or stop.number is not None:
                 self._save(validated)
             if stop.number is not None:
-                raise Interrupted(stop.number, f"stopped after step {self.done.step}; saved")
+                raise InterruptedRunError(
+                    stop.number, f"stopped after step {self.done.step}; saved"
+                )
 
     def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:
         """Do one optimiser step and return its record."""
@@ -255,9 +257,7 @@ def accumulate(
     return sums
 
 
-def mean_loss(
-    objective: Objective, batches: Iterable[Batch], device: str, precision: str
-) -> float:
+def mean_loss(objective: Objective, batches: Iterable[Batch], device: str, precision: str) -> float:
     """Return the mean loss over the clips of some batches, without gradient."""
     total, num_clips = 0.0, 0
     with torch.no_grad():

@@ -17,9 +17,7 @@ def build_optimiser(groups: Sequence[ParamGroup], config: OptimConfig) -> optim.
         for params, decays in ((group.decayed, True), (group.undecayed, False)):
             if params:
                 param_groups.append({"params": list(params), "weight_decay": 0.0, "decays": decays})
-    return optim.AdamW(
-        param_groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True
-    )
+    return optim.AdamW(param_groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def set_schedule(optimiser: optim.Optimizer, lr: float, weight_decay: float) -> None:

@@ -14,10 +14,9 @@ from vsalt.models.config import Architecture, EncoderConfig, grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import count_params
 from vsalt.training.build import build_objective
+from vsalt.training.checkpoint import OPTIMISER_WORDS
 
 BYTES_PER_WEIGHT = 4
-OPTIMISER_WORDS = 2
-"""Words that AdamW keeps per weight."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """A run folder: what lies in it, who may write to it, and writes that survive a power cut.
 
-    RUN/
-      config.json        the resolved configuration; written last, so its presence marks a run
-      environment.json   versions, commit, device, threads, command line, manifest hash; per start
-      metrics.jsonl      one record per `log_every` steps and per val_loss; a function of the config
-      timings.jsonl      clips/s and data-wait share of the same steps; differs from run to run
-      quarantine.jsonl   files that could not be read
-      seen.jsonl         the rows that pretraining may draw
-      teacher/           of a salt stage: the frozen teacher (weights, meta.json, seen.jsonl)
-      checkpoints/       step-N/, and the pointers latest and best
+RUN/
+  config.json        the resolved configuration; written last, so its presence marks a run
+  environment.json   versions, commit, device, threads, command line, manifest hash; per start
+  metrics.jsonl      one record per `log_every` steps and per val_loss; a function of the config
+  timings.jsonl      clips/s and data-wait share of the same steps; differs from run to run
+  quarantine.jsonl   files that could not be read
+  seen.jsonl         the rows that pretraining may draw
+  teacher/           of a salt stage: the frozen teacher (weights, meta.json, seen.jsonl)
+  checkpoints/       step-N/, and the pointers latest and best
 """
 
 import errno
@@ -147,6 +147,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def check_new_run(path: Path) -> None:
+    """Refuse at once what would fail later: a run where there is one, a folder closed to writing.
+
+    Raises:
+        RunFolderError: if a run cannot begin at `path`.
+    """
+    if (path / CONFIG).exists():
+        raise RunFolderError(
+            f"{path} holds a run already; `vsalt resume {path}` goes on with it, "
+            "or choose another --out"
+        )
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    with explain_write_errors(f"to {path}"):
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+
+
 def sync_folder(path: Path) -> None:
     """Flush a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -195,7 +212,8 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with explain_write_errors(str(self.path)):
+            self._file.close()
 
 
 def _lines_to_step(path: Path, step: int) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Both stages of SALT as one resumable job.
 
-    RUN/config.json   the resolved configuration of both stages
-    RUN/teacher/      stage 1, a run folder of its own
-    RUN/student/      stage 2, likewise; it holds a copy of the frozen teacher
+RUN/config.json   the resolved configuration of both stages
+RUN/teacher/      stage 1, a run folder of its own
+RUN/student/      stage 2, likewise; it holds a copy of the frozen teacher
 """
 
 from pathlib import Path

@@ -118,7 +118,7 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
     Raises:
         RunFolderError: if the folder does not belong together, or cannot be written.
         NonFiniteError: see `Trainer.run`.
-        Interrupted: see `Trainer.run`.
+        InterruptedRunError: see `Trainer.run`.
     """
     record = read_stage(run)
     config = record.config
@@ -257,9 +257,7 @@ def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     state = teacher.encoder.state_dict()
-    save_weights(
-        folder / MODEL, {f"encoder.{name}": tensor for name, tensor in state.items()}
-    )
+    save_weights(folder / MODEL, {f"encoder.{name}": tensor for name, tensor in state.items()})
     run_folder.write_json(folder / META, teacher.checkpoint.meta)
     seen = "".join(path.read_text(encoding="utf-8") for path in teacher.seen)
     if teacher.seen:

@@ -30,6 +30,7 @@ def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> No
         DataError: if the sources are.
     """
     console = Console()
+    run_folder.check_new_run(run)
     resolved = resolve_salt(config)
     catalogue = _read_data(resolved, console)
     _say_lengths("teacher", config.teacher, resolved.teacher, console)
@@ -58,6 +59,7 @@ def start_stage(
         raise ConfigError(["method salt needs --teacher RUN, a run or checkpoint to learn from"])
     if teacher is not None and not needs_teacher:
         raise ConfigError([f"--teacher means nothing to method {config.stage.method.name}"])
+    run_folder.check_new_run(run)
     loaded = load_encoder(teacher) if teacher else None
     resolved = resolve(config)
     catalogue = _read_data(resolved, console)
@@ -102,11 +104,7 @@ def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
     """Hold a folder that has no run and enough room."""
     run_folder.create_folder(run)
     with run_folder.hold(run):
-        if (run / run_folder.CONFIG).exists():
-            raise RunFolderError(
-                f"{run} holds a run already; `vsalt resume {run}` goes on with it, "
-                "or choose another --out"
-            )
+        run_folder.check_new_run(run)
         run_folder.require_free_disk(run, sum(plan.disk_bytes for plan in plans))
         yield
 
@@ -137,9 +135,7 @@ def _describe_splits(config: DataConfig, catalogue: Catalogue) -> str:
     return f"; not used: {', '.join(parts)}"
 
 
-def _say_lengths(
-    name: str, given: StageConfig, resolved: StageConfig, console: Console
-) -> None:
+def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: Console) -> None:
     """Say how warm-up and learning rate follow the length and the batch size."""
     optim, loop = resolved.optim, resolved.loop
     text = f"{name}: {loop.steps:,} steps, warm-up {optim.warmup_steps:,}"

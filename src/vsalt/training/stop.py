@@ -8,7 +8,7 @@ from types import FrameType
 from vsalt.errors import VsaltError
 
 
-class Interrupted(VsaltError):
+class InterruptedRunError(VsaltError):
     """A signal stopped the run after a checkpoint was written.
 
     Attributes:

@@ -28,7 +28,9 @@ def test_the_minimum_is_scikit_learns(l2: float, num_rows: int, num_features: in
 
     x = features.double().numpy()
     z = (x - x.mean(0)) / x.std(0)
-    oracle = LogisticRegression(C=1 / (num_rows * l2), tol=1e-12, solver="newton-cholesky").fit(z, labels)
+    oracle = LogisticRegression(C=1 / (num_rows * l2), tol=1e-12, solver="newton-cholesky").fit(
+        z, labels
+    )
     np.testing.assert_allclose(head.weight, oracle.coef_, atol=1e-4)
     np.testing.assert_allclose(head.bias, oracle.intercept_ - oracle.intercept_.mean(), atol=1e-4)
     new, _ = made_up(50, num_features, 4, seed=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vsalt.data.catalogue import SeenRow
 from vsalt.data.manifest import Row
 from vsalt.errors import RunFolderError
 from vsalt.evaluation.transductive import exposure_of
@@ -19,10 +20,8 @@ def video(folder: Path, name: str, size: int, **stretch: float) -> Row:
 
 def seen_file(path: Path, *records: tuple[str, int, float | None, float | None]) -> Path:
     lines = [
-        json.dumps(
-            {"step": 0, "name": n, "size_bytes": b, "start_s": s, "end_s": e, "split": "train"}
-        )
-        for n, b, s, e in records
+        json.dumps(SeenRow(name, size, start_s, end_s, "train")._asdict())
+        for name, size, start_s, end_s in records
     ]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -67,7 +66,7 @@ def test_without_lists_nothing_is_claimed(tmp_path: Path) -> None:
     assert str(found) == "unknown (the checkpoint was moved out of its run)"
 
 
-@pytest.mark.parametrize("text", ["{", '{"name": "a.mp4"}\n', "[1]\n"])
+@pytest.mark.parametrize("text", ["{", '{"file_name": "a.mp4"}\n', "[1]\n"])
 def test_a_damaged_list_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "seen").write_text(text)
     with pytest.raises(RunFolderError, match="cannot be read"):

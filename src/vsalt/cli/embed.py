@@ -1,0 +1,80 @@
+"""`vsalt embed`: embeddings of clips or of sliding windows, written to disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vsalt.cli.parse import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedArgs:
+    """Write one embedding per clip, or per sliding window, with its times.
+
+    A command that was interrupted goes on where it stopped when it is given again.
+    """
+
+    encoder: Path
+    """A `vsalt salt` run (means its student; RUN/teacher is its teacher), a `vsalt pretrain` run,
+    or a checkpoint."""
+    data: str
+    """A folder of videos or a CSV/JSONL manifest."""
+    out: Path
+    """Folder to write to: embeddings-*.safetensors, index.jsonl, bad.jsonl, embedding.json."""
+    segments: int = 1
+    """Windows per row, spread evenly; the embedding is their mean. 1: the middle of the clip."""
+    window_stride_s: float | None = None
+    """Instead: an embedding for every window, one starting each so many seconds."""
+    pooling: Literal["mean", "mean_space"] = "mean"
+    """mean: over all tokens. mean_space: over space, with the time steps side by side."""
+    skip_bad: bool = False
+    """Videos that cannot be read are always listed in bad.jsonl; this makes the exit code 0."""
+    batch_size: int = 16
+    """Clips that are encoded at once."""
+    workers: int = 2
+    """Worker processes that decode; 0 decodes in the main process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the encoder runs; auto: cuda where there is one."""
+    shard_size: int = 4096
+    """Embeddings per file; what is lost at most when the command is interrupted."""
+
+
+def embed(words: Sequence[str], prog: str) -> int:
+    """Run the verb `embed`."""
+    return run(parse(EmbedArgs, words, prog))
+
+
+def run(args: EmbedArgs) -> int:
+    """Write the embeddings; return 1 if videos could not be read and `skip_bad` is off, else 0."""
+    from rich.console import Console
+
+    from vsalt.cli.row_progress import row_progress
+    from vsalt.embedding.embed import EmbedOptions
+    from vsalt.embedding.embed import embed as write_embeddings
+    from vsalt.embedding.writer import BAD
+    from vsalt.training.extract import ExtractConfig, WindowConfig
+    from vsalt.training.locate import load_encoder
+
+    options = EmbedOptions(
+        extract=ExtractConfig(
+            windows=WindowConfig(per_row=args.segments, stride_s=args.window_stride_s),
+            pooling=args.pooling,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=args.device,
+        ),
+        shard_size=args.shard_size,
+    )
+    console = Console()
+    loaded = load_encoder(args.encoder)
+    with row_progress(console, "embeddings") as show:
+        result = write_embeddings(loaded, Path(args.data), args.out, options, on_progress=show)
+    lines = [f"{result.num_embeddings} embeddings of {result.num_rows} rows in {args.out}"]
+    if result.num_resumed:
+        lines[0] += f"; {result.num_resumed} rows had been done before"
+    if result.num_unreadable:
+        lines.append(f"{result.num_unreadable} rows could not be read: see {args.out / BAD}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 1 if result.num_unreadable and not args.skip_bad else 0

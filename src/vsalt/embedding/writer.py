@@ -1,0 +1,192 @@
+"""Embeddings on disk, written shard by shard so that a killed process can go on.
+
+    OUT/
+      embeddings-00000.safetensors, …   tensor `embeddings`, float32, (embeddings of the shard, F)
+      index.jsonl                       one line per embedding, in the order of the shards
+      bad.jsonl                         one line per row that cannot be read
+      embedding.json                    settings, and the finished shards
+
+A shard's tensors, then its lines are written and flushed; then embedding.json is replaced by one
+that lists the shard. Whatever is on disk beyond what embedding.json lists is removed on resume.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from vsalt.errors import RunFolderError
+from vsalt.models.weights import save_weights
+from vsalt.training import run_folder
+
+MANIFEST = "embedding.json"
+INDEX = "index.jsonl"
+BAD = "bad.jsonl"
+TENSOR = "embeddings"
+
+
+class EmbeddingWriter:
+    """Appends shards to a folder of embeddings.
+
+    Args:
+        out: the folder; it is made, or must have been begun with the same settings.
+        settings: everything that the embeddings depend on, as plain values.
+        where: what is noted down, too, but may differ on resume (paths).
+
+    Raises:
+        RunFolderError: if the folder holds something else, was begun with other settings (the
+            differences are listed), or is damaged.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], where: dict[str, Any]) -> None:
+        self.out = out
+        if (out / MANIFEST).exists():
+            self._manifest = run_folder.read_json(out / MANIFEST)
+            _require_same(self._manifest["settings"], settings, out)
+        else:
+            self._manifest = {"complete": False, **where, "settings": settings, "shards": []}
+            self._write_manifest()
+        self._cut()
+
+    @property
+    def num_shards(self) -> int:
+        """Finished shards."""
+        return len(self._manifest["shards"])
+
+    @property
+    def next_row(self) -> int:
+        """Index of the first row of the source that is not in a finished shard."""
+        shards = self._manifest["shards"]
+        return int(shards[-1]["end_row"]) if shards else 0
+
+    def count(self, name: str) -> int:
+        """Return the sum of a number (num_embeddings, num_unreadable) over the finished shards."""
+        return sum(int(shard[name]) for shard in self._manifest["shards"])
+
+    def write_shard(
+        self,
+        embeddings: Float32[Tensor, "n F"],
+        index: Sequence[dict[str, Any]],
+        bad: Sequence[dict[str, Any]],
+        *,
+        end_row: int,
+    ) -> None:
+        """Write the shard of the rows from `next_row` to `end_row`.
+
+        Args:
+            embeddings: one per window of the readable rows.
+            index: a record for each of them.
+            bad: a record for each unreadable row.
+            end_row: index of the row after the last.
+        """
+        name = f"embeddings-{self.num_shards:05d}.safetensors"
+        with run_folder.explain_write_errors(f"to {self.out}"):
+            self._write_tensor(name, embeddings)
+            shards = ({"shard": name, "row": row, **entry} for row, entry in enumerate(index))
+            _append(self.out / INDEX, shards)
+            _append(self.out / BAD, bad)
+        entry = {
+            "file": name,
+            "first_row": self.next_row,
+            "end_row": end_row,
+            "num_embeddings": len(index),
+            "num_unreadable": len(bad),
+        }
+        self._manifest["shards"].append(entry)
+        self._write_manifest()
+
+    def finish(self) -> None:
+        """Note that nothing is missing."""
+        if not self._manifest["complete"]:
+            self._manifest["complete"] = True
+            self._write_manifest()
+
+    def _write_tensor(self, name: str, embeddings: Tensor) -> None:
+        temporary = self.out / f".{name}.tmp"
+        save_weights(temporary, {TENSOR: embeddings})
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, self.out / name)
+        run_folder.sync_folder(self.out)
+
+    def _write_manifest(self) -> None:
+        run_folder.write_json(self.out / MANIFEST, self._manifest)
+
+    def _cut(self) -> None:
+        """Bring the lines back to the finished shards."""
+        missing = [
+            shard["file"]
+            for shard in self._manifest["shards"]
+            if not (self.out / shard["file"]).is_file()
+        ]
+        if missing:
+            raise RunFolderError(
+                f"{self.out / MANIFEST} lists shards that are not there: {', '.join(missing)}; "
+                "put them back, or choose another --out"
+            )
+        for name, counted in ((INDEX, "num_embeddings"), (BAD, "num_unreadable")):
+            _cut_lines(self.out / name, self.count(counted))
+
+
+def check_folder(out: Path) -> None:
+    """Make a folder that embeddings can be written to, or go on in.
+
+    Raises:
+        RunFolderError: if it holds other things, or cannot be written to.
+    """
+    run_folder.create_folder(out)
+    own = (".lock", f".{MANIFEST}.tmp")
+    foreign = any(entry.name not in own for entry in out.iterdir())
+    if foreign and not (out / MANIFEST).is_file():
+        raise RunFolderError(
+            f"{out} is not empty and has no {MANIFEST} to go on from; choose another --out"
+        )
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    before, now = _flat(before), _flat(now)
+    lines = [
+        f"  {name}: {before.get(name)} there, {now.get(name)} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if lines:
+        raise RunFolderError(
+            f"the embeddings in {out} were begun with other settings; use the same, or choose "
+            "another --out:\n" + "\n".join(lines)
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_lines(path: Path, count: int) -> None:
+    """Keep the first `count` lines."""
+    with run_folder.explain_write_errors(str(path)):
+        path.touch()
+        with open(path, "r+b") as file:
+            for _ in range(count):
+                if not file.readline().endswith(b"\n"):
+                    raise RunFolderError(
+                        f"{path} has fewer lines than {MANIFEST} says; choose another --out"
+                    )
+            file.truncate(file.tell())
+            os.fsync(file.fileno())

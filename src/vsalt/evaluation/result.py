@@ -1,0 +1,119 @@
+"""What a probe finds, as plain values that `probe.json` holds."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vsalt.evaluation.heads import Kind
+from vsalt.evaluation.metrics import Chance, Metrics
+from vsalt.evaluation.selection import Trial
+from vsalt.evaluation.transductive import Exposure
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartResult:
+    """One part (the test split, or a fold) of one encoder.
+
+    Attributes:
+        name: "test", or the value of the fold.
+        value: the chosen hyper-parameter.
+        converged: whether the final fit reached its minimum.
+        accuracy: on the part's test rows.
+        balanced_accuracy: mean recall over the classes among them.
+        trials: the candidates' scores on the selection part.
+    """
+
+    name: str
+    value: float
+    converged: bool
+    accuracy: float
+    balanced_accuracy: float
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderResult:
+    """All parts of one encoder.
+
+    Attributes:
+        name: as the user gave it.
+        role: whether it was trained, or is the random initialisation beside the first encoder.
+        checkpoint: folder of its weights.
+        step: optimiser steps of its training.
+        sha256: hash of its weights.
+        clip: settings of the clips it was given.
+        num_features: F.
+        exposure: what pretraining has seen of the test rows.
+        metrics: over the predictions of all parts together.
+        parts: one by one.
+    """
+
+    name: str
+    role: Literal["trained", "random-init"]
+    checkpoint: str | None
+    step: int | None
+    sha256: str
+    clip: dict[str, Any]
+    num_features: int
+    exposure: Exposure
+    metrics: Metrics
+    parts: tuple[PartResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSize:
+    """Rows of a part."""
+
+    name: str
+    num_fit: int
+    num_selection: int
+    num_test: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A row that takes no part because its video cannot be read."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """A probe of one or more encoders on one task.
+
+    Attributes:
+        vsalt: version of the program.
+        kind: of the heads.
+        parameter: name of their hyper-parameter.
+        source: the data.
+        options: all settings.
+        num_rows: rows that take part.
+        classes: names, in the order of the class indices.
+        parts: their sizes.
+        left_out: rows that take no part, by reason.
+        unreadable: the rows among them whose video cannot be read.
+        num_groups: groups among the rows; None without groups.
+        num_shared_test_rows: test rows whose group has training rows, too.
+        chance: accuracies without looking.
+        encoders: in the order given, the random initialisation last.
+    """
+
+    vsalt: str
+    kind: Kind
+    parameter: str
+    source: str
+    options: dict[str, Any]
+    num_rows: int
+    classes: tuple[str, ...]
+    parts: tuple[PartSize, ...]
+    left_out: dict[str, int]
+    unreadable: tuple[Unreadable, ...]
+    num_groups: int | None
+    num_shared_test_rows: int
+    chance: Chance
+    encoders: tuple[EncoderResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dicts and lists of plain values."""
+        return dataclasses.asdict(self)

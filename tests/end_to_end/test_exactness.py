@@ -1,0 +1,92 @@
+"""Signals, seeds, workers and accumulation change nothing that they should not."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from support import runs
+
+
+@pytest.mark.parametrize(("fault", "code"), [("term", 143), ("int", 130)])
+def test_signal_finishes_the_step_and_saves(
+    fault: str, code: int, videos: Path, tmp_path: Path
+) -> None:
+    words = [*runs.TINY_STAGE, "--data", videos, "--method", "pixel"]
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    assert runs.vsalt("pretrain", "--out", undisturbed, *words).returncode == 0
+    # In the third step, where no checkpoint is due.
+    stopped = runs.vsalt(
+        *("pretrain", "--out", run, *words),
+        prefix=(runs.FAULT_DRIVER, fault, tmp_path / "marker", "step", "3"),
+    )
+    assert stopped.returncode == code, stopped.stderr
+    assert "stopped after step 3; saved" in stopped.stderr
+    assert (run / "checkpoints" / "latest").read_text() == "step-3\n"
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 4  # 3 steps, 1 val_loss
+    assert runs.vsalt("resume", run).returncode == 0
+    assert runs.stage_fingerprint(run) == runs.stage_fingerprint(undisturbed)
+
+
+def test_two_runs_of_one_seed_are_identical_and_two_seeds_are_not(
+    videos: Path, tmp_path: Path
+) -> None:
+    words = [*runs.TINY_STAGE, "--data", videos, "--method", "pixel"]
+    found = {}
+    for name, extra in {
+        "first": (),
+        "again, with workers": ("--data.workers", "2"),
+        "other seed": ("--seed", "4"),
+    }.items():
+        run = tmp_path / name
+        done = runs.vsalt("pretrain", "--out", run, *words, *extra)
+        assert done.returncode == 0, done.stderr
+        found[name] = runs.stage_fingerprint(run)
+    assert found["first"] == found["again, with workers"]
+    differing = {
+        name for name in found["first"] if found["first"][name] != found["other seed"][name]
+    }
+    assert {"metrics", "encoder.blocks.0.attn.qkv.weight"} <= differing
+
+
+def test_metrics_follow_the_documented_schema(videos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [*runs.TINY_STAGE, "--data", videos, "--method", "pixel"]
+    assert runs.vsalt("pretrain", "--out", run, *words).returncode == 0
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    counts = {"kind", "step", "clips", "flops_exact", "flops_six_nd", "bad_reads"}
+    for record in records:
+        if record["kind"] == "val":
+            assert set(record) == counts | {"val_loss"}
+        else:
+            assert set(record) == counts | {
+                *("lr", "weight_decay", "loss", "loss_short", "loss_long"),
+                *("grad_norm_encoder", "grad_norm_predictor"),
+            }
+        assert record["clips"] == 8 * record["step"]
+    environment = json.loads((run / "environment.json").read_text())["starts"]
+    assert len(environment) == 1
+    assert environment[0]["threads"] == 1
+    timings = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
+    assert [timing["step"] for timing in timings] == list(range(1, 9))
+    assert all(0 <= timing["data_wait_share"] <= 1 for timing in timings)
+
+
+def test_command_line_overrides_file_overrides_preset(videos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 7\n[teacher.optim]\nlr = 0.25\nclip_norm = 3.0\n")
+    run = tmp_path / "run"
+    done = runs.vsalt(
+        *("salt", "--data", videos, "--out", run, *runs.TINY, "--config", file),
+        *("--teacher.optim.clip-norm", "2.0"),
+    )
+    assert done.returncode == 0, done.stderr
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["seed"] == 3  # the flag of TINY
+    assert config["teacher"]["optim"]["clip_norm"] == 2.0
+    assert config["teacher"]["optim"]["lr"] == pytest.approx(0.25 * (8 / 32) ** 0.5)
+    assert config["student"]["optim"]["clip_norm"] == 1.0  # the preset's
+    # The student holds its teacher: the last checkpoint of stage 1, whole and named by its hash.
+    recorded = json.loads((run / "student" / "config.json").read_text())["teacher_sha256"]
+    assert len(recorded) == len(hashlib.sha256().hexdigest())

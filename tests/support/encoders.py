@@ -1,0 +1,50 @@
+"""Checkpoints of small encoders that were never trained, and videos of one colour."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from vsalt.config import PretrainConfig, StageConfig, resolve_stage, to_dict
+from vsalt.data.config import ClipConfig
+from vsalt.models.config import EncoderConfig
+from vsalt.models.vit import Encoder
+from vsalt.models.weights import save_weights, weights_hash
+
+CLIP = ClipConfig(num_frames=4, frame_step=2, size=(32, 32))
+TINY = EncoderConfig(size="Ti", width=24, depth=1, heads=2, mlp_width=48, tubelet=(2, 8, 8))
+"""16 tokens at each of 2 times."""
+FPS = 10
+
+
+def write_checkpoint(
+    folder: Path, *, seed: int = 0, clip: ClipConfig = CLIP, encoder: EncoderConfig = TINY
+) -> Path:
+    """Write what a stage leaves behind of its encoder, with weights drawn from the seed."""
+    config = PretrainConfig(clip=clip, stage=resolve_stage(StageConfig(encoder=encoder)))
+    torch.manual_seed(seed)
+    network = Encoder(config.stage.encoder)
+    tensors = {f"encoder.{name}": value for name, value in network.state_dict().items()}
+    folder.mkdir(parents=True)
+    save_weights(folder / "model.safetensors", tensors)
+    meta = {"step": 7, "config": to_dict(config), "best_step": 7}
+    meta["weights_sha256"] = weights_hash(tensors)
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+def write_video(path: Path, colour: Sequence[float], *, num_frames: int = 20, seed: int = 0):
+    """Write frames of one colour with grey noise, 40 x 48 pixels, 10 per second."""
+    noise = np.random.default_rng(seed).normal(scale=25, size=(num_frames, 40, 48, 1))
+    frames = np.clip(np.asarray(colour) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"g": "5", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 48, 40, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path

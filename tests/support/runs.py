@@ -1,0 +1,102 @@
+"""Small real runs of the command line, and what identifies their results."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+FAULT_DRIVER = Path(__file__).with_name("fault_driver.py")
+AS_NOBODY = Path(__file__).with_name("as_nobody.py")
+
+TEACHER_STEPS, STUDENT_STEPS, SAVE_EVERY = 6, 8, 2
+
+_NETWORK = ("width=24", "depth=1", "heads=2", "mlp-width=48")
+_SHARED = [
+    *("--save-every", str(SAVE_EVERY), "--batch-size", "8", "--seed", "3"),
+    *("--clip.num-frames", "4", "--clip.size", "32", "32", "--clip.frame-step", "2"),
+    *("--data.workers", "0", "--data.holdout", "0.2", "--device.threads", "1"),
+]
+
+
+def _stage(prefix: str, width: int = 24) -> list[str]:
+    words = [f"--{prefix}encoder.tubelet", "2", "8", "8"]
+    words += [f"--{prefix}loop.log-every", "1", f"--{prefix}loop.micro-batch-size", "4"]
+    for part in ("encoder", "predictor"):
+        words += [f"--{prefix}{part}.width", str(width), f"--{prefix}{part}.mlp-width", "48"]
+        words += [f"--{prefix}{part}.depth", "1", f"--{prefix}{part}.heads", "2"]
+    return words
+
+
+TINY = [
+    *("--steps", f"{TEACHER_STEPS}:{STUDENT_STEPS}"),
+    *_SHARED,
+    *_stage("teacher."),
+    *_stage("student."),
+]
+TINY_STAGE = ["--steps", str(STUDENT_STEPS), *_SHARED, *_stage("stage.", width=12)]
+TINY_STAGE += ["--stage.loop.keep-last", "1"]
+
+
+def vsalt(
+    *words: str | Path, prefix: tuple[str | Path, ...] = ("-m", "vsalt")
+) -> subprocess.CompletedProcess[str]:
+    """Run the real command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *map(str, prefix), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "COLUMNS": "200"},
+        check=False,
+    )
+
+
+def fingerprint(run: Path) -> dict[str, str]:
+    """SHA-256 of every tensor, of the optimiser state and of the log, for both stages."""
+    return {
+        f"{stage} {name}": digest
+        for stage in ("teacher", "student")
+        for name, digest in stage_fingerprint(run / stage).items()
+    }
+
+
+def stage_fingerprint(run: Path) -> dict[str, str]:
+    """The same for one stage."""
+    checkpoints = run / "checkpoints"
+    last = checkpoints / (checkpoints / "latest").read_text().strip()
+    weights = load_file(last / "model.safetensors")
+    return {
+        "step": last.name,
+        "best": (checkpoints / "best").read_text().strip(),
+        "metrics": hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest(),
+        **{name: _sha(tensor) for name, tensor in weights.items()},
+        **{f"optimiser {name}": digest for name, digest in _optimiser(last / "state").items()},
+    }
+
+
+def _optimiser(state: Path) -> dict[str, str]:
+    flat = state.parent / "flat.pt"
+    dcp_to_torch_save(state, flat)
+    tree = torch.load(flat, weights_only=False)
+    flat.unlink()
+    return {name: _sha(value) for name, value in _leaves(tree, "")}
+
+
+def _leaves(tree: object, path: str) -> list[tuple[str, object]]:
+    if isinstance(tree, dict):
+        return [leaf for key, value in tree.items() for leaf in _leaves(value, f"{path}/{key}")]
+    if isinstance(tree, list | tuple):
+        return [leaf for i, value in enumerate(tree) for leaf in _leaves(value, f"{path}/{i}")]
+    return [(path, tree)]
+
+
+def _sha(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        data = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return hashlib.sha256(data + str(value.dtype).encode()).hexdigest()
+    return hashlib.sha256(repr(value).encode()).hexdigest()

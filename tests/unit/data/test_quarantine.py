@@ -1,0 +1,74 @@
+import json
+
+import pytest
+import torch
+
+from vsalt.data.quarantine import MIN_READS, Quarantine, ReadCounts
+from vsalt.data.types import BadFile, Batch
+from vsalt.errors import DataError
+
+
+def batch(size, bad=()):
+    clips = torch.zeros(size, 3, 2, 4, 4, dtype=torch.uint8)
+    return Batch(clips=clips, masks=(), rows=tuple(range(size)), bad_files=tuple(bad))
+
+
+def bad(step, path, position=0, attempt=0, error="no"):
+    return BadFile(step, position, attempt, path, error)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_file_is_written_once_and_counted_always(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(path, max_bad_share=1.0)
+    quarantine.record(batch(4))
+    assert not path.exists()
+    quarantine.record(batch(4, [bad(1, "a", position=2, error="first"), bad(1, "b")]))
+    quarantine.record(batch(4, [bad(3, "a", error="second")]))
+    assert lines(path) == [
+        {"step": 1, "position": 2, "attempt": 0, "path": "a", "error": "first"},
+        {"step": 1, "position": 0, "attempt": 0, "path": "b", "error": "no"},
+    ]
+    assert quarantine.counts == ReadCounts(reads=12 + 3, bad=3)
+
+
+def test_too_large_a_share_stops_the_run_but_not_at_once(tmp_path):
+    quarantine = Quarantine(tmp_path / "q.jsonl", max_bad_share=0.05)
+    quarantine.record(batch(40, [bad(0, f"f{i}") for i in range(10)]))
+    quarantine.record(batch(MIN_READS - 51))
+    assert quarantine.counts.reads == MIN_READS - 1
+    with pytest.raises(DataError, match=r"10 of 100 clips .*max-bad-share 0\.05"):
+        quarantine.record(batch(1))
+
+
+def test_exactly_the_share_is_allowed(tmp_path):
+    quarantine = Quarantine(tmp_path / "q.jsonl", max_bad_share=0.01)
+    quarantine.record(batch(99, [bad(0, "a")]))
+    with pytest.raises(DataError, match="2 of 102"):
+        quarantine.record(batch(1, [bad(1, "a")]))
+
+
+def test_resuming_equals_not_having_stopped(tmp_path):
+    undisturbed = Quarantine(tmp_path / "one.jsonl", max_bad_share=1.0)
+    batches = [batch(4, [bad(step, f"f{step % 4}"), bad(step, f"g{step}")]) for step in range(8)]
+    for one in batches:
+        undisturbed.record(one)
+    path = tmp_path / "two.jsonl"
+    first = Quarantine(path, max_bad_share=1.0)
+    for one in batches[:3]:
+        first.record(one)
+    counts = first.counts
+    for one in batches[3:6]:
+        first.record(one)
+    with path.open("a") as file:
+        file.write('{"step": 6, "posi')  # killed while writing
+    resumed = Quarantine(path, max_bad_share=1.0, counts=counts)
+    resumed.cut(3)
+    assert [line["step"] for line in lines(path)] == [0, 0, 1, 1, 2, 2]
+    for one in batches[3:]:
+        resumed.record(one)
+    assert path.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    assert resumed.counts == undisturbed.counts
