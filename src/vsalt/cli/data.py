@@ -1,10 +1,13 @@
 """`vsalt data`: sets of videos."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from vsalt.cli.parse import parse
 
 
 @dataclass(kw_only=True)
@@ -25,8 +28,15 @@ class SynthArgs:
     """Frames per second."""
 
 
-def run(args: SynthArgs) -> int:
-    """Make the set and say where it is."""
+def synth(words: Sequence[str], prog: str) -> int:
+    """Run the verb `data synth`."""
+    args = parse(SynthArgs, words, prog)
+    print(f"{args.num_clips} clips: {make_set(args)}")
+    return 0
+
+
+def make_set(args: SynthArgs) -> Path:
+    """Make the set and return its manifest."""
     # The decoding library and numpy are loaded only when the verb runs.
     from rich.console import Console
     from rich.progress import track
@@ -35,7 +45,7 @@ def run(args: SynthArgs) -> int:
 
     console = Console(stderr=True)
     progress = iter(track(range(args.num_clips), "making clips", console=console, transient=True))
-    manifest = synthesise(
+    return synthesise(
         args.out,
         num_clips=args.num_clips,
         seed=args.seed,
@@ -44,5 +54,3 @@ def run(args: SynthArgs) -> int:
         fps=args.fps,
         on_clip=lambda: next(progress, None),
     )
-    console.print(f"{args.num_clips} clips: {manifest}", highlight=False)
-    return 0

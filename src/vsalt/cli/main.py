@@ -7,30 +7,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import vsalt
+from vsalt import __version__
+from vsalt.cli.verbs import VERBS
 from vsalt.errors import VsaltError
-
-
-class Verb(NamedTuple):
-    """A verb of the command line: where it lives and what it does in one line."""
-
-    module: str
-    function: str
-    summary: str
-
-
-VERBS: dict[str, Verb] = {
-    "demo": Verb("demo", "demo", "the whole path on made-up videos, in minutes"),
-    "salt": Verb("pretrain", "salt", "train a teacher, freeze it, train the student"),
-    "pretrain": Verb("pretrain", "pretrain", "train one stage with one method"),
-    "resume": Verb("pretrain", "resume", "go on with a run that was stopped or killed"),
-    "probe fit": Verb("probe", "fit", "fit and score a classifier on a frozen encoder"),
-    "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
-    "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
-    "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["-V"]):
-        print(f"vsalt {vsalt.__version__}")
+        print(f"vsalt {__version__}")
         return 0
     if not words or words[0] in ("-h", "--help"):
         print(overview())

@@ -78,16 +78,10 @@ def salt(words: Sequence[str], prog: str) -> int:
     config = _defaults(salt_preset(_preset(words)), words)
     args = parse(SaltArgs, words, prog, _placeholder(SaltArgs, config))
     config = args.config
-    steps = _per_stage("--steps", args.steps)
-    save_every = _per_stage("--save-every", args.save_every)
-    config = replace(
-        config,
-        teacher=_with_lengths(config.teacher, steps[0], args.batch_size, save_every[0]),
-        student=_with_lengths(config.student, steps[1], args.batch_size, save_every[1]),
-    )
+    config = with_steps(config, args.steps, args.batch_size, args.save_every)
     from vsalt.training.start import start_salt
 
-    start_salt(args.out, _absolute(config), dry_run=args.dry_run)
+    start_salt(args.out, _absolute(_with_data(config, args.out)), dry_run=args.dry_run)
     return 0
 
 
@@ -101,7 +95,7 @@ def pretrain(words: Sequence[str], prog: str) -> int:
 
     start_stage(
         args.out,
-        _absolute(replace(args.config, stage=stage)),
+        _absolute(_with_data(replace(args.config, stage=stage), args.out)),
         teacher=args.teacher,
         dry_run=args.dry_run,
     )
@@ -140,6 +134,22 @@ def _placeholder(kind: type[T], config: object) -> T:
     return kind(**{**values, "config": config})
 
 
+def with_steps(
+    config: SaltRunConfig,
+    steps: str | None,
+    batch_size: int | None = None,
+    save_every: str | None = None,
+) -> SaltRunConfig:
+    """Return a config with other lengths, each given as N for both stages, or as T:S."""
+    teacher_steps, student_steps = _per_stage("--steps", steps)
+    teacher_save, student_save = _per_stage("--save-every", save_every)
+    return replace(
+        config,
+        teacher=_with_lengths(config.teacher, teacher_steps, batch_size, teacher_save),
+        student=_with_lengths(config.student, student_steps, batch_size, student_save),
+    )
+
+
 def _per_stage(flag: str, text: str | None) -> tuple[int | None, int | None]:
     """Read N or T:S."""
     if text is None:
@@ -157,6 +167,20 @@ def _with_lengths(
     given = {"steps": steps, "batch_size": batch_size, "save_every": save_every}
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(stage, loop=replace(loop, **changes))
+
+
+def _with_data(config: C, out: Path) -> C:
+    """Without --data, take the synthetic set, made beside the run."""
+    if config.data.sources:
+        return config
+    from vsalt.cli.data import SynthArgs, make_set
+
+    folder = out.with_name(f"{out.name}-synthetic")
+    manifest = folder / "labels.csv"
+    if not manifest.exists():
+        print(f"no --data: making the synthetic set in {folder}")
+        manifest = make_set(SynthArgs(out=folder))
+    return replace(config, data=replace(config.data, sources=(str(manifest),)))
 
 
 def _absolute(config: C) -> C:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vsalt.evaluation.selection import Trial
 
-K_GRID = (200, 100, 50, 20, 10, 5, 3, 1)
-"""Candidates for the number of neighbours; among equally good ones the largest is taken."""
+K_GRID = (1, 3, 5, 10, 20, 50, 100, 200)
+"""Candidates for the number of neighbours."""
 TEMPERATURE = 0.07
 _CHUNK_SIZE = 512
 
@@ -94,11 +94,19 @@ def try_knn(
     num_classes: int,
     grid: Sequence[int] = K_GRID,
 ) -> list[Trial]:
-    """Score every number of neighbours up to the number of rows on other rows."""
+    """Score every number of neighbours up to the number of rows on other rows.
+
+    For the cross-entropy, shares of the votes become probabilities as if they were k equal votes,
+    with one more for every class: `(k share_c + 1) / (k + C)`.
+    """
     ks = [k for k in grid if k <= len(labels)]
     head = fit_knn(features, labels, num_classes=num_classes, k=1)
-    predicted = votes(head, selection_features, ks=ks).argmax(dim=2)
-    right = (predicted == selection_labels).double().mean(dim=1)
-    return [
-        Trial(value=float(k), accuracy=float(share)) for k, share in zip(ks, right, strict=True)
-    ]
+    found = votes(head, selection_features, ks=ks)
+    trials = []
+    for k, scores in zip(ks, found, strict=True):
+        right = (scores.argmax(dim=1) == selection_labels).double().mean()
+        shares = scores / scores.sum(dim=1, keepdim=True)
+        probability = (k * shares + 1) / (k + num_classes)
+        loss = torch.nn.functional.nll_loss(probability.log(), selection_labels)
+        trials.append(Trial(value=float(k), accuracy=float(right), cross_entropy=float(loss)))
+    return trials

@@ -11,15 +11,14 @@ class Trial:
     Attributes:
         value: the hyper-parameter.
         accuracy: share of selection rows that are right.
-        cross_entropy: mean negative log-probability of the true class in nats; None for heads
-            without probabilities.
+        cross_entropy: mean negative log-probability of the true class in nats.
     """
 
     value: float
     accuracy: float
-    cross_entropy: float | None = None
+    cross_entropy: float
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
     """Return the trial of highest accuracy, then of lowest cross-entropy, then the first."""
-    return min(trials, key=lambda trial: (-trial.accuracy, trial.cross_entropy or 0.0))
+    return min(trials, key=lambda trial: (-trial.accuracy, trial.cross_entropy))

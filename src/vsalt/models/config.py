@@ -158,4 +158,9 @@ def _architecture_problems(prefix: str, architecture: Architecture) -> list[str]
             f"{prefix}: {width} channels in {heads} heads leave {width // heads} per head; "
             "3-D rotary positions need at least 6"
         )
+    elif heads >= 1 and width // heads % 2:
+        problems.append(
+            f"{prefix}: {width} channels in {heads} heads leave {width // heads} per head; "
+            "rotary positions turn pairs of channels and need an even number"
+        )
     return problems

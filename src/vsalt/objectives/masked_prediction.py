@@ -10,7 +10,7 @@ with p = 1 (`l1`) or 2 (`mse`). A method is this class with its target and loss.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -26,6 +26,7 @@ from vsalt.objectives.config import TokenLoss
 from vsalt.objectives.protocol import ObjectiveOutput, ParamGroup, param_group
 
 
+@runtime_checkable
 class Target(Protocol):
     """What is predicted: opened once per batch of clips, read at token ids."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ def param_group(name: str, module: nn.Module) -> ParamGroup:
     )
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A method of self-supervised learning.
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.errors import ConfigError
+from vsalt.presets.demo import demo
 from vsalt.presets.paper import paper
 from vsalt.presets.small_gpu import small_gpu
 from vsalt.presets.tiny_cpu import tiny_cpu
 
 PRESETS: dict[str, Callable[[], SaltRunConfig]] = {
+    "demo": demo,
     "tiny-cpu": tiny_cpu,
     "small-gpu": small_gpu,
     "paper-vitb": lambda: paper("B"),

@@ -7,7 +7,7 @@ not say.
 """
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -32,7 +32,7 @@ class FrozenTeacher(nn.Module):
         self.norm = norm
         self.width = encoder.width
 
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+    def train(self, mode: bool = True) -> "FrozenTeacher":  # noqa: ARG002
         """Stay in eval mode whatever is asked."""
         return super().train(False)
 

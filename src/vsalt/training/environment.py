@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-import vsalt
+from vsalt import __version__
 from vsalt.training import run_folder
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
@@ -24,7 +24,7 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "vsalt": vsalt.__version__,
+        "vsalt": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},

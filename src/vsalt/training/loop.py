@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ from vsalt.training.schedule import learning_rate, weight_decay
 from vsalt.training.stop import InterruptedRunError, StopFlag
 
 
+@runtime_checkable
 class StepBatches(Protocol):
     """Gives the micro-batches of one step after the other, and knows how long it was waited for."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-import vsalt
+from vsalt import __version__
 from vsalt.config import SaltRunConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
@@ -28,7 +28,7 @@ def create_salt(run: Path, config: SaltRunConfig) -> None:
     run_folder.create_folder(run)
     run_folder.write_json(
         run / run_folder.CONFIG,
-        {"kind": KIND, "vsalt": vsalt.__version__, "config": to_dict(config)},
+        {"kind": KIND, "vsalt": __version__, "config": to_dict(config)},
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-import vsalt
+from vsalt import __version__
 from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
@@ -69,7 +69,7 @@ def create_stage(
             run / run_folder.CONFIG,
             {
                 "kind": KIND,
-                "vsalt": vsalt.__version__,
+                "vsalt": __version__,
                 "config": to_dict(config),
                 "data": {
                     "manifest_sha256": catalogue.manifest_hash,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from vsalt.evaluation.linear import L2_GRID, TOLERANCE, fit_linear, try_linear
+from vsalt.evaluation.linear import L2_GRID, fit_linear, try_linear
 from vsalt.evaluation.selection import Trial, best_trial
 
 
@@ -31,12 +31,15 @@ def test_the_minimum_is_scikit_learns(l2: float, num_rows: int, num_features: in
     oracle = LogisticRegression(C=1 / (num_rows * l2), tol=1e-12, solver="newton-cholesky").fit(
         z, labels
     )
-    np.testing.assert_allclose(head.weight, oracle.coef_, atol=1e-4)
-    np.testing.assert_allclose(head.bias, oracle.intercept_ - oracle.intercept_.mean(), atol=1e-4)
+    # A gradient of 1e-7 leaves more freedom where the penalty is weak.
+    tolerance = {"rtol": 0, "atol": 1e-3 if l2 == 1e-4 else 1e-5}
+    np.testing.assert_allclose(head.weight, oracle.coef_, **tolerance)
+    bias = oracle.intercept_ - oracle.intercept_.mean()
+    np.testing.assert_allclose(head.bias, bias, **tolerance)
     new, _ = made_up(50, num_features, 4, seed=1)
     z_new = (new.double().numpy() - x.mean(0)) / x.std(0)
     probabilities = torch.softmax(head.scores(new), dim=1)
-    np.testing.assert_allclose(probabilities, oracle.predict_proba(z_new), atol=1e-5)
+    np.testing.assert_allclose(probabilities, oracle.predict_proba(z_new), atol=1e-4)
     np.testing.assert_array_equal(head.predict(new), oracle.predict(z_new))
 
 
@@ -46,8 +49,8 @@ def test_two_classes_have_the_gradient_zero() -> None:
     head = fit_linear(features, labels, num_classes=2, l2=l2)
     z = (features.double() - head.mean) / head.scale
     error = torch.softmax(z @ head.weight.T + head.bias, 1) - torch.eye(2)[labels]
-    assert (error.T @ z / 60 + l2 * head.weight).abs().max() <= TOLERANCE
-    assert error.mean(0).abs().max() <= TOLERANCE
+    assert (error.T @ z / 60 + l2 * head.weight).abs().max() <= 1e-6
+    assert error.mean(0).abs().max() <= 1e-6
 
 
 def test_constant_features_change_nothing() -> None:
@@ -60,15 +63,12 @@ def test_constant_features_change_nothing() -> None:
     assert more.weight[:, 8:].abs().max() < 1e-6
 
 
-def test_fits_are_bit_identical_and_forget_where_they_started() -> None:
+def test_fits_are_bit_identical() -> None:
     features, labels = made_up(80, 12, 3)
     first = fit_linear(features, labels, num_classes=3, l2=0.01)
     again = fit_linear(features, labels, num_classes=3, l2=0.01)
-    elsewhere = fit_linear(features, labels, num_classes=3, l2=10.0)
-    warm = fit_linear(features, labels, num_classes=3, l2=0.01, start=elsewhere)
     assert torch.equal(first.weight, again.weight)
     assert torch.equal(first.bias, again.bias)
-    torch.testing.assert_close(first.weight, warm.weight, atol=1e-4, rtol=0)
 
 
 def test_a_class_without_rows_is_not_answered() -> None:
@@ -87,6 +87,8 @@ def test_trials_score_every_strength_on_other_rows() -> None:
         cold = fit_linear(features[:70], labels[:70], num_classes=3, l2=trial.value)
         right = (cold.predict(features[70:]) == labels[70:]).double().mean()
         assert trial.accuracy == pytest.approx(float(right))
+        probability = torch.softmax(cold.scores(features[70:]), 1)[range(30), labels[70:]]
+        assert trial.cross_entropy == pytest.approx(float(-probability.log().mean()), rel=1e-4)
     assert (L2_GRID[0], L2_GRID[-1], len(L2_GRID)) == (100.0, 1e-4, 13)
 
 
@@ -96,4 +98,4 @@ def test_the_best_trial_is_most_accurate_then_surest_then_first() -> None:
     sure = Trial(value=3.0, accuracy=0.7, cross_entropy=0.8)
     same = Trial(value=4.0, accuracy=0.7, cross_entropy=0.8)
     assert best_trial([worse, unsure, sure, same]) is sure
-    assert best_trial([Trial(value=9.0, accuracy=1.0), Trial(value=8.0, accuracy=1.0)]).value == 9
+    assert best_trial([worse, same, sure]) is same

@@ -1,0 +1,23 @@
+"""The verbs of the command line."""
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb of the command line: where it lives and what it does in one line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("demo", "demo", "the whole path on made-up videos, in minutes"),
+    "salt": Verb("pretrain", "salt", "train a teacher, freeze it, train the student"),
+    "pretrain": Verb("pretrain", "pretrain", "train one stage with one method"),
+    "resume": Verb("pretrain", "resume", "go on with a run that was stopped or killed"),
+    "probe fit": Verb("probe", "fit", "fit and score a classifier on a frozen encoder"),
+    "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
+    "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
+    "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
+}

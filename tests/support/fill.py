@@ -1,0 +1,37 @@
+"""Tensors given by a formula, so that expected numbers can be stated without files."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def det(*shape: int, k: float = 1.0, s: float = 0.37) -> Tensor:
+    """k sin(s i + 0.11 cos(0.013 i^2 mod 6.283)) for flat index i = 0, 1, ..., as float32."""
+    i = np.arange(math.prod(shape), dtype=np.float64)
+    values = k * np.sin(s * i + 0.11 * np.cos((0.013 * i * i) % 6.283))
+    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+
+
+def chirp(*shape: int, rate: float) -> Tensor:
+    """sin(rate (i + 1)^2), as float64: unlike `det`, its matrices have full rank."""
+    i = np.arange(1, math.prod(shape) + 1, dtype=np.float64)
+    return torch.from_numpy(np.sin(rate * i * i).reshape(shape))
+
+
+def fill_parameters(module: nn.Module) -> None:
+    """Give every parameter other values, all of a size that matters to the output.
+
+    Parameter number n in the order of names is a chirp of rate 0.7 + 0.013 n: matrices times
+    1.5 / sqrt(inputs), vectors times 0.3, and one more for the weights of norms.
+    """
+    with torch.no_grad():
+        for n, (name, param) in enumerate(sorted(module.named_parameters())):
+            values = chirp(*param.shape, rate=0.7 + 0.013 * n)
+            if param.ndim >= 2:
+                values *= 1.5 / math.sqrt(param[0].numel())
+            else:
+                values *= 0.3
+            is_norm = "norm" in name and name.endswith("weight")
+            param.copy_(values + 1 if is_norm else values)

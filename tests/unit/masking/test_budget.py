@@ -1,0 +1,232 @@
+"""The budget policy: counts, fairness in time, redraws, refusals, and V-JEPA's own averages."""
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vsalt.errors import ConfigError
+from vsalt.masking.budget import BudgetMasker, _subset, resolve_budget, truncated_means
+from vsalt.masking.config import BlocksConfig, MultiblockConfig
+from vsalt.masking.types import Grid
+from vsalt.presets import salt_preset
+from vsalt.randomness import keyed_generator
+from vsalt.training.build import resolve_salt
+
+ASPECT = (0.75, 1.5)
+SHORT = BlocksConfig(num_blocks=8, spatial_scale=0.15)
+LONG = BlocksConfig(num_blocks=2, spatial_scale=0.7)
+
+
+def masker(blocks: BlocksConfig, num_context: int, num_targets: int, grid: Grid) -> BudgetMasker:
+    blocks = replace(blocks, num_context=num_context, num_targets=num_targets)
+    return BudgetMasker(grid, blocks, ASPECT)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "num_context", "num_targets"), [(SHORT, 80, 190), (LONG, 35, 270)]
+)
+def test_every_draw_has_the_budgets_and_no_token_twice(
+    blocks: BlocksConfig, num_context: int, num_targets: int
+) -> None:
+    draw = masker(blocks, num_context, num_targets, (8, 7, 7)).draw
+    for key in range(300):
+        mask = draw(key)
+        assert mask.context.shape == (num_context,)
+        assert mask.targets.shape == (num_targets,)
+        for ids in (mask.context, mask.targets):
+            assert ids.dtype == np.int64
+            assert (np.diff(ids) > 0).all()
+            assert ids[0] >= 0
+            assert ids[-1] < 8 * 49
+        assert not set(mask.context.tolist()) & set(mask.targets.tolist())
+
+
+def chi_square_over_time(ids: list[np.ndarray], grid: Grid) -> float:
+    counts = np.bincount(np.concatenate(ids) // (grid[1] * grid[2]), minlength=grid[0])
+    expected = counts.sum() / grid[0]
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize(("blocks", "budgets"), [(SHORT, (80, 190)), (LONG, (35, 270))])
+def test_all_time_steps_are_treated_alike(blocks: BlocksConfig, budgets: tuple[int, int]) -> None:
+    """Chi-square of 7 degrees of freedom exceeds 24.3 once in 1000, also for draws that repel.
+
+    The rule that V-JEPA has instead, keeping the first ids in raster order, is far beyond.
+    """
+    grid = (8, 7, 7)
+    one = masker(blocks, *budgets, grid)
+    masks = [one.draw(key) for key in range(400)]
+    assert chi_square_over_time([mask.context for mask in masks], grid) < 24.3
+    assert chi_square_over_time([mask.targets for mask in masks], grid) < 24.3
+
+    cut = [np.setdiff1d(np.arange(8 * 49), mask.context)[: budgets[1]] for mask in masks]
+    assert chi_square_over_time(cut, grid) > 100
+
+
+def test_kept_subsets_are_equally_likely() -> None:
+    ids = np.array([3, 5, 8, 13, 21])
+    generator = np.random.default_rng(0)
+    counts = Counter(tuple(_subset(generator, ids, 3).tolist()) for _ in range(3000))
+    assert set(counts) == set(itertools.combinations(ids.tolist(), 3))
+    # 10 subsets; chi-square with 9 degrees of freedom exceeds 27.9 once in 1000
+    assert sum((count - 300) ** 2 / 300 for count in counts.values()) < 27.9
+
+
+def test_a_mask_is_a_function_of_its_key() -> None:
+    one, other = masker(SHORT, 80, 190, (8, 7, 7)), masker(SHORT, 80, 190, (8, 7, 7))
+    masks = [one.draw("mask", 7, step, 2, "short") for step in range(20)]
+    for step, mask in reversed(list(enumerate(masks))):
+        again = other.draw("mask", 7, step, 2, "short")
+        np.testing.assert_array_equal(mask.context, again.context)
+        np.testing.assert_array_equal(mask.targets, again.targets)
+    assert len({mask.targets.tobytes() for mask in masks}) == 20
+
+
+def test_draws_that_fall_short_are_drawn_again_from_the_same_key() -> None:
+    one = masker(LONG, 60, 200, (8, 7, 7))
+    redraws: Counter[int] = Counter()
+    for key in range(200):
+        for attempt in itertools.count():
+            mask = one.attempt(keyed_generator("clip", key, attempt))
+            if mask is not None:
+                break
+        redraws[attempt] += 1
+        np.testing.assert_array_equal(one.draw("clip", key).targets, mask.targets)
+    assert redraws[0] < 200
+    assert max(redraws) >= 2
+    # The number of attempts is geometric, with the acceptance that the masker states.
+    assert abs(redraws[0] / 200 - one.acceptance()) < 4 * math.sqrt(0.25 / 200)
+
+
+def plain_truncation(
+    grid: Grid, blocks: BlocksConfig, num_groups: int, num_clips: int = 24
+) -> np.ndarray:
+    """Context and targets that V-JEPA's collator leaves in each batch, with sets of tokens.
+
+    One block size per batch, from an aspect ratio (evenly spread here, uniform there); clips
+    without context are drawn again; every list is cut to the shortest of the batch.
+    """
+    steps, height, width = grid
+    generator = np.random.default_rng(3)
+    area = math.floor(height * width * blocks.spatial_scale)
+    kept = []
+    for group in range(num_groups):
+        ratio = ASPECT[0] + (ASPECT[1] - ASPECT[0]) * (group + 0.5) / num_groups
+        h = min(height, round(math.sqrt(area * ratio)))
+        w = min(width, round(math.sqrt(area / ratio)))
+        sizes: list[int] = []
+        while len(sizes) < num_clips:
+            hidden: set[tuple[int, int]] = set()
+            for _ in range(blocks.num_blocks):
+                top, left = generator.integers(height - h + 1), generator.integers(width - w + 1)
+                hidden |= {(top + i, left + j) for i in range(h) for j in range(w)}
+            if len(hidden) < height * width:
+                sizes.append(steps * len(hidden))
+        kept.append((steps * height * width - max(sizes), min(sizes)))
+    return np.array(kept)
+
+
+@pytest.mark.parametrize(
+    ("grid", "blocks"),
+    [((8, 14, 14), SHORT), ((8, 14, 14), LONG), ((8, 7, 7), LONG), ((8, 4, 4), SHORT)],
+)
+def test_default_budgets_are_what_vjepas_truncation_leaves(
+    grid: Grid, blocks: BlocksConfig
+) -> None:
+    ours = truncated_means(grid, blocks, ASPECT, 600)
+    plain = plain_truncation(grid, blocks, 300)
+    # Four standard errors of the difference, and half a token of rounding.
+    tolerance = 4 * plain.std(axis=0) * math.sqrt(1 / 600 + 1 / 300) + 0.5
+    assert (tolerance < 0.05 * math.prod(grid)).all()
+    assert (np.abs(plain.mean(axis=0) - ours) < tolerance).all()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "context_share", "target_share"), [(SHORT, 23.3, 47.1), (LONG, 6.9, 69.7)]
+)
+def test_default_budgets_are_those_measured_on_vjepa2s_collator(
+    blocks: BlocksConfig, context_share: float, target_share: float
+) -> None:
+    """Measured on facebookresearch/vjepa2 at c2963a4: 224 px, 16 frames, batch 24, 60 draws."""
+    context, targets = truncated_means((8, 14, 14), blocks, ASPECT)
+    assert abs(100 * context / 1568 - context_share) < 1.5
+    assert abs(100 * targets / 1568 - target_share) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("preset", "short", "long"),
+    [
+        ("tiny-cpu", (39, 51), (27, 88)),
+        ("small-gpu", (81, 190), (35, 270)),
+        ("paper-vitl", (367, 759), (95, 1106)),
+    ],
+)
+def test_resolved_budgets_of_presets(
+    preset: str, short: tuple[int, int], long: tuple[int, int]
+) -> None:
+    """A change of these numbers changes what every run of the preset trains on."""
+    config = resolve_salt(salt_preset(preset))
+    for stage in (config.teacher, config.student):
+        assert (stage.masks.short.num_context, stage.masks.short.num_targets) == short
+        assert (stage.masks.long.num_context, stage.masks.long.num_targets) == long
+    assert resolve_salt(config) == config
+
+
+def test_given_budgets_are_kept_and_the_others_filled_in() -> None:
+    short = replace(SHORT, num_targets=100)
+    resolved = resolve_budget(MultiblockConfig(short=short), (8, 7, 7))
+    assert resolved.short.num_targets == 100
+    assert resolved.short.num_context == truncated_means((8, 7, 7), short, ASPECT)[0]
+    assert resolved.long.num_context is not None
+
+
+def test_budgets_that_masks_seldom_reach_are_refused_with_the_numbers() -> None:
+    config = MultiblockConfig(
+        short=replace(SHORT, num_context=300, num_targets=190),
+        long=replace(LONG, num_targets=391),
+    )
+    with pytest.raises(ConfigError) as caught:
+        resolve_budget(config, (8, 7, 7), flag="student.masks")
+    short, long = caught.value.problems
+    share = masker(SHORT, 300, 190, (8, 7, 7)).acceptance()
+    assert share < 0.5
+    expected = truncated_means((8, 7, 7), config.short, ASPECT)
+    assert short.startswith(f"student.masks.short: only {share:.0%} of the masks on a (8, 7, 7)")
+    for part in (
+        "reach 300 context and 190 target tokens",
+        "--student.masks.short.num-context",
+        "--student.masks.short.num-targets",
+        f"reaches {expected[0]} and {expected[1]} on average",
+    ):
+        assert part in short
+    assert "only 0%" in long
+    assert "391 target" in long
+
+
+def test_half_of_the_draws_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share, refused in ((0.5, False), (0.4975, True)):
+        monkeypatch.setattr(BudgetMasker, "acceptance", lambda self, share=share: share)
+        if refused:
+            with pytest.raises(ConfigError, match="only 50% of the masks"):
+                resolve_budget(MultiblockConfig(), (8, 4, 4))
+        else:
+            resolve_budget(MultiblockConfig(), (8, 4, 4))
+
+
+def test_blocks_that_cover_the_grid_are_refused() -> None:
+    config = MultiblockConfig(long=BlocksConfig(num_blocks=1, spatial_scale=1.0))
+    with pytest.raises(ConfigError, match="covers the whole grid") as caught:
+        resolve_budget(replace(config, aspect_ratio=(1.0, 1.0)), (2, 4, 4))
+    assert "--masks.*.spatial-scale" in str(caught.value)
+    many = MultiblockConfig(short=BlocksConfig(num_blocks=60, spatial_scale=0.6))
+    with pytest.raises(ConfigError, match="60 blocks of .* cover the whole grid .* nearly every"):
+        resolve_budget(many, (2, 4, 4))
+
+
+def test_a_masker_needs_its_budget() -> None:
+    with pytest.raises(ValueError, match="resolve the budget first"):
+        BudgetMasker((8, 7, 7), SHORT, ASPECT)

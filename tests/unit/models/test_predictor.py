@@ -1,0 +1,81 @@
+"""The predictor against a slow float64 reference, and what order must not change."""
+
+import numpy as np
+import pytest
+import torch
+
+from support import slow
+from support.tiny import PREDICTOR, make_masks, randomise
+from vsalt.masking.types import MaskBatch
+from vsalt.models.config import Rope
+from vsalt.models.predictor import Predictor
+
+GRID = (2, 3, 4)
+
+
+def make_predictor(rope: Rope = "vjepa2") -> Predictor:
+    predictor = Predictor(PREDICTOR, in_width=12, out_width=10, rope=rope)
+    randomise(predictor, 0)
+    return predictor
+
+
+def make_input() -> tuple[torch.Tensor, MaskBatch]:
+    context = torch.randn(2, 6, 12, generator=torch.Generator().manual_seed(0))
+    return context, make_masks(2, GRID, 6, 5)
+
+
+@pytest.mark.parametrize("rope", ["vjepa2", "interleaved"])
+def test_predictions_are_the_formula(rope: Rope) -> None:
+    predictor = make_predictor(rope)
+    context, mask = make_input()
+    with torch.no_grad():
+        ours = predictor(context, mask.context, mask.targets, GRID)
+    assert ours.shape == (2, 5, 10)
+    for clip in range(2):
+        expected = slow.predict(
+            slow.params_of(predictor),
+            context[clip].double().numpy(),
+            mask.context[clip].tolist(),
+            mask.targets[clip].tolist(),
+            GRID,
+            heads=2,
+            mode=rope,
+        )
+        np.testing.assert_allclose(ours[clip], expected, atol=3e-5)
+
+
+def test_the_order_of_tokens_does_not_matter() -> None:
+    predictor = make_predictor()
+    context, mask = make_input()
+    of_context, of_targets = torch.tensor([3, 5, 0, 1, 4, 2]), torch.tensor([4, 2, 0, 3, 1])
+    with torch.no_grad():
+        plain = predictor(context, mask.context, mask.targets, GRID)
+        shuffled = predictor(
+            context[:, of_context],
+            mask.context[:, of_context],
+            mask.targets[:, of_targets],
+            GRID,
+        )
+    torch.testing.assert_close(shuffled, plain[:, of_targets], atol=2e-5, rtol=1e-5)
+
+
+def test_a_prediction_depends_on_its_position_and_on_the_context() -> None:
+    predictor = make_predictor()
+    context, mask = make_input()
+    with torch.no_grad():
+        plain = predictor(context, mask.context, mask.targets, GRID)
+        moved = predictor(context, mask.context, mask.targets.flip(0), GRID)
+        other = predictor(context.flip(0), mask.context, mask.targets, GRID)
+    assert (plain - moved).abs().max() > 0.01
+    assert (plain - other).abs().max() > 0.01
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    predictor = make_predictor()
+    context, mask = make_input()
+    context.requires_grad_()
+    predictor(context, mask.context, mask.targets, GRID).square().sum().backward()
+    for name, param in predictor.named_parameters():
+        assert param.grad is not None, name
+        assert param.grad.abs().max() > 0, name
+    assert (context.grad.abs().amax(dim=-1) > 0).all()
