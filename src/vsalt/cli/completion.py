@@ -55,7 +55,7 @@ def script() -> str:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in VERBS:
         first, _, second = name.partition(" ")
-        groups[""].append(first)
+        groups[" "].append(first)
         if second:
             groups[f"{first} "].append(second)
     cases = [

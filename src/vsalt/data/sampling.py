@@ -2,8 +2,8 @@
 
 A clip covers a window of num_frames * frame_step frames, or of num_frames / fps seconds. Where the
 window starts is given by a number u in [0, 1): 0 is the earliest, 0.5 the middle place. In a video
-shorter than the window the clip starts at the beginning and repeats the last frame (facts/salt.md
-section 4.3).
+shorter than the window the clip starts at the beginning and repeats the last frame,
+as in V-JEPA 2's data loader (facebookresearch/vjepa2).
 """
 
 from dataclasses import dataclass

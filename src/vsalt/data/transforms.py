@@ -37,7 +37,7 @@ def draw_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> CropBox:
-    """Draw a crop box (facts/salt.md section 4.3).
+    """Draw a crop box, as V-JEPA 2's training pipeline does (facebookresearch/vjepa2).
 
     Area = height * width * U(scale); log(box width / box height) = U(log ratio); the place is
     uniform. After 10 draws that do not fit, the largest box in the middle whose ratio is allowed.

@@ -17,9 +17,10 @@ from vsalt.evaluation.selection import Trial
 L2_GRID = tuple(10.0 ** (exponent / 2) for exponent in range(4, -9, -1))
 """Candidates for the L2 strength: 100 down to 1e-4 in half decades, strongest first."""
 MAX_ITERATIONS = 5000
+FINE, COARSE = 1e-9, 1e-7
+"""Where final fits, and fits of candidates, stop: the largest entry of the gradient."""
 CONVERGED = 1e-5
-"""A fit counts as converged if no entry of the gradient is larger (see `_minimise`)."""
-_AIM = 1e-7
+"""A fit that had to stop before counts as converged if no entry of the gradient is larger."""
 _NO_CHANGE = 1e-15
 
 
@@ -64,6 +65,7 @@ def fit_linear(
     num_classes: int,
     l2: float,
     start: LinearHead | None = None,
+    aim: float = FINE,
 ) -> LinearHead:
     """Fit a linear head to its minimum.
 
@@ -77,6 +79,7 @@ def fit_linear(
         num_classes: C.
         l2: strength of the penalty, above 0.
         start: a head of the same features to start from; zero by default. There is one minimum.
+        aim: largest entry of the gradient at the end (see `_minimise`).
     """
     x = features.double()
     mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
@@ -88,7 +91,7 @@ def fit_linear(
         bias = torch.zeros(num_classes, dtype=torch.float64)
     else:
         weight, bias = start.weight.clone(), start.bias.clone()
-    gradient = _minimise((x - mean) / scale, labels, weight, bias, l2)
+    gradient = _minimise((x - mean) / scale, labels, weight, bias, l2=l2, aim=aim)
     return LinearHead(
         mean=mean,
         scale=scale,
@@ -104,7 +107,9 @@ def _minimise(
     labels: Int64[Tensor, "n"],
     weight: Float64[Tensor, "C D"],
     bias: Float64[Tensor, "C"],
+    *,
     l2: float,
+    aim: float,
 ) -> float:
     """Move weight and bias to the minimum in place; return the largest entry of the gradient.
 
@@ -117,7 +122,7 @@ def _minimise(
         search,
         max_iter=MAX_ITERATIONS,
         max_eval=2 * MAX_ITERATIONS,
-        tolerance_grad=_AIM,
+        tolerance_grad=aim,
         tolerance_change=_NO_CHANGE,
         history_size=30,
         line_search_fn="strong_wolfe",
@@ -151,7 +156,7 @@ def try_linear(
     trials = []
     head: LinearHead | None = None
     for l2 in grid:
-        head = fit_linear(features, labels, num_classes=num_classes, l2=l2, start=head)
+        head = fit_linear(features, labels, num_classes=num_classes, l2=l2, start=head, aim=COARSE)
         scores = head.scores(selection_features)
         loss = float(torch.nn.functional.cross_entropy(scores, selection_labels))
         right = (scores.argmax(dim=1) == selection_labels).double().mean()

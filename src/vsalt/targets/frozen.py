@@ -28,9 +28,10 @@ class FrozenTeacher(nn.Module):
 
     def __init__(self, encoder: Encoder, norm: TargetNorm) -> None:
         super().__init__()
-        self.encoder = encoder.requires_grad_(False).eval()
+        self.encoder = encoder.requires_grad_(False)
         self.norm = norm
         self.width = encoder.width
+        self.eval()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":  # noqa: ARG002
         """Stay in eval mode whatever is asked."""

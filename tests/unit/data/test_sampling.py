@@ -31,7 +31,7 @@ def video(num_frames, fps=10.0):
 
 
 def vjepa_indices(available, frames, step, start):
-    """V-JEPA's rule (facts/salt.md section 4.3), one frame at a time."""
+    """V-JEPA's rule, one frame at a time."""
     window = frames * step
     if available >= window:
         return [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from support import slow
 from support.tiny import (
     PREDICTOR,
@@ -12,7 +13,6 @@ from support.tiny import (
     make_encoder,
     randomise,
 )
-
 from vsalt.data.types import Batch
 from vsalt.errors import ConfigError
 from vsalt.objectives.config import PixelConfig, SaltConfig, TokenLoss
@@ -154,9 +154,7 @@ def test_matrices_decay_and_every_parameter_is_in_one_group(make) -> None:
         expected = {
             name
             for name in names.values()
-            if name.startswith(f"{group.name}.")
-            and name.endswith("weight")
-            and "norm" not in name
+            if name.startswith(f"{group.name}.") and name.endswith("weight") and "norm" not in name
         }
         assert decayed == expected
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+
 from support import slow
 from support.tiny import TUBELET, make_clips, make_encoder, make_masks
-
 from vsalt.targets.frozen import FrozenTeacher, TargetNorm
 
 

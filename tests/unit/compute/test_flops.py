@@ -1,0 +1,163 @@
+"""Analytic FLOPs: exact ones against torch's counter, 6ND ones against SALT's tables."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vsalt.compute.flops import (
+    block_flops,
+    encoder_forward_flops,
+    encoder_train_flops,
+    six_nd_frozen_encoder,
+    six_nd_predictor,
+    six_nd_trained_encoder,
+    total,
+)
+from vsalt.compute.types import ClipFlops, ClipShapes
+from vsalt.data.types import Batch
+from vsalt.masking.types import MaskBatch
+from vsalt.models.config import EncoderConfig, PredictorConfig, SizeName, grid_of
+from vsalt.models.vit import Encoder
+from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.pixel import PixelObjective
+from vsalt.objectives.protocol import Objective
+from vsalt.objectives.salt import SaltObjective
+from vsalt.presets.paper import paper
+
+NAMES = ("short", "long")
+
+
+@pytest.fixture
+def counter() -> Iterator[FlopCounterMode]:
+    """Counts every matrix product; the math path of attention is products and nothing else."""
+    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as mode:
+        yield mode
+
+
+def meta_batch(num_clips: int, clip: tuple[int, int, int], shapes: ClipShapes) -> Batch:
+    return Batch(
+        clips=torch.empty(num_clips, 3, *clip, dtype=torch.uint8),
+        masks=tuple(
+            MaskBatch(
+                torch.empty(num_clips, num_context, dtype=torch.int64),
+                torch.empty(num_clips, num_targets, dtype=torch.int64),
+            )
+            for num_context, num_targets in shapes.masks
+        ),
+        rows=tuple(range(num_clips)),
+    )
+
+
+CASES = {
+    "Ti, 64 px": ((16, 64, 64), (2, 16, 16), "Ti", {"depth": 4}, ((39, 51), (27, 88))),
+    "Ti, not square": ((8, 48, 80), (2, 16, 8), "Ti", {"depth": 3}, ((17, 33), (5, 60))),
+    "S, one mask": ((4, 64, 64), (4, 8, 8), "S", {"mlp_width": 100}, ((20, 44),)),
+    "L, 224 px": ((16, 224, 224), (2, 16, 16), "L", {"depth": 2}, ((367, 759), (95, 1106))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("method", ["pixel", "salt"])
+def test_exact_flops_are_those_of_torchs_counter(
+    method: str, case: str, counter: FlopCounterMode
+) -> None:
+    clip, tubelet, size, given, masks = CASES[case]
+    shapes = ClipShapes(grid=grid_of(clip[0], clip[1:], tubelet), masks=masks)
+    encoder = Encoder(EncoderConfig(size=size, tubelet=tubelet, **given))
+    predictor = PredictorConfig(depth=2).resolved(size)
+    names = NAMES[: len(masks)]
+    objective: Objective
+    if method == "pixel":
+        objective = PixelObjective(PixelConfig(), encoder, predictor, names)
+    else:
+        teacher = Encoder(EncoderConfig(size="Ti", depth=5, tubelet=tubelet))
+        objective = SaltObjective(SaltConfig(), encoder, teacher, predictor, names)
+    for num_clips in (1, 3):
+        before = counter.get_total_flops()
+        objective.loss(meta_batch(num_clips, clip, shapes)).loss_sum.backward()
+        counted = counter.get_total_flops() - before
+        assert counted == num_clips * objective.flops(shapes).exact
+
+
+def test_an_encoders_forward_pass_alone(counter: FlopCounterMode) -> None:
+    encoder = Encoder(EncoderConfig(size="S"))
+    numbers = {"width": 384, "depth": 12, "mlp_width": 1536, "tubelet_values": 1536}
+    with torch.no_grad():
+        encoder(torch.empty(2, 3, 16, 64, 96, dtype=torch.uint8))
+    assert counter.get_total_flops() == 2 * encoder_forward_flops(192, **numbers)
+    # Backward: twice the products, but for the pixels' gradient.
+    forward = encoder_forward_flops(192, **numbers)
+    tokenizer = 2 * 192 * 1536 * 384
+    assert encoder_train_flops(192, **numbers) == 3 * forward - tokenizer
+
+
+def test_a_block_by_hand() -> None:
+    # n = 2, d = 3, m = 5: qkv 2*2*3*9, attention twice 2*2*2*3, projection 2*2*3*3, MLP twice 2*2*3*5
+    assert block_flops(2, 3, 5) == 108 + 48 + 36 + 120
+
+
+def test_parts_add_up() -> None:
+    parts = [ClipFlops(2, 0.5), ClipFlops(3, 0.25)]
+    assert total(parts) == ClipFlops(5, 0.75)
+    assert total([]) == ClipFlops(0, 0.0)
+    assert parts[0] + parts[1] == ClipFlops(5, 0.75)
+
+
+PAPER_SHAPES = ClipShapes(grid=(8, 14, 14), masks=((367, 759), (95, 1106)))
+TEACHER, PREDICTOR = 303_000_000, 22_000_000
+
+
+def test_six_nd_of_one_clip_is_salts_table() -> None:
+    """SALT-L with the paper's rounded parameters: 0.570 + 0.414 + 0.950 TFLOPs."""
+    parts = (
+        six_nd_trained_encoder(TEACHER, PAPER_SHAPES),
+        six_nd_predictor(PREDICTOR, PAPER_SHAPES),
+        six_nd_frozen_encoder(TEACHER, PAPER_SHAPES),
+    )
+    assert [f"{part / 1e12:.3f}" for part in parts] == ["0.570", "0.414", "0.950"]
+
+
+STAGES = [
+    ("L", 303_000_000, 1.193),
+    ("H", 632_000_000, 1.497),
+    ("g", 1_012_000_000, 1.848),
+    ("G", 1_843_000_000, 2.617),
+]
+
+
+@pytest.mark.parametrize(("size", "student", "total_1e21"), STAGES)
+def test_six_nd_of_whole_runs_is_salts_table(
+    size: SizeName, student: int, total_1e21: float
+) -> None:
+    """80,000 steps of a ViT-L teacher and 160,000 of the student, 3072 clips each."""
+    teacher_stage = six_nd_trained_encoder(TEACHER, PAPER_SHAPES)
+    teacher_stage += six_nd_predictor(PREDICTOR, PAPER_SHAPES)
+    student_stage = six_nd_trained_encoder(student, PAPER_SHAPES)
+    student_stage += six_nd_predictor(PREDICTOR, PAPER_SHAPES)
+    student_stage += six_nd_frozen_encoder(TEACHER, PAPER_SHAPES)
+    flops = 3072 * (80_000 * teacher_stage + 160_000 * student_stage)
+    assert round(flops / 1e21, 3) == total_1e21
+
+    # With all parameters counted, biases included, the networks are up to 0.5 % above the table.
+    config = paper(size)
+    with torch.device("meta"):
+        teacher, predictor = Encoder(config.teacher.encoder), PredictorConfig()
+        stages = (
+            PixelObjective(PixelConfig(), teacher, predictor.resolved("L"), NAMES),
+            SaltObjective(
+                SaltConfig(),
+                Encoder(config.student.encoder),
+                teacher,
+                predictor.resolved(size),
+                NAMES,
+            ),
+        )
+    steps = (config.teacher.loop.steps, config.student.loop.steps)
+    clips = [n * config.teacher.loop.batch_size for n in steps]
+    exact = sum(
+        n * stage.flops(PAPER_SHAPES).six_nd for n, stage in zip(clips, stages, strict=True)
+    )
+    assert 1.0 <= exact / flops < 1.005
