@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import runs
 
+from support import runs
 from vsalt.cli.verbs import VERBS
 
 

@@ -207,9 +207,8 @@ class Trainer:
         """Write a checkpoint; it becomes the best one if its own val_loss is the lowest so far."""
         if self.done.step == self.saved_step:
             return
-        loss = self.done.val_loss
-        best = self.done.best_val_loss
-        if validated and loss is not None and (best is None or loss < best):
+        loss, best = self.done.val_loss, self.done.best_val_loss
+        if validated and loss is not None and math.isfinite(loss) and (best is None or loss < best):
             self.done.best_step, self.done.best_val_loss = self.done.step, loss
         self.metrics.sync()
         self.timings.sync()

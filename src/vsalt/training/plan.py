@@ -31,7 +31,8 @@ class StagePlan:
         encoder_params: parameters of the encoder that is kept.
         other_params: parameters of the predictor.
         frozen_params: parameters of a frozen teacher.
-        memory_bytes: estimate of weights, gradients, optimiser state and activations.
+        memory_bytes: estimate of weights, gradients, optimiser state and activations; the program
+            itself takes about 0.4 GB more.
         disk_bytes: all checkpoints that lie on disk at one time.
     """
 

@@ -75,11 +75,8 @@ def test_exact_flops_are_those_of_torchs_counter(
     else:
         teacher = Encoder(EncoderConfig(size="Ti", depth=5, tubelet=tubelet))
         objective = SaltObjective(SaltConfig(), encoder, teacher, predictor, names)
-    for num_clips in (1, 3):
-        before = counter.get_total_flops()
-        objective.loss(meta_batch(num_clips, clip, shapes)).loss_sum.backward()
-        counted = counter.get_total_flops() - before
-        assert counted == num_clips * objective.flops(shapes).exact
+    objective.loss(meta_batch(3, clip, shapes)).loss_sum.backward()
+    assert counter.get_total_flops() == 3 * objective.flops(shapes).exact
 
 
 def test_an_encoders_forward_pass_alone(counter: FlopCounterMode) -> None:
@@ -95,7 +92,7 @@ def test_an_encoders_forward_pass_alone(counter: FlopCounterMode) -> None:
 
 
 def test_a_block_by_hand() -> None:
-    # n = 2, d = 3, m = 5: qkv 2*2*3*9, attention twice 2*2*2*3, projection 2*2*3*3, MLP twice 2*2*3*5
+    # n = 2, d = 3, m = 5: qkv 2*2*3*9, attention 2 x 2*2*2*3, projection 2*2*3*3, MLP 2 x 2*2*3*5
     assert block_flops(2, 3, 5) == 108 + 48 + 36 + 120
 
 

@@ -133,7 +133,8 @@ def test_folds_are_pooled(encoder, table, write, tmp_path: Path) -> None:
     # Wrong labels in one fold: it is scored low, and all are pooled by their rows.
     rows = [{**row, "label": "red"} if row["fold"] == "2" else row for row in table]
     source = write(rows)
-    result = run(encoder, source, tmp_path / "out", folds="fold", group_column="scene")
+    groups = {"folds": "fold", "group_column": "scene"}
+    result = run(encoder, source, tmp_path / "out", random_init=False, **groups)
     mine = result.encoders[0]
     assert [part.num_test for part in result.parts] == [9] * 4
     assert mine.metrics.num_rows == NUM_ROWS

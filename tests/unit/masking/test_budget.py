@@ -223,7 +223,7 @@ def test_blocks_that_cover_the_grid_are_refused() -> None:
         resolve_budget(replace(config, aspect_ratio=(1.0, 1.0)), (2, 4, 4))
     assert "--masks.*.spatial-scale" in str(caught.value)
     many = MultiblockConfig(short=BlocksConfig(num_blocks=60, spatial_scale=0.6))
-    with pytest.raises(ConfigError, match="60 blocks of .* cover the whole grid .* nearly every"):
+    with pytest.raises(ConfigError, match=r"60 blocks of .* cover the whole grid .* nearly every"):
         resolve_budget(many, (2, 4, 4))
 
 

@@ -98,9 +98,9 @@ def test_sizes_that_do_not_fit_are_refused_with_the_flag() -> None:
         EncoderConfig(size="Ti", heads=5)
     with pytest.raises(ConfigError, match="leave 4 per head; 3-D rotary positions need at least 6"):
         EncoderConfig(size="Ti", heads=48)
-    with pytest.raises(ConfigError, match="63 channels in 3 heads leave 21 per head.*even"):
+    with pytest.raises(ConfigError, match=r"63 channels in 3 heads leave 21 per head.*even"):
         EncoderConfig(size="Ti", width=63)
-    with pytest.raises(ConfigError, match="predictor.depth is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match=r"predictor\.depth is 0; it must be at least 1"):
         PredictorConfig(depth=0).resolved("B")
     with pytest.raises(ConfigError) as caught, collect_problems():
         EncoderConfig(depth=0, tubelet=(0, 16, 16))

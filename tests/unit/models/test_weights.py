@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    with pytest.raises(WeightsError, match="there is no weights file .*model.safetensors"):
+    with pytest.raises(WeightsError, match=r"there is no weights file .*model\.safetensors"):
         read_weights(path)
     save_weights(path, make_encoder().state_dict())
     whole = path.read_bytes()

@@ -1,0 +1,99 @@
+"""A trainer of real tiny parts, on batches that need no files."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from support.tiny import PREDICTOR, make_batch, make_encoder, randomise
+from vsalt.compute.types import ClipFlops
+from vsalt.data.quarantine import Quarantine
+from vsalt.data.types import Batch
+from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.pixel import PixelObjective
+from vsalt.objectives.salt import SaltObjective
+from vsalt.training.checkpoint import CheckpointFolder
+from vsalt.training.config import LoopConfig, OptimConfig
+from vsalt.training.loop import Progressed, Trainer
+from vsalt.training.optim import build_optimiser
+from vsalt.training.progress import Progress
+from vsalt.training.run_folder import METRICS, TIMINGS, JsonLines
+
+NAMES = ("short", "long")
+
+
+def make_pixel(seed: int = 1) -> PixelObjective:
+    """The pixel method on tiny networks."""
+    objective = PixelObjective(PixelConfig(), make_encoder(seed), PREDICTOR, NAMES)
+    randomise(objective.trainable["predictor"], seed + 1)
+    return objective
+
+
+def make_salt(seed: int = 1) -> SaltObjective:
+    """The salt method on tiny networks; the teacher is another network than the student."""
+    teacher = make_encoder(seed + 7, width=36, depth=1, heads=3)
+    objective = SaltObjective(SaltConfig(), make_encoder(seed), teacher, PREDICTOR, NAMES)
+    randomise(objective.trainable["predictor"], seed + 1)
+    return objective
+
+
+class Batches:
+    """Micro-batches that are functions of (step, index), as the loader's are."""
+
+    def __init__(self, first_step: int, loop: LoopConfig) -> None:
+        self.wait_s = 0.0
+        self.first_step = first_step
+        self.loop = loop
+
+    def __iter__(self) -> Iterator[tuple[int, int, Batch]]:
+        micro = self.loop.micro_batch_size
+        assert micro is not None
+        for step in range(self.first_step, self.loop.steps):
+            for index in range(self.loop.batch_size // micro):
+                yield step, index, make_batch(micro, seed=100 * step + index)
+
+
+def make_trainer(
+    run: Path,
+    objective: PixelObjective | SaltObjective | None = None,
+    *,
+    loop: LoopConfig | None = None,
+    optim: OptimConfig | None = None,
+    first_step: int = 0,
+) -> Trainer:
+    """A trainer in the folder `run`."""
+    loop = (loop or LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1)).resolved()
+    optim = (optim or OptimConfig(lr=1e-2, warmup_steps=2)).resolved(loop.steps, 3072)
+    objective = objective or make_pixel()
+    checkpoints = CheckpointFolder(run, loop.keep_last)
+    checkpoints.path.mkdir(parents=True, exist_ok=True)
+    return Trainer(
+        objective=objective,
+        optimiser=build_optimiser(objective.param_groups(), optim),
+        optim=optim,
+        loop=loop,
+        clip_flops=ClipFlops(exact=1000, six_nd=10.0),
+        device="cpu",
+        precision="fp32",
+        checkpoints=checkpoints,
+        metrics=JsonLines(run / METRICS, keep_to_step=first_step),
+        timings=JsonLines(run / TIMINGS, keep_to_step=first_step),
+        quarantine=Quarantine(run / "quarantine.jsonl", max_bad_share=0.01),
+        validate=None,
+        describe_rows=lambda rows: [f"clip-{row}.mp4" for row in rows],
+        meta={"config": {}, "manifest_sha256": "0"},
+        done=Progressed(step=first_step),
+    )
+
+
+def make_progress(loop: LoopConfig, out: io.StringIO | None = None) -> Progress:
+    """Progress that prints to memory."""
+    return Progress(
+        Console(file=out or io.StringIO(), width=200),
+        title="stage",
+        first_step=0,
+        num_steps=loop.steps,
+        batch_size=loop.batch_size,
+        clip_flops=1000,
+    )

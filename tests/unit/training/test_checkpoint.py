@@ -1,0 +1,208 @@
+"""Checkpoint folders: pointers, pruning, cleaning up, and damaged files."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from support.trainers import make_pixel, make_trainer
+from vsalt.errors import RunFolderError, WeightsError
+from vsalt.models.weights import weights_hash
+from vsalt.objectives.pixel import PixelObjective
+from vsalt.training import checkpoint as checkpoint_module
+from vsalt.training.checkpoint import CheckpointFolder, model_tensors, read_checkpoint, restore
+
+
+class Saver:
+    """Saves one objective's state under any step."""
+
+    def __init__(self, run: Path, keep_last: int = 2) -> None:
+        trainer = make_trainer(run)
+        self.objective, self.optimiser = trainer.objective, trainer.optimiser
+        self.folder = CheckpointFolder(run, keep_last)
+        for param in self.objective.trainable.parameters():
+            param.grad = torch.ones_like(param)
+        self.optimiser.step()
+
+    def save(self, step: int, best_step: int | None = None) -> None:
+        self.folder.save(self.objective, self.optimiser, {"step": step, "best_step": best_step})
+
+    def names(self) -> set[str]:
+        return {path.name for path in self.folder.path.iterdir() if path.is_dir()}
+
+    def pointer(self, name: str) -> str | None:
+        path = self.folder.path / name
+        return path.read_text().strip() if path.exists() else None
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    for step, best in ((2, None), (4, 4), (6, 4), (8, 4), (10, 4)):
+        saver.save(step, best)
+    # By number, not by name: step-10 is newer than step-8.
+    assert saver.names() == {"step-4", "step-8", "step-10"}
+    assert (saver.pointer("latest"), saver.pointer("best")) == ("step-10", "step-4")
+    saver.save(12, 12)
+    assert saver.names() == {"step-10", "step-12"}
+    assert (saver.pointer("latest"), saver.pointer("best")) == ("step-12", "step-12")
+
+
+def test_a_checkpoint_holds_what_it_says(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    folder = tmp_path / "checkpoints" / "step-2"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "state", "meta.json"}
+    tensors = load_file(folder / "model.safetensors")
+    params = saver.objective.trainable.state_dict()
+    assert tensors.keys() == params.keys()
+    assert all(torch.equal(tensors[name], params[name]) for name in params)
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta == {"step": 2, "best_step": None, "weights_sha256": weights_hash(params)}
+    assert read_checkpoint(tmp_path / "checkpoints" / "latest") == read_checkpoint(folder)
+
+
+def test_cleaning_up_removes_what_an_interrupted_save_left(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, keep_last=5)
+    for step in (2, 4, 6):
+        saver.save(step, 2)
+    folder = saver.folder.path
+    # As if the process had died between the rename of step-6 and the move of `latest`,
+    # after `best` had moved, and another time while it wrote.
+    (folder / "latest").write_text("step-4\n")
+    (folder / "best").write_text("step-6\n")
+    shutil.copytree(folder / "step-4", folder / ".tmp-step-8")
+    latest = saver.folder.clean()
+    assert latest is not None
+    assert latest.step == 4
+    assert saver.names() == {"step-2", "step-4"}
+    assert saver.pointer("best") == "step-2"
+
+
+def test_cleaning_up_before_the_first_checkpoint(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep_last=1)
+    assert folder.clean() is None
+    (folder.path / ".tmp-step-2").mkdir()
+    (folder.path / "step-2").mkdir()
+    assert folder.clean() is None
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_save_that_fails_leaves_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "save_weights", full)
+    with pytest.raises(RunFolderError, match=r"cannot write checkpoint .*step-4: the disk is full"):
+        saver.save(4)
+    assert {path.name for path in saver.folder.path.iterdir()} == {"step-2", "latest"}
+    assert saver.pointer("latest") == "step-2"
+
+
+def test_a_save_replaces_what_a_failed_one_left(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    (saver.folder.path / ".tmp-step-2").mkdir(parents=True)
+    (saver.folder.path / ".tmp-step-2" / "rubbish").write_text("")
+    saver.save(2)
+    assert {path.name for path in (saver.folder.path / "step-2").iterdir()} == {
+        "model.safetensors",
+        "state",
+        "meta.json",
+    }
+
+
+def restored(saver: Saver, objective: PixelObjective | None = None) -> None:
+    latest = saver.folder.latest()
+    assert latest is not None
+    restore(latest, objective or saver.objective, saver.optimiser)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    path = saver.folder.path / "step-2" / "model.safetensors"
+    whole = path.read_bytes()
+
+    path.write_bytes(whole[:-100])
+    with pytest.raises(WeightsError, match=r"model.safetensors cannot be read"):
+        restored(saver)
+
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of one weight
+    with pytest.raises(RunFolderError, match="not those that were written"):
+        restored(saver)
+
+    path.unlink()
+    with pytest.raises(WeightsError, match="there is no weights file"):
+        restored(saver)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "no metadata"])
+def test_a_damaged_optimiser_state_is_refused(tmp_path: Path, damage: str) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    state = saver.folder.path / "step-2" / "state"
+    data = next(state.glob("*.distcp"))
+    if damage == "cut":
+        data.write_bytes(data.read_bytes()[:50])
+    elif damage == "gone":
+        data.unlink()
+    else:
+        (state / ".metadata").unlink()
+    with pytest.raises(RunFolderError, match=r"the optimiser state .*state cannot be read"):
+        restored(saver)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    path = saver.folder.path / "step-2"
+    tensors = load_file(path / "model.safetensors")
+    tensors["encoder.extra"] = tensors.pop("encoder.norm.weight")
+    save_file(tensors, path / "model.safetensors")
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, "weights_sha256": weights_hash(tensors)}))
+    with pytest.raises(WeightsError) as caught:
+        restored(saver)
+    assert "missing     encoder.norm.weight [24]" in str(caught.value)
+    assert "unexpected  encoder.extra [24]" in str(caught.value)
+
+
+class WithCentre(PixelObjective):
+    """A method that carries a tensor, as clustering and EMA methods do."""
+
+    def __init__(self, plain: PixelObjective) -> None:
+        self.__dict__.update(plain.__dict__)
+        self.centre = torch.zeros(3)
+
+    def carried_state(self) -> dict[str, torch.Tensor]:
+        return {"centre": self.centre}
+
+    def load_carried_state(self, state) -> None:
+        self.centre = state["centre"]
+
+
+def test_carried_state_is_saved_beside_the_weights(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.objective = WithCentre(saver.objective)
+    saver.objective.centre = torch.tensor([1.0, 2.0, 3.0])
+    assert "carried.centre" in model_tensors(saver.objective)
+    saver.save(2)
+    fresh = WithCentre(make_pixel(seed=5))
+    saver.optimiser = make_trainer(tmp_path / "other", fresh).optimiser
+    restored(saver, fresh)
+    assert torch.equal(fresh.centre, torch.tensor([1.0, 2.0, 3.0]))
+    for name, param in fresh.trainable.named_parameters():
+        assert torch.equal(param, saver.objective.trainable.get_parameter(name))
+
+
+def test_no_checkpoint_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"meta.json does not exist"):
+        read_checkpoint(tmp_path / "step-3")

@@ -1,0 +1,274 @@
+"""The loop on tiny real parts: what it logs, saves, refuses and restores."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.tiny import make_batch
+from support.trainers import Batches, make_pixel, make_progress, make_salt, make_trainer
+from vsalt.data.types import Batch
+from vsalt.errors import NonFiniteError
+from vsalt.objectives.protocol import ObjectiveOutput
+from vsalt.training.checkpoint import restore
+from vsalt.training.config import LoopConfig, OptimConfig
+from vsalt.training.loop import Progressed, Trainer
+from vsalt.training.optim import build_optimiser
+from vsalt.training.schedule import learning_rate, weight_decay
+from vsalt.training.stop import InterruptedRunError, StopFlag
+
+LOOP = LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1, save_every=2)
+
+
+def run(trainer: Trainer, stop: StopFlag | None = None) -> None:
+    batches = Batches(trainer.done.step, trainer.loop)
+    trainer.run(batches, stop or StopFlag(), make_progress(trainer.loop))
+
+
+def state_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Copies of all weights and of the optimiser's moments and counters."""
+    params = dict(trainer.objective.trainable.named_parameters())
+    state = {name: param.detach().clone() for name, param in params.items()}
+    for name, param in params.items():
+        for key, value in trainer.optimiser.state[param].items():
+            state[f"{name} {key}"] = value.clone()
+    return state
+
+
+def assert_equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def make_loss_fail(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, at_call: int, factor: float
+) -> None:
+    """Multiply the loss of one micro-batch."""
+    loss, calls = trainer.objective.loss, []
+
+    def fail(batch: Batch) -> ObjectiveOutput:
+        calls.append(batch)
+        output = loss(batch)
+        if len(calls) - 1 != at_call:
+            return output
+        return replace(output, loss_sum=output.loss_sum * factor)
+
+    monkeypatch.setattr(trainer.objective, "loss", fail)
+
+
+@pytest.mark.parametrize("make", [make_pixel, make_salt])
+def test_three_steps_saved_and_restored_go_on_as_six(tmp_path: Path, make) -> None:
+    straight = make_trainer(tmp_path / "straight", make(), loop=LOOP)
+    run(straight)
+
+    first = make_trainer(tmp_path / "cut", make(), loop=replace(LOOP, save_every=3))
+    stop = StopFlag()
+    monkey_step = first._step
+
+    def stop_at_three(step: int, stream: Any) -> dict[str, Any]:
+        stop.number = 15 if step == 2 else None
+        return monkey_step(step, stream)
+
+    first._step = stop_at_three
+    with pytest.raises(InterruptedRunError, match="stopped after step 3; saved") as caught:
+        run(first, stop)
+    assert caught.value.exit_code == 143
+    first.metrics.close()
+
+    second = make_trainer(tmp_path / "cut", make(seed=50), loop=LOOP, first_step=3)
+    for param in second.objective.trainable.parameters():  # a state that must be overwritten
+        param.grad = torch.ones_like(param)
+    second.optimiser.step()
+    checkpoint = second.checkpoints.clean()
+    assert checkpoint is not None
+    assert checkpoint.step == 3
+    if second.objective.target is not None:
+        second.objective.target.load_state_dict(first.objective.target.state_dict())
+    restore(checkpoint, second.objective, second.optimiser)
+    assert_equal(state_of(second), state_of(first))
+    run(second)
+    assert_equal(state_of(second), state_of(straight))
+    logs = [read_log(tmp_path / name / "metrics.jsonl") for name in ("cut", "straight")]
+    assert logs[0] == logs[1]
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    loop = LoopConfig(steps=30, batch_size=2, micro_batch_size=2, log_every=29)
+    trainer = make_trainer(tmp_path, loop=loop, optim=OptimConfig(lr=0.2, clip_norm=None))
+    batch = make_batch(2)
+    batches = Batches(0, loop)
+    batches_of_one = ((step, 0, batch) for step in range(30))
+    batches.__class__ = type("Same", (Batches,), {"__iter__": lambda self: batches_of_one})
+    trainer.run(batches, StopFlag(), make_progress(loop))
+    first = make_pixel().loss(batch).loss_sum.item() / 2
+    records = read_log(tmp_path / "metrics.jsonl")
+    assert [record["step"] for record in records] == [29, 30]
+    assert records[-1]["loss"] < 0.7 * first
+
+
+def test_a_record_says_what_the_step_did(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    run(trainer)
+    records = read_log(tmp_path / "metrics.jsonl")
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+    # The first step by hand: the mean over its four clips, and the norm before clipping.
+    objective = make_pixel()
+    batches = [make_batch(2, seed=0), make_batch(2, seed=1)]
+    losses = [objective.loss(batch).loss_sum / 4 for batch in batches]
+    sum(losses).backward()
+    squares = [p.grad.double().square().sum() for p in objective.encoder.parameters()]
+    first = records[0]
+    assert first["kind"] == "train"
+    assert first["loss"] == pytest.approx(sum(losses).item(), rel=1e-6)
+    assert first["grad_norm_encoder"] == pytest.approx(math.sqrt(sum(squares)), rel=1e-5)
+    assert first["grad_norm_encoder"] > trainer.optim.clip_norm
+    for record in records:
+        step = record["step"] - 1
+        assert record["lr"] == learning_rate(step, 6, trainer.optim)
+        assert record["weight_decay"] == weight_decay(step, 6, trainer.optim)
+        assert record["clips"] == 4 * record["step"]
+        assert record["flops_exact"] == 4000 * record["step"]
+        assert record["flops_six_nd"] == 40.0 * record["step"]
+        assert record["bad_reads"] == 0
+        assert record["loss"] == pytest.approx((record["loss_short"] + record["loss_long"]) / 2)
+    timings = read_log(tmp_path / "timings.jsonl")
+    assert [timing["step"] for timing in timings] == [1, 2, 3, 4, 5, 6]
+    for timing in timings:
+        assert set(timing) == {"step", "clips_per_s", "data_wait_share", "elapsed_s"}
+
+
+def test_logs_and_checkpoints_come_when_due_and_at_the_end(tmp_path: Path) -> None:
+    loop = replace(LOOP, steps=7, log_every=3, save_every=4, keep_last=5)
+    trainer = make_trainer(tmp_path, loop=loop)
+    run(trainer)
+    assert [record["step"] for record in read_log(tmp_path / "metrics.jsonl")] == [3, 6, 7]
+    saved = sorted(path.name for path in trainer.checkpoints.path.iterdir() if path.is_dir())
+    assert saved == ["step-4", "step-7"]
+    assert trainer.saved_step == 7
+
+
+def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(tmp_path: Path) -> None:
+    loop = replace(LOOP, val_every=1, keep_last=1)
+    trainer = make_trainer(tmp_path, loop=loop)
+    losses = iter([0.1, 3.0, 0.2, 2.0, 0.3, 2.5])  # steps 2, 4 and 6 are saved
+    seen = []
+
+    def validate() -> float:
+        modules = list(trainer.objective.trainable.modules())
+        seen.append((any(module.training for module in modules), torch.is_grad_enabled()))
+        return next(losses)
+
+    trainer.validate = validate
+    run(trainer)
+    assert seen == [(False, False)] * 6
+    assert all(module.training for module in trainer.objective.trainable.modules())
+    folder = trainer.checkpoints.path
+    assert (folder / "best").read_text() == "step-4\n"
+    assert (folder / "latest").read_text() == "step-6\n"
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"step-4", "step-6"}
+    meta = json.loads((folder / "step-6" / "meta.json").read_text())
+    assert (meta["best_step"], meta["best_val_loss"], meta["val_loss"]) == (4, 2.0, 2.5)
+    assert (meta["reads"], meta["bad_reads"], meta["step"]) == (24, 0, 6)
+    records = [record for record in read_log(tmp_path / "metrics.jsonl") if record["kind"] == "val"]
+    assert [record["val_loss"] for record in records] == [0.1, 3.0, 0.2, 2.0, 0.3, 2.5]
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_the_run_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    good = make_trainer(tmp_path / "good", loop=replace(LOOP, steps=3))
+    good.loop = replace(good.loop, steps=6)  # the same schedule, cut after three steps
+    stop = StopFlag()
+    with pytest.raises(InterruptedRunError):
+        good.run(Batches(0, replace(good.loop, steps=1)), _raised(stop), make_progress(good.loop))
+
+    trainer = make_trainer(tmp_path / "bad", loop=LOOP)
+    make_loss_fail(trainer, monkeypatch, at_call=3, factor=factor)  # step 2, second micro-batch
+    with pytest.raises(NonFiniteError) as caught:
+        run(trainer)
+    message = str(caught.value)
+    assert message.startswith("step 2: loss nan" if math.isnan(factor) else "step 2: loss inf")
+    assert "saved as step 1" in message
+    assert "--…optim.lr" in message
+    assert [line.strip() for line in message.splitlines()[1:]] == [
+        "clip-0.mp4",
+        "clip-1.mp4",
+        "clip-0.mp4",
+        "clip-1.mp4",
+    ]
+    assert_equal(state_of(trainer), state_of(good))
+    assert (trainer.checkpoints.path / "latest").read_text() == "step-1\n"
+    assert [record["step"] for record in read_log(tmp_path / "bad" / "metrics.jsonl")] == [1]
+
+    again = make_trainer(tmp_path / "bad", make_pixel(seed=9), loop=LOOP, first_step=1)
+    checkpoint = again.checkpoints.clean()
+    assert checkpoint is not None
+    restore(checkpoint, again.objective, again.optimiser)
+    assert_equal(state_of(again), state_of(good))
+
+
+def _raised(stop: StopFlag) -> StopFlag:
+    stop.number = 2
+    return stop
+
+
+def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    before = state_of(trainer)
+    weight = trainer.objective.trainable["predictor"].out.weight
+    weight.register_hook(lambda grad: grad * math.inf)
+    with pytest.raises(
+        NonFiniteError, match=r"step 1: loss \d.*norm of predictor (inf|nan)"
+    ) as caught:
+        run(trainer)
+    assert "gradient norm of encoder" in str(caught.value)
+    assert_equal(state_of(trainer), before)
+    checkpoint = trainer.checkpoints.latest()
+    assert checkpoint is not None
+    assert checkpoint.step == 0
+
+
+def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    make_loss_fail(trainer, monkeypatch, at_call=4, factor=math.nan)
+    saved = []
+    save = trainer.checkpoints.save
+    monkeypatch.setattr(
+        trainer.checkpoints, "save", lambda *args: saved.append(args[2]["step"]) or save(*args)
+    )
+    with pytest.raises(NonFiniteError, match="saved as step 2"):
+        run(trainer)
+    assert saved == [2]
+
+
+def test_a_loader_that_gives_another_step_is_our_bug(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    with pytest.raises(AssertionError, match="the loader gave step 2, not 0"):
+        trainer.run(Batches(2, trainer.loop), StopFlag(), make_progress(trainer.loop))
+
+
+def test_progress_is_part_of_every_checkpoint(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2))
+    run(trainer)
+    meta = trainer.checkpoints.latest().meta
+    done = Progressed(**{name: meta[name] for name in vars(Progressed())})
+    assert done == trainer.done == Progressed(step=2, reads=8)
+    assert meta["config"] == {}
+    optimiser = build_optimiser(trainer.objective.param_groups(), trainer.optim)
+    restore(trainer.checkpoints.latest(), trainer.objective, optimiser)
+    assert {float(state["step"]) for state in optimiser.state.values()} == {2.0}
