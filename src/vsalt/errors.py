@@ -48,7 +48,7 @@ _collector: ContextVar[list[str] | None] = ContextVar("vsalt_config_problems", d
 
 
 def report_problems(problems: list[str]) -> None:
-    """Raise `ConfigError` if there are problems, or hand them to the enclosing `collect_problems`."""
+    """Raise `ConfigError` for these problems, or hand them to the enclosing `collect_problems`."""
     if not problems:
         return
     collected = _collector.get()

@@ -58,7 +58,7 @@ class BudgetMasker:
         )
 
     def draw(self, *key: str | int) -> Mask:
-        """Return the mask of this key: the first of its attempts 0, 1, 2, ... that has enough tokens."""
+        """Return the mask of a key: the first of its attempts 0, 1, 2, ... with enough tokens."""
         for attempt in range(MAX_ATTEMPTS):
             mask = self.attempt(keyed_generator(*key, attempt))
             if mask is not None:

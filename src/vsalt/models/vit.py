@@ -65,8 +65,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "B K D"], table: RopeTable) -> Float[Tensor, "B K D"]:
         """Apply both sub-layers."""
         x = x + self.attn(self.norm1(x), table)
-        x = x + self.mlp(self.norm2(x))
-        return x
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Encoder(nn.Module):
