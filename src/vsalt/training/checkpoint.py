@@ -141,13 +141,27 @@ def _write(
     tensors = model_tensors(objective)
     with _plain_errors(folder, tensors):
         save_weights(folder / MODEL, tensors)
-    state = {"optimizer": get_optimizer_state_dict(objective.trainable, optimiser)}
+    state = _optimiser_state(objective.trainable, optimiser)
     with warnings.catch_warnings(), _plain_errors(folder, tensors):
         # Saving from one process is meant; the warning says that no process group exists.
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         save_state(state, checkpoint_id=folder / STATE)
     run_folder.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
     run_folder.sync_tree(folder)
+
+
+def _optimiser_state(module: nn.Module, optimiser: optim.Optimizer) -> dict[str, Any]:
+    """Return the optimiser's state in the form that torch.distributed.checkpoint reads and writes.
+
+    Before the first step torch makes the state by a step with zero gradients, which counts as one:
+    the count is put back to 0.
+    """
+    fresh = not optimiser.state
+    state = get_optimizer_state_dict(module, optimiser)
+    if fresh:
+        for values in optimiser.state.values():
+            values["step"].zero_()
+    return {"optimizer": state}
 
 
 @contextmanager
@@ -204,7 +218,9 @@ def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optim
 
 
 def _restore_optimiser(path: Path, module: nn.Module, optimiser: optim.Optimizer) -> None:
-    state = {"optimizer": get_optimizer_state_dict(module, optimiser)}
+    # Where there are gradients torch leaves a new optimiser's state empty, and nothing is loaded.
+    optimiser.zero_grad(set_to_none=True)
+    state = _optimiser_state(module, optimiser)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         try:

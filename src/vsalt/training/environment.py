@@ -18,7 +18,7 @@ BINDING = ("torch", "numpy", "av", "device", "precision", "threads")
 """Entries on which bit-equality depends."""
 
 
-def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
+def describe(device: str, precision: str, threads: int, manifest_sha256: str) -> dict[str, Any]:
     """Return versions, commit, device, threads and command line as plain values."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
     return {
@@ -33,6 +33,7 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
         "precision": precision,
         "threads": threads,
         "platform": platform.platform(),
+        "manifest_sha256": manifest_sha256,
     }
 
 

@@ -89,7 +89,8 @@ def _not_found(path: Path) -> str:
 def _candidates(folder: Path) -> str:
     found: list[str] = []
     if folder.is_dir():
-        for pattern in (f"*/{META}", f"*/*/{META}", f"*/*/*/{META}"):
+        for depth in range(1, 5):  # a checkpoint lies four below the folder of a salt run
+            pattern = "*/" * depth + META
             found += [str(meta.parent) for meta in sorted(folder.glob(pattern))]
     if not found:
         return (

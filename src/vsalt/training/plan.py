@@ -15,8 +15,10 @@ from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import count_params
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import OPTIMISER_WORDS
+from vsalt.training.device import choose_device, choose_precision
 
 BYTES_PER_WEIGHT = 4
+BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
     checkpoint = BYTES_PER_WEIGHT * trained * (1 + OPTIMISER_WORDS)
     weights = BYTES_PER_WEIGHT * (trained * (2 + OPTIMISER_WORDS) + frozen_params)
     assert loop.micro_batch_size is not None
-    activations = loop.micro_batch_size * _activation_bytes(
-        shapes, stage.encoder.architecture, stage.predictor.architecture
-    )
+    precision = choose_precision(config.device, choose_device(config.device))
+    activations = BYTES_PER_VALUE[precision] * loop.micro_batch_size
+    activations *= _activations(shapes, stage.encoder.architecture, stage.predictor.architecture)
     # One more for the checkpoint being written and one for the best.
     on_disk = min(loop.keep_last + 2, math.ceil(loop.steps / loop.save_every) + 1)
     return StagePlan(
@@ -93,13 +95,13 @@ def clip_shapes(config: PretrainConfig) -> ClipShapes:
     return ClipShapes(grid=grid, masks=masks.counts)
 
 
-def _activation_bytes(shapes: ClipShapes, encoder: Architecture, predictor: Architecture) -> int:
-    """Floats that a clip's blocks keep for the backward pass: per token about 13 d + 2 m."""
-    words = 0
+def _activations(shapes: ClipShapes, encoder: Architecture, predictor: Architecture) -> int:
+    """Values that a clip's blocks keep for the backward pass: per token about 13 d + 2 m."""
+    values = 0
     for num_context, num_targets in shapes.masks:
         for tokens, part in ((num_context, encoder), (num_context + num_targets, predictor)):
-            words += tokens * part.depth * (13 * part.width + 2 * part.mlp_width)
-    return BYTES_PER_WEIGHT * words
+            values += tokens * part.depth * (13 * part.width + 2 * part.mlp_width)
+    return values
 
 
 def print_plans(plans: list[StagePlan], console: Console) -> None:
@@ -128,7 +130,7 @@ def print_plans(plans: list[StagePlan], console: Console) -> None:
     console.print(table)
 
 
-def _format(name: str, value: float) -> str:
+def _format(name: str, value: int | float) -> str:
     if name.startswith("FLOPs"):
         return f"{value:.3g}"
     if name.startswith("parameters"):

@@ -11,6 +11,7 @@ RUN/
   checkpoints/       step-N/, and the pointers latest and best
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -77,12 +78,14 @@ def hold(path: Path) -> Iterator[None]:
     Raises:
         RunFolderError: if another process holds it.
     """
-    with explain_write_errors(f"the lock of {path}"), open(path / ".lock", "a+") as lock:
-        _take(lock, path)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    with contextlib.ExitStack() as stack:
+        with explain_write_errors(f"the lock of {path}"):
+            lock = stack.enter_context(open(path / ".lock", "a+"))
+            _take(lock, path)
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
         yield
 
 

@@ -17,6 +17,7 @@ from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
+from vsalt.models.vit import Encoder
 from vsalt.models.weights import save_weights
 from vsalt.training import environment, run_folder
 from vsalt.training.build import build_objective
@@ -127,11 +128,11 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         threads = set_threads(config.device)
         device = choose_device(config.device)
         precision = choose_precision(config.device, device)
-        differences = environment.record(run, environment.describe(device, precision, threads))
-        for difference in differences:
-            console.print(f"[yellow]not bit-equal to an undisturbed run: {difference}")
         catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
         _check_manifest(run, record, catalogue)
+        entry = environment.describe(device, precision, threads, catalogue.manifest_hash)
+        for difference in environment.record(run, entry):
+            console.print(f"[yellow]not bit-equal to an undisturbed run: {difference}")
         trainer = _build_trainer(run, record, catalogue, device, precision)
         if trainer.done.step:
             console.print(f"{title}: goes on after step {trainer.done.step}", highlight=False)
@@ -240,7 +241,7 @@ def _differences(old: Any, new: Any, path: str) -> list[str]:
     return [] if old == new else [f"{path}: checkpoint {old!r}, config.json {new!r}"]
 
 
-def _load_teacher(run: Path, record: StageRecord) -> Any:
+def _load_teacher(run: Path, record: StageRecord) -> Encoder | None:
     if record.teacher_sha256 is None:
         return None
     teacher = load_encoder(run / run_folder.TEACHER)

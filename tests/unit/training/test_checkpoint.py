@@ -9,21 +9,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.trainers import make_pixel, make_trainer
+from support.trainers import make_pixel
 from vsalt.errors import RunFolderError, WeightsError
 from vsalt.models.weights import weights_hash
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.training import checkpoint as checkpoint_module
 from vsalt.training.checkpoint import CheckpointFolder, model_tensors, read_checkpoint, restore
+from vsalt.training.config import OptimConfig
+from vsalt.training.optim import build_optimiser
 
 
 class Saver:
     """Saves one objective's state under any step."""
 
     def __init__(self, run: Path, keep_last: int = 2) -> None:
-        trainer = make_trainer(run)
-        self.objective, self.optimiser = trainer.objective, trainer.optimiser
+        self.objective = make_pixel()
+        self.optimiser = build_optimiser(self.objective.param_groups(), OptimConfig())
         self.folder = CheckpointFolder(run, keep_last)
+        self.folder.path.mkdir()
         for param in self.objective.trainable.parameters():
             param.grad = torch.ones_like(param)
         self.optimiser.step()
@@ -109,7 +112,7 @@ def test_a_save_that_fails_leaves_the_earlier_ones(
 
 def test_a_save_replaces_what_a_failed_one_left(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
-    (saver.folder.path / ".tmp-step-2").mkdir(parents=True)
+    (saver.folder.path / ".tmp-step-2").mkdir()
     (saver.folder.path / ".tmp-step-2" / "rubbish").write_text("")
     saver.save(2)
     assert {path.name for path in (saver.folder.path / "step-2").iterdir()} == {
@@ -196,7 +199,7 @@ def test_carried_state_is_saved_beside_the_weights(tmp_path: Path) -> None:
     assert "carried.centre" in model_tensors(saver.objective)
     saver.save(2)
     fresh = WithCentre(make_pixel(seed=5))
-    saver.optimiser = make_trainer(tmp_path / "other", fresh).optimiser
+    saver.optimiser = build_optimiser(fresh.param_groups(), OptimConfig())
     restored(saver, fresh)
     assert torch.equal(fresh.centre, torch.tensor([1.0, 2.0, 3.0]))
     for name, param in fresh.trainable.named_parameters():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from support.tiny import make_batch
-from support.trainers import Batches, make_pixel, make_progress, make_salt, make_trainer
+from support.trainers import Batches, make_pixel, make_progress, make_salt
 from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
@@ -20,6 +21,8 @@ from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.schedule import learning_rate, weight_decay
 from vsalt.training.stop import InterruptedRunError, StopFlag
+
+MakeTrainer = Callable[..., Trainer]
 
 LOOP = LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1, save_every=2)
 
@@ -34,7 +37,7 @@ def state_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     params = dict(trainer.objective.trainable.named_parameters())
     state = {name: param.detach().clone() for name, param in params.items()}
     for name, param in params.items():
-        for key, value in trainer.optimiser.state[param].items():
+        for key, value in trainer.optimiser.state.get(param, {}).items():
             state[f"{name} {key}"] = value.clone()
     return state
 
@@ -66,7 +69,9 @@ def make_loss_fail(
 
 
 @pytest.mark.parametrize("make", [make_pixel, make_salt])
-def test_three_steps_saved_and_restored_go_on_as_six(tmp_path: Path, make) -> None:
+def test_three_steps_saved_and_restored_go_on_as_six(
+    make_trainer: MakeTrainer, tmp_path: Path, make
+) -> None:
     straight = make_trainer(tmp_path / "straight", make(), loop=LOOP)
     run(straight)
 
@@ -101,7 +106,7 @@ def test_three_steps_saved_and_restored_go_on_as_six(tmp_path: Path, make) -> No
     assert logs[0] == logs[1]
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
+def test_training_lowers_the_loss(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     loop = LoopConfig(steps=30, batch_size=2, micro_batch_size=2, log_every=29)
     trainer = make_trainer(tmp_path, loop=loop, optim=OptimConfig(lr=0.2, clip_norm=None))
     batch = make_batch(2)
@@ -115,7 +120,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert records[-1]["loss"] < 0.7 * first
 
 
-def test_a_record_says_what_the_step_did(tmp_path: Path) -> None:
+def test_a_record_says_what_the_step_did(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, loop=LOOP)
     run(trainer)
     records = read_log(tmp_path / "metrics.jsonl")
@@ -146,7 +151,9 @@ def test_a_record_says_what_the_step_did(tmp_path: Path) -> None:
         assert set(timing) == {"step", "clips_per_s", "data_wait_share", "elapsed_s"}
 
 
-def test_logs_and_checkpoints_come_when_due_and_at_the_end(tmp_path: Path) -> None:
+def test_logs_and_checkpoints_come_when_due_and_at_the_end(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
     loop = replace(LOOP, steps=7, log_every=3, save_every=4, keep_last=5)
     trainer = make_trainer(tmp_path, loop=loop)
     run(trainer)
@@ -156,7 +163,9 @@ def test_logs_and_checkpoints_come_when_due_and_at_the_end(tmp_path: Path) -> No
     assert trainer.saved_step == 7
 
 
-def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
     loop = replace(LOOP, val_every=1, keep_last=1)
     trainer = make_trainer(tmp_path, loop=loop)
     losses = iter([0.1, 3.0, 0.2, 2.0, 0.3, 2.5])  # steps 2, 4 and 6 are saved
@@ -185,7 +194,7 @@ def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_run_and_touches_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
     good = make_trainer(tmp_path / "good", loop=replace(LOOP, steps=3))
     good.loop = replace(good.loop, steps=6)  # the same schedule, cut after three steps
@@ -224,25 +233,35 @@ def _raised(stop: StopFlag) -> StopFlag:
 
 
 def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(tmp_path, loop=LOOP)
     before = state_of(trainer)
+    straight = make_trainer(tmp_path / "straight", loop=LOOP)
+    run(straight)
     weight = trainer.objective.trainable["predictor"].out.weight
-    weight.register_hook(lambda grad: grad * math.inf)
+    hook = weight.register_hook(lambda grad: grad * math.inf)
     with pytest.raises(
         NonFiniteError, match=r"step 1: loss \d.*norm of predictor (inf|nan)"
     ) as caught:
         run(trainer)
     assert "gradient norm of encoder" in str(caught.value)
-    assert_equal(state_of(trainer), before)
-    checkpoint = trainer.checkpoints.latest()
+    hook.remove()
+    after = state_of(trainer)
+    assert_equal({name: after[name] for name in before}, before)
+
+    # The checkpoint of step 0 goes on as if nothing had happened.
+    checkpoint = trainer.checkpoints.clean()
     assert checkpoint is not None
     assert checkpoint.step == 0
+    again = make_trainer(tmp_path, make_pixel(seed=9), loop=LOOP)
+    restore(checkpoint, again.objective, again.optimiser)
+    run(again)
+    assert_equal(state_of(again), state_of(straight))
 
 
 def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(tmp_path, loop=LOOP)
     make_loss_fail(trainer, monkeypatch, at_call=4, factor=math.nan)
@@ -256,13 +275,15 @@ def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
     assert saved == [2]
 
 
-def test_a_loader_that_gives_another_step_is_our_bug(tmp_path: Path) -> None:
+def test_a_loader_that_gives_another_step_is_our_bug(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
     trainer = make_trainer(tmp_path, loop=LOOP)
     with pytest.raises(AssertionError, match="the loader gave step 2, not 0"):
         trainer.run(Batches(2, trainer.loop), StopFlag(), make_progress(trainer.loop))
 
 
-def test_progress_is_part_of_every_checkpoint(tmp_path: Path) -> None:
+def test_progress_is_part_of_every_checkpoint(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2))
     run(trainer)
     meta = trainer.checkpoints.latest().meta

@@ -1,0 +1,139 @@
+"""What a path given as --encoder means."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.encoders import TINY, write_checkpoint
+from vsalt.errors import ConfigError, RunFolderError, WeightsError
+from vsalt.models.vit import Encoder
+from vsalt.models.weights import weights_hash
+from vsalt.training.locate import find_checkpoint, load_encoder
+
+
+def write_stage(run: Path, *, best: int | None = 2, latest: int = 4) -> Path:
+    """The folder of a stage with two checkpoints."""
+    checkpoints = run / "checkpoints"
+    for step in {best, latest} - {None}:
+        folder = write_checkpoint(checkpoints / f"step-{step}", seed=step)
+        meta = json.loads((folder / "meta.json").read_text())
+        (folder / "meta.json").write_text(json.dumps({**meta, "step": step}))
+    (checkpoints / "latest").write_text(f"step-{latest}\n")
+    if best is not None:
+        (checkpoints / "best").write_text(f"step-{best}\n")
+    (run / "seen.jsonl").write_text("{}\n")
+    return run
+
+
+def write_salt(run: Path) -> Path:
+    write_stage(run / "teacher", best=6, latest=8)
+    return write_stage(run / "student").parent
+
+
+def test_a_salt_run_means_its_student(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    assert find_checkpoint(run).path == run / "student" / "checkpoints" / "step-2"
+    teacher = find_checkpoint(run / "teacher")
+    assert teacher.path == run / "teacher" / "checkpoints" / "step-6"
+    assert teacher.step == 6
+
+
+def test_a_stage_means_its_best_checkpoint_or_else_the_latest(tmp_path: Path) -> None:
+    assert find_checkpoint(write_stage(tmp_path / "with")).step == 2
+    assert find_checkpoint(write_stage(tmp_path / "without", best=None)).step == 4
+
+
+def test_a_checkpoint_and_a_pointer_mean_themselves(tmp_path: Path) -> None:
+    checkpoints = write_stage(tmp_path / "run") / "checkpoints"
+    assert find_checkpoint(checkpoints / "step-4").step == 4
+    assert find_checkpoint(checkpoints / "latest").step == 4
+    assert find_checkpoint(checkpoints / "best").step == 2
+    moved = tmp_path / "anywhere"
+    shutil.copytree(checkpoints / "step-4", moved)
+    assert find_checkpoint(moved).path == moved
+
+
+def test_a_student_without_checkpoint_names_its_teacher(tmp_path: Path) -> None:
+    run = write_stage(tmp_path / "run" / "teacher").parent
+    (run / "student").mkdir()
+    with pytest.raises(WeightsError, match="has no checkpoint yet") as caught:
+        find_checkpoint(run)
+    assert f"`vsalt resume {run}`" in str(caught.value)
+    assert f"--encoder {run / 'teacher'}" in str(caught.value)
+
+
+def test_nonsense_is_answered_with_what_is_near(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    for wrong in (tmp_path / "rnu", tmp_path / "run" / "studnet", run / "student" / "checkpoints"):
+        with pytest.raises(WeightsError, match=f"there is no encoder at {wrong}") as caught:
+            find_checkpoint(wrong)
+        listed = [line.strip() for line in str(caught.value).splitlines()[1:]]
+        assert str(run / "student" / "checkpoints" / "step-2") in listed, wrong
+        assert all((Path(path) / "meta.json").is_file() for path in listed)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(WeightsError, match=r"`vsalt salt` or `vsalt pretrain` run"):
+        find_checkpoint(empty)
+    video = tmp_path / "empty" / "clip.mp4"
+    video.write_bytes(b"")
+    with pytest.raises(WeightsError, match=f"there is no encoder at {video}"):
+        find_checkpoint(video)
+
+
+def test_a_loaded_encoder_is_the_one_that_was_written(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    loaded = load_encoder(run)
+    torch.manual_seed(2)
+    expected = Encoder(TINY.resolved())
+    for name, param in expected.named_parameters():
+        assert torch.equal(loaded.encoder.get_parameter(name), param)
+    assert not loaded.encoder.training
+    assert loaded.sha256 == weights_hash(expected.state_dict())
+    assert loaded.config.stage.encoder == TINY.resolved()
+    assert loaded.config.clip.num_frames == 4
+    assert loaded.checkpoint.step == 2
+
+
+def test_rows_that_were_seen_are_found_with_the_teachers(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    student = run / "student"
+    assert load_encoder(run).seen == (student / "seen.jsonl",)
+    (student / "teacher").mkdir()
+    (student / "teacher" / "seen.jsonl").write_text("{}\n")
+    assert load_encoder(run).seen == (
+        student / "seen.jsonl",
+        student / "teacher" / "seen.jsonl",
+    )
+    moved = tmp_path / "moved"
+    shutil.copytree(student / "checkpoints" / "step-2", moved)
+    assert load_encoder(moved).seen == ()
+    (moved / "seen.jsonl").write_text("{}\n")
+    assert load_encoder(moved).seen == (moved / "seen.jsonl",)
+
+
+def test_files_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "one")
+    meta = json.loads((folder / "meta.json").read_text())
+
+    def with_encoder(**changes: object) -> None:
+        changed = json.loads(json.dumps(meta))
+        changed["config"]["stage"]["encoder"].update(changes)
+        (folder / "meta.json").write_text(json.dumps(changed))
+
+    with_encoder(depth=2)
+    with pytest.raises(WeightsError, match=r"missing     blocks\.1\.attn\.proj\.bias"):
+        load_encoder(folder)
+    with_encoder(mlp_width=24)
+    with pytest.raises(
+        WeightsError, match=r"misshapen   blocks.0.mlp.fc1.bias \[48\], needed \[24\]"
+    ):
+        load_encoder(folder)
+    with_encoder(depht=2)
+    with pytest.raises(ConfigError, match=r"stage\.encoder\.depht is not a setting"):
+        load_encoder(folder)
+    (folder / "meta.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"meta\.json cannot be read"):
+        load_encoder(folder)

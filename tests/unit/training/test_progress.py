@@ -1,0 +1,111 @@
+"""Progress: every promised field, with a clock that the test moves."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from vsalt.training.progress import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def make_progress(out: io.StringIO, *, first_step: int = 0, terminal: bool = False) -> Progress:
+    return Progress(
+        Console(file=out, width=200, force_terminal=terminal),
+        title="teacher",
+        first_step=first_step,
+        num_steps=100,
+        batch_size=8,
+        clip_flops=1_500_000_000,
+    )
+
+
+VALUES = {"loss": 0.123456, "lr": 5e-4}
+
+
+def test_a_plain_line_has_every_field(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out)
+    with progress.shown():
+        clock.now += 20
+        timing = progress.update(10, VALUES, wait_s=5.0)
+    # 10 steps of 8 clips in 20 s, 5 of them waiting; 90 steps are left at 2 s each.
+    assert timing == {"clips_per_s": 4.0, "data_wait_share": 0.25, "elapsed_s": 20.0}
+    assert out.getvalue() == (
+        "teacher: step 10/100  loss 0.1235  lr 5.0e-04  4.0 clips/s  data wait 25%  "
+        "1.20e+11 FLOPs  3:00 left\n"
+    )
+
+
+def test_rates_are_those_since_the_last_update(clock: Clock) -> None:
+    progress = make_progress(io.StringIO(), first_step=40)
+    clock.now += 4
+    assert progress.update(42, VALUES, wait_s=4.0) == {
+        "clips_per_s": 4.0,
+        "data_wait_share": 1.0,
+        "elapsed_s": 4.0,
+    }
+    clock.now += 10
+    with progress.paused():
+        clock.now += 100  # validation counts for the time that has passed, not for clips/s
+    assert progress.update(52, VALUES, wait_s=5.0) == {
+        "clips_per_s": 8.0,
+        "data_wait_share": 0.1,
+        "elapsed_s": 114.0,
+    }
+    clock.now += 5
+    assert progress.update(53, VALUES, wait_s=5.0)["clips_per_s"] == 1.6
+
+
+def test_flops_are_cumulative_over_a_resumed_run(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out, first_step=90)
+    clock.now += 1
+    progress.update(91, VALUES, wait_s=0.0)
+    assert f"{91 * 8 * 1.5e9:.2e} FLOPs" in out.getvalue()
+    assert "0:09 left" in out.getvalue()
+
+
+def test_plain_lines_come_seldom_and_at_the_end(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out)
+    for step in range(1, 101):
+        clock.now += 1.0
+        progress.update(step, VALUES, wait_s=0.0)
+    steps = [int(line.split()[2].split("/")[0]) for line in out.getvalue().splitlines()]
+    assert steps == [*range(1, 100, 5), 100]
+
+
+def test_a_terminal_shows_the_same_fields(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out, terminal=True)
+    with progress.shown():
+        clock.now += 20
+        progress.update(10, VALUES, wait_s=5.0)
+        progress.note("val_loss 0.5000")
+    shown = out.getvalue()
+    for field in ("teacher", "10/100", "loss 0.1235", "lr 5.0e-04", "4.0 clips/s"):
+        assert field in shown
+    for field in ("data wait 25%", "1.20e+11 FLOPs", "teacher: val_loss 0.5000"):
+        assert field in shown
+
+
+def test_notes_are_lines_of_their_own() -> None:
+    out = io.StringIO()
+    make_progress(out).note("step 10: val_loss 0.5000")
+    assert out.getvalue() == "teacher: step 10: val_loss 0.5000\n"

@@ -1,0 +1,59 @@
+"""Settings of optimiser and loop: what is refused, and all of it at once."""
+
+import pytest
+
+from vsalt.errors import ConfigError
+from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
+
+
+def test_wrong_optimiser_settings_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        OptimConfig(
+            lr=0.0,
+            lr_start=-1.0,
+            eps=0.0,
+            lr_batch_size=0,
+            weight_decay=-0.1,
+            warmup_steps=-1,
+            clip_norm=0.0,
+            betas=(0.9, 1.0),
+        )
+    problems = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 8
+    for flag in ("lr", "lr-start", "eps", "lr-batch-size", "weight-decay", "warmup-steps"):
+        assert f"optim.{flag} is " in problems
+    assert "optim.clip-norm is 0.0; it must be above 0, or None" in problems
+    assert "optim.betas are (0.9, 1.0); both must be in [0, 1)" in problems
+    assert OptimConfig(clip_norm=None, lr_start=0.0, warmup_steps=0).clip_norm is None
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.lr is nan"):
+        OptimConfig(lr=float("nan"))
+    with pytest.raises(ConfigError, match=r"optim\.weight-decay is nan"):
+        OptimConfig(weight_decay=float("nan"))
+
+
+def test_wrong_loop_settings_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        LoopConfig(steps=0, batch_size=6, micro_batch_size=4, keep_last=0, val_every=0)
+    assert caught.value.problems == [
+        "loop.steps is 0; it must be at least 1",
+        "loop.keep-last is 0; it must be at least 1",
+        "loop.val-every is 0; it must be at least 1",
+        "loop.micro-batch-size is 4; it must divide loop.batch-size (6)",
+    ]
+
+
+def test_every_checkpoint_has_a_val_loss() -> None:
+    with pytest.raises(ConfigError, match=r"save-every \(100\) must be a multiple of .*\(30\)"):
+        LoopConfig(save_every=100, val_every=30)
+    assert LoopConfig(save_every=90, val_every=30).resolved().val_every == 30
+    assert LoopConfig(save_every=90).resolved().val_every == 90
+    assert LoopConfig(batch_size=6).resolved().micro_batch_size == 6
+    assert LoopConfig(batch_size=6, micro_batch_size=2).resolved().micro_batch_size == 2
+
+
+def test_threads_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match=r"device\.threads is 0"):
+        DeviceConfig(threads=0)
