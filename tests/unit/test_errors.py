@@ -15,7 +15,7 @@ def test_problems_outside_a_collection_are_raised_at_once() -> None:
 
 def test_problems_inside_a_collection_are_raised_at_its_end_once_each() -> None:
     reached = []
-    with pytest.raises(ConfigError) as caught, collect_problems():
+    with pytest.raises(ConfigError) as caught, collect_problems():  # noqa: PT012
         report_problems(["a is wrong", "b is wrong"])
         report_problems(["a is wrong"])
         reached.append(True)
@@ -26,7 +26,7 @@ def test_problems_inside_a_collection_are_raised_at_its_end_once_each() -> None:
 
 
 def test_another_error_inside_a_collection_is_not_hidden() -> None:
-    with pytest.raises(KeyError), collect_problems():
+    with pytest.raises(KeyError), collect_problems():  # noqa: PT012
         report_problems(["a is wrong"])
         raise KeyError
     # The collection is over: problems are raised at once again.

@@ -139,12 +139,11 @@ def _require_column(rows: Sequence[Row], name: str, flag: str) -> None:
         return
     known = sorted({column for row in rows for column in row.columns})
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(known) or "none"
-    more = ""
+    hint = f"; did you mean {near[0]!r}? Columns: " if near else "; columns: "
+    text = f"there is no column {name!r} ({flag}){hint}{', '.join(known) or 'none'}"
     if flag == "--split-column":
-        more = ". Name the column that says train or test, or a column of folds with --folds"
-    raise DataError(f"there is no column {name!r} ({flag}){hint}; columns: {listed}{more}")
+        text += ". Name the column that says train or test, or a column of folds with --folds"
+    raise DataError(text)
 
 
 def _place(row: Row, column: str, is_split: bool) -> str:

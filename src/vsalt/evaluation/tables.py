@@ -26,10 +26,10 @@ def _encoders(result: ProbeResult) -> Table:
     title = f"{result.kind} probe of {result.source}: {num_test} test rows"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("encoder", overflow="fold")
-    table.add_column("accuracy [95 % interval]", justify="right")
-    table.add_column("balanced", justify="right")
-    table.add_column(result.parameter, justify="right")
-    table.add_column("test rows in pretraining")
+    table.add_column(Text("accuracy [95 %]"), justify="right", no_wrap=True)
+    table.add_column("balanced", justify="right", no_wrap=True)
+    table.add_column(result.parameter, justify="right", no_wrap=True)
+    table.add_column("pretraining", no_wrap=True)
     for encoder in result.encoders:
         interval = encoder.metrics.interval
         table.add_row(
@@ -40,12 +40,19 @@ def _encoders(result: ProbeResult) -> Table:
             ),
             _percent(encoder.metrics.balanced_accuracy),
             _values(encoder),
-            str(encoder.exposure),
+            _exposure(encoder),
         )
     chance = result.chance
-    table.add_row("chance: even guessing", _percent(chance.uniform), "", "", "")
-    table.add_row("chance: majority class", _percent(chance.majority), "", "", "")
+    table.add_row("even guess", _percent(chance.uniform), "", "", "")
+    table.add_row("majority", _percent(chance.majority), "", "", "")
     return table
+
+
+def _exposure(encoder: EncoderResult) -> str:
+    exposure = encoder.exposure
+    if exposure.kind == "none":
+        return "none"
+    return f"transductive ({exposure.num_seen})" if exposure.num_seen else exposure.kind
 
 
 def _values(encoder: EncoderResult) -> str:
@@ -92,7 +99,10 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     method = result.encoders[0].metrics.interval.method
     bootstrap = method == "group bootstrap"
     how = "bootstrap over the groups of the test rows" if bootstrap else "Wilson, rows independent"
-    yield f"Intervals: {how}. Chosen on a selection part of the training rows: {result.parameter}."
+    yield f"95 % intervals: {how}. {result.parameter} was chosen on a part of the training rows."
+    for encoder in result.encoders:
+        if encoder.exposure.kind in ("transductive", "unknown"):
+            yield f"{encoder.name}: {encoder.exposure}."
     if result.num_shared_test_rows:
         yield f"{result.num_shared_test_rows} test rows have training rows of their own group."
     if result.left_out:

@@ -183,3 +183,15 @@ def test_cuda_is_not_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError, match="use --device cpu"):
         ExtractConfig(device="cuda").torch_device()
     assert ExtractConfig(device="auto").torch_device() == "cpu"
+
+
+@pytest.mark.cuda
+def test_cuda_gives_the_features_of_the_cpu(rows) -> None:
+    plan = plan_windows(rows, CLIP, WindowConfig())
+    found = {}
+    for device in ("cpu", "cuda"):
+        config = ExtractConfig(batch_size=3, device=device)
+        encoders = [make_encoder(0)]
+        features = extract_features(encoders, rows, plan, clip=CLIP, config=config)
+        found[device] = torch.cat([row.features[0] for row in features])
+    torch.testing.assert_close(found["cpu"], found["cuda"], atol=1e-4, rtol=0)

@@ -246,7 +246,7 @@ def test_tables_show_what_matters(encoder, table, write, tmp_path: Path) -> None
     console = Console(file=io.StringIO(), width=160)
     console.print(probe_tables(result))
     text = console.file.getvalue()
-    assert "accuracy [95 % interval]" in text
+    assert "accuracy [95 %]" in text
     interval = result.encoders[0].metrics.interval
     assert f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in text
     assert "unknown (the checkpoint was moved out of its run)" in text
