@@ -95,22 +95,43 @@ def resolve_budget(
     problems = []
     for name, blocks in config.kinds.items():
         context, targets = truncated_means(grid, blocks, config.aspect_ratio)
-        kinds[name] = replace(
-            blocks,
-            num_context=blocks.num_context or context,
-            num_targets=blocks.num_targets or targets,
-        )
-        share = BudgetMasker(grid, kinds[name], config.aspect_ratio).acceptance()
+        kinds[name], share = _fill_in(grid, blocks, config.aspect_ratio, context, targets)
         if share < MIN_ACCEPTANCE:
             problems.append(
-                f"{flag}.{name}: only {share:.0%} of the masks on a {grid} grid reach "
+                f"{flag}.{name}: only {share:.1%} of the masks on a {grid} grid reach "
                 f"{kinds[name].num_context} context and {kinds[name].num_targets} target tokens; "
                 f"lower --{flag}.{name}.num-context or --{flag}.{name}.num-targets "
-                f"(V-JEPA's truncation reaches {context} and {targets} on average)"
+                f"(V-JEPA's truncation reaches {context} and {targets} on average), or take more "
+                "tokens per frame by a larger --clip.size or a smaller encoder.tubelet"
             )
     if problems:
         raise ConfigError(problems)
     return replace(config, **kinds)
+
+
+def _fill_in(
+    grid: Grid,
+    blocks: BlocksConfig,
+    aspect_ratio: tuple[float, float],
+    context: int,
+    targets: int,
+) -> tuple[BlocksConfig, float]:
+    """Set unset budgets to the given means, or as little below as half of the draws reach.
+
+    On small grids the two means together are reached by fewer than half of the draws.
+
+    Returns:
+        The kind with both budgets, and the share of draws that reach them.
+    """
+    unset = {"num_context": context, "num_targets": targets}
+    unset = {name: mean for name, mean in unset.items() if getattr(blocks, name) is None}
+    for percent in range(100, 0, -1):
+        lowered = {name: max(1, mean * percent // 100) for name, mean in unset.items()}
+        filled = replace(blocks, **lowered)  # type: ignore[arg-type]
+        share = BudgetMasker(grid, filled, aspect_ratio).acceptance()
+        if share >= MIN_ACCEPTANCE or not unset:
+            break
+    return filled, share
 
 
 @lru_cache(maxsize=64)

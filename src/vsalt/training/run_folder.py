@@ -162,6 +162,8 @@ def check_new_run(path: Path) -> None:
             "or choose another --out"
         )
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise RunFolderError(f"{existing} is not a folder; choose another --out")
     with explain_write_errors(f"to {path}"):
         if not os.access(existing, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")

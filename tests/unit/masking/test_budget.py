@@ -195,7 +195,7 @@ def test_budgets_that_masks_seldom_reach_are_refused_with_the_numbers() -> None:
     share = masker(SHORT, 300, 190, (8, 7, 7)).acceptance()
     assert share < 0.5
     expected = truncated_means((8, 7, 7), config.short, ASPECT)
-    assert short.startswith(f"student.masks.short: only {share:.0%} of the masks on a (8, 7, 7)")
+    assert short.startswith(f"student.masks.short: only {share:.1%} of the masks on a (8, 7, 7)")
     for part in (
         "reach 300 context and 190 target tokens",
         "--student.masks.short.num-context",
@@ -203,15 +203,36 @@ def test_budgets_that_masks_seldom_reach_are_refused_with_the_numbers() -> None:
         f"reaches {expected[0]} and {expected[1]} on average",
     ):
         assert part in short
-    assert "only 0%" in long
+    assert "only 0.0%" in long
     assert "391 target" in long
+
+
+@pytest.mark.parametrize("grid", [(8, 5, 5), (4, 3, 4)])
+def test_default_budgets_of_small_grids_lie_as_little_below_the_means_as_needed(
+    grid: tuple[int, int, int],
+) -> None:
+    resolved = resolve_budget(MultiblockConfig(), grid)
+    for given, blocks in ((SHORT, resolved.short), (LONG, resolved.long)):
+        means = truncated_means(grid, given, ASPECT)
+        chosen = (blocks.num_context, blocks.num_targets)
+        assert None not in chosen
+        assert masker(given, *chosen, grid).acceptance() >= 0.5
+        if chosen != means:
+            percent = next(
+                percent
+                for percent in range(100, 0, -1)
+                if tuple(max(1, mean * percent // 100) for mean in means) == chosen
+            )
+            above = [mean * (percent + 1) // 100 for mean in means]
+            assert masker(given, above[0], above[1], grid).acceptance() < 0.5
+    assert resolved.long.num_context != truncated_means(grid, LONG, ASPECT)[0]
 
 
 def test_half_of_the_draws_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     for share, refused in ((0.5, False), (0.4975, True)):
         monkeypatch.setattr(BudgetMasker, "acceptance", lambda self, share=share: share)
         if refused:
-            with pytest.raises(ConfigError, match="only 50% of the masks"):
+            with pytest.raises(ConfigError, match=r"only 49\.\d% of the masks"):
                 resolve_budget(MultiblockConfig(), (8, 4, 4))
         else:
             resolve_budget(MultiblockConfig(), (8, 4, 4))

@@ -53,9 +53,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def make_loss_fail(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, *, at_call: int, factor: float
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    at_call: int,
+    factor: float = 1.0,
+    offset: float = 0.0,
 ) -> None:
-    """Multiply the loss of one micro-batch."""
+    """Change the loss of one micro-batch."""
     loss, calls = trainer.objective.loss, []
 
     def fail(batch: Batch) -> ObjectiveOutput:
@@ -63,7 +68,7 @@ def make_loss_fail(
         output = loss(batch)
         if len(calls) - 1 != at_call:
             return output
-        return replace(output, loss_sum=output.loss_sum * factor)
+        return replace(output, loss_sum=output.loss_sum * factor + offset)
 
     monkeypatch.setattr(trainer.objective, "loss", fail)
 
@@ -168,7 +173,7 @@ def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(
 ) -> None:
     loop = replace(LOOP, val_every=1, keep_last=1)
     trainer = make_trainer(tmp_path, loop=loop)
-    losses = iter([0.1, 3.0, 0.2, 2.0, 0.3, 2.5])  # steps 2, 4 and 6 are saved
+    losses = iter([0.1, 3.0, 0.2, 2.0, 0.3, 2.0])  # steps 2, 4 and 6 are saved; the first best
     seen = []
 
     def validate() -> float:
@@ -185,10 +190,10 @@ def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(
     assert (folder / "latest").read_text() == "step-6\n"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"step-4", "step-6"}
     meta = json.loads((folder / "step-6" / "meta.json").read_text())
-    assert (meta["best_step"], meta["best_val_loss"], meta["val_loss"]) == (4, 2.0, 2.5)
+    assert (meta["best_step"], meta["best_val_loss"], meta["val_loss"]) == (4, 2.0, 2.0)
     assert (meta["reads"], meta["bad_reads"], meta["step"]) == (24, 0, 6)
     records = [record for record in read_log(tmp_path / "metrics.jsonl") if record["kind"] == "val"]
-    assert [record["val_loss"] for record in records] == [0.1, 3.0, 0.2, 2.0, 0.3, 2.5]
+    assert [record["val_loss"] for record in records] == [0.1, 3.0, 0.2, 2.0, 0.3, 2.0]
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
 
 
@@ -258,6 +263,43 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(
     restore(checkpoint, again.objective, again.optimiser)
     run(again)
     assert_equal(state_of(again), state_of(straight))
+
+
+def test_a_loss_that_is_not_finite_is_refused_though_the_gradients_are(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    make_loss_fail(trainer, monkeypatch, at_call=2, offset=math.inf)
+    with pytest.raises(NonFiniteError, match=r"step 2: loss inf, gradient norm of encoder \d"):
+        run(trainer)
+
+
+def test_a_checkpoint_without_its_own_val_loss_is_never_the_best(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, save_every=4, val_every=2, steps=8))
+    losses = iter([1.0, 3.0])
+    stop = StopFlag()
+
+    def validate() -> float:
+        loss = next(losses)
+        stop.number = 15 if loss == 3.0 else None
+        return loss
+
+    # Step 2 has the lowest loss but is not saved; step 4 is.
+    trainer.validate = validate
+    with pytest.raises(InterruptedRunError):
+        run(trainer, stop)
+    assert trainer.done.best_step == 4
+
+    # Step 5 is saved because of a signal, after a loss of step 4 that would have been the best.
+    trainer.done.val_loss = 0.5
+    stop.number = 15
+    with pytest.raises(InterruptedRunError):
+        run(trainer, stop)
+    assert trainer.saved_step == 5
+    assert (trainer.done.best_step, trainer.done.best_val_loss) == (4, 3.0)
+    assert (trainer.checkpoints.path / "best").read_text() == "step-4\n"
 
 
 def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
