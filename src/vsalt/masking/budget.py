@@ -127,7 +127,7 @@ def _fill_in(
     unset = {name: mean for name, mean in unset.items() if getattr(blocks, name) is None}
     for percent in range(100, 0, -1):
         lowered = {name: max(1, mean * percent // 100) for name, mean in unset.items()}
-        filled = replace(blocks, **lowered)  # type: ignore[arg-type]
+        filled = replace(blocks, **lowered)
         share = BudgetMasker(grid, filled, aspect_ratio).acceptance()
         if share >= MIN_ACCEPTANCE or not unset:
             break
