@@ -73,7 +73,7 @@ def _probe(run: Path, manifest: Path, task: str, out: Path) -> Any:
     from vsalt.evaluation.protocol import TaskOptions
     from vsalt.training.locate import load_encoder
 
-    encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "teacher")}
+    encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "student" / "teacher")}
     return fit_probe(
         encoders, manifest, out, ProbeOptions(kind="linear", task=TaskOptions(label_column=task))
     )

@@ -22,7 +22,8 @@ class FitArgs:
     """A `vsalt salt` run (means its student; RUN/teacher is its teacher), a `vsalt pretrain` run,
     or a checkpoint. May be repeated, to compare."""
     data: str
-    """A folder of videos whose sub-folders are classes, or a CSV/JSONL manifest."""
+    """A folder of videos whose sub-folders are classes (below train and test, or with
+    --test-share), or a CSV/JSONL manifest."""
     out: Path
     """Folder to write to; must not exist or be empty."""
     kind: Literal["linear", "knn"] = "linear"
@@ -33,6 +34,8 @@ class FitArgs:
     """Manifest column that says train or test."""
     folds: str | None = None
     """Manifest column of folds: each is tested once, with the others as training rows."""
+    test_share: float | None = None
+    """Instead of a column: this share of every class is drawn for testing, whole groups only."""
     group_column: str = "group"
     """Manifest column of groups (people, scenes, patients): resampled together for the interval,
     and never torn apart when choosing hyper-parameters. Only the default may be absent. none:
@@ -82,6 +85,7 @@ def run_fit(args: FitArgs) -> int:
             label_column=args.label_column,
             split_column=args.split_column,
             folds=args.folds,
+            test_share=args.test_share,
             group_column=args.group_column,
             seed=args.seed,
         ),

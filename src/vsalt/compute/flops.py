@@ -5,9 +5,7 @@ product costs two products of the same size, one of which is not needed where th
 gradient (the tubelets).
 """
 
-from collections.abc import Iterable
-
-from vsalt.compute.types import ClipFlops, ClipShapes
+from vsalt.compute.types import ClipShapes
 
 PAPER_CONTEXT_SHARE = 0.1
 """Share of the tokens that SALT's tables count for the encoder, per mask (its appendix)."""
@@ -68,8 +66,3 @@ def six_nd_predictor(num_params: int, shapes: ClipShapes) -> float:
 def six_nd_frozen_encoder(num_params: int, shapes: ClipShapes) -> float:
     """2 N D with D = all of the clip's tokens, once for all masks."""
     return 2.0 * num_params * shapes.num_tokens
-
-
-def total(parts: Iterable[ClipFlops]) -> ClipFlops:
-    """Sum of parts."""
-    return sum(parts, start=ClipFlops(0, 0.0))

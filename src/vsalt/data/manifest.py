@@ -3,7 +3,8 @@
 A manifest is a CSV or TSV file with a header or a JSONL file with one object per line. Its only
 required column is `path`, relative to the manifest's folder; `label`, `start_s`, `end_s`, `group`,
 `split` and `weight` are read where they are there, all other columns are kept as text for probes.
-In a folder every video is a row, and the name of the folder it lies in is its label.
+In a folder every video is a row, and the name of the folder it lies in is its label. Folders
+named train, val, validation or test at the top are splits, not labels.
 """
 
 import difflib
@@ -25,6 +26,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 MAX_MISTAKES_SHOWN = 10
 TRAIN = "train"
+SPLIT_FOLDERS = (TRAIN, "val", "validation", "test")
+"""Names of top folders that say the split of what lies in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +136,21 @@ def _read_folder(folder: Path, source: int) -> Source:
     rows = []
     for path in sorted(_videos_below(folder), key=lambda found: found.relative_to(folder).parts):
         relative = path.relative_to(folder)
-        label = relative.parent.name or None
+        parents = relative.parts[:-1]
+        split = parents[0].casefold() if parents else ""
+        columns = {}
+        if split in SPLIT_FOLDERS:
+            columns["split"], parents = split, parents[1:]
+        if parents:
+            columns["label"] = parents[-1]
         rows.append(
             Row(
                 path=os.path.abspath(path),
                 relative_path=relative.as_posix(),
                 source=source,
-                label=label,
-                columns={} if label is None else {"label": label},
+                label=columns.get("label"),
+                split=columns.get("split", TRAIN),
+                columns=columns,
             )
         )
     if not rows:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from vsalt.data.manifest import Row
-from vsalt.errors import DataError
+from vsalt.errors import DataError, report_problems
 from vsalt.randomness import keyed_permutation
 
 SELECTION_SHARE = 0.2
@@ -32,6 +32,8 @@ class TaskOptions:
         label_column: column of the class.
         split_column: column whose values train and test divide the rows. Not used with `folds`.
         folds: column of folds.
+        test_share: instead of a column: this share of every class is drawn for testing, whole
+            groups only.
         group_column: column of groups (people, scenes, patients). "group" is used where it is
             there, any other name must exist, "none" makes every row stand alone.
         seed: key of the selection part.
@@ -40,8 +42,17 @@ class TaskOptions:
     label_column: str = "label"
     split_column: str = "split"
     folds: str | None = None
+    test_share: float | None = None
     group_column: str = _DEFAULT_GROUP_COLUMN
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        share = self.test_share
+        if share is not None and not 0 < share < 1:
+            report_problems([f"test-share is {share}; it must be between 0 and 1"])
+        if share is not None and self.folds is not None:
+            report_problems(["test-share and folds exclude each other; give one of them"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +116,8 @@ def make_task(rows: Sequence[Row], options: TaskOptions) -> Task:
             classes or folds, a class of the test rows has no training rows, or no group can be set
             aside to choose hyper-parameters on.
     """
-    place_column = options.folds or options.split_column
-    flag = "--folds" if options.folds else "--split-column"
     _require_column(rows, options.label_column, "--label-column")
-    _require_column(rows, place_column, flag)
-    places = [_place(row, place_column, options.folds is None) for row in rows]
+    places = _places(rows, options) if options.test_share is None else _draw(rows, options)
     used, left_out = _choose_rows(rows, places, options)
     if not used:
         raise DataError(_no_rows(places, options))
@@ -142,8 +150,33 @@ def _require_column(rows: Sequence[Row], name: str, flag: str) -> None:
     hint = f"; did you mean {near[0]!r}? Columns: " if near else "; columns: "
     text = f"there is no column {name!r} ({flag}){hint}{', '.join(known) or 'none'}"
     if flag == "--split-column":
-        text += ". Name the column that says train or test, or a column of folds with --folds"
+        text += (
+            ". Name the column that says train or test, or a column of folds with --folds, or let "
+            "a share of the rows be drawn for testing: --test-share 0.2"
+        )
     raise DataError(text)
+
+
+def _places(rows: Sequence[Row], options: TaskOptions) -> list[str]:
+    """Return what the column of splits or folds says of each row."""
+    column = options.folds or options.split_column
+    _require_column(rows, column, "--folds" if options.folds else "--split-column")
+    return [_place(row, column, options.folds is None) for row in rows]
+
+
+def _draw(rows: Sequence[Row], options: TaskOptions) -> list[str]:
+    """Return train or test for each row, drawn by the seed."""
+    assert options.test_share is not None
+    labelled = [index for index, row in enumerate(rows) if row.columns.get(options.label_column)]
+    chosen = [rows[index] for index in labelled]
+    _, labels = _indices([row.columns[options.label_column] for row in chosen])
+    groups = _groups(chosen, options.group_column)
+    units = np.arange(len(chosen)) if groups is None else groups
+    is_test = choose_selection(labels, units, key=f"{options.seed}/test", share=options.test_share)
+    places = ["train"] * len(rows)
+    for index, test in zip(labelled, is_test, strict=True):
+        places[index] = "test" if test else "train"
+    return places
 
 
 def _place(row: Row, column: str, is_split: bool) -> str:

@@ -8,6 +8,8 @@ from rich.text import Text
 
 from vsalt.evaluation.result import EncoderResult, ProbeResult
 
+FEW_GROUPS = 20
+
 
 def probe_tables(result: ProbeResult) -> RenderableType:
     """Return the table of encoders, the table of parts if there are several, and that of classes.
@@ -100,6 +102,8 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     bootstrap = method == "group bootstrap"
     how = "bootstrap over the groups of the test rows" if bootstrap else "Wilson, rows independent"
     yield f"95 % intervals: {how}. {result.parameter} was chosen on a part of the training rows."
+    if bootstrap and result.num_groups is not None and result.num_groups < FEW_GROUPS:
+        yield f"There are {result.num_groups} groups only; the intervals are rough."
     for encoder in result.encoders:
         if encoder.exposure.kind in ("transductive", "unknown"):
             yield f"{encoder.name}: {encoder.exposure}."

@@ -1,8 +1,8 @@
 """The `budget` policy: every clip has the same number of context and target tokens.
 
 V-JEPA cuts all index lists of a batch to the shortest one in raster order, so the number of
-tokens depends on the batch and late frames are seen less (measured in its own code: at 24 clips
-the last time step is a target 3 % of the time instead of 12.5 %). Here the numbers are fixed in
+tokens depends on the batch and late frames are seen less (measured in its own code, at 24 clips and
+long masks: 3 % of the targets lie in the last of 8 time steps). Here the numbers are fixed in
 the config, a clip that has more keeps a uniformly random subset, and a draw that has fewer is
 drawn again. Shapes are static and every time step is treated alike.
 """

@@ -1,7 +1,7 @@
 """Settings of the methods: one dataclass each, told apart by `name`."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 TokenLoss = Literal["mse", "l1"]
 
@@ -16,6 +16,7 @@ class PixelConfig:
     """Distance between prediction and target."""
     normalise: Literal["per_channel", "joint", "none"] = "per_channel"
     """How the pixels of a tubelet are standardised."""
+    needs_teacher: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class SaltConfig:
     """Distance between prediction and target."""
     target_norm: Literal["layer_norm", "none"] = "layer_norm"
     """How a target token is standardised."""
+    needs_teacher: ClassVar[bool] = True
 
 
 MethodConfig: TypeAlias = PixelConfig | SaltConfig

@@ -1,9 +1,11 @@
 """Presets: functions that return a complete configuration, by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.errors import ConfigError
+from vsalt.objectives.config import METHODS
 from vsalt.presets.demo import demo
 from vsalt.presets.paper import paper
 from vsalt.presets.small_gpu import small_gpu
@@ -33,15 +35,19 @@ def salt_preset(name: str) -> SaltRunConfig:
 
 
 def stage_preset(name: str, method: str) -> PretrainConfig:
-    """Return a preset's configuration of the stage that uses this method.
+    """Return a preset's configuration of one stage with this method.
+
+    A method that the preset's teacher stage does not use gets the settings of its student stage.
 
     Raises:
         ConfigError: if the preset or the method does not exist.
     """
     config = salt_preset(name)
+    if method not in METHODS:
+        raise ConfigError([f"method {method!r} does not exist; there are {', '.join(METHODS)}"])
     if method == config.teacher.method.name:
         return config.stage("teacher")
-    if method == config.student.method.name:
-        return config.stage("student")
-    names = f"{config.teacher.method.name}, {config.student.method.name}"
-    raise ConfigError([f"method {method!r} does not exist; there are {names}"])
+    student = config.stage("student")
+    if method == student.stage.method.name:
+        return student
+    return replace(student, stage=replace(student.stage, method=METHODS[method]()))

@@ -1,7 +1,7 @@
 """Presets `paper-vit*`: SALT's own settings (arXiv 2509.24317, table of hyper-parameters).
 
 80,000 steps of a ViT-L teacher (ViT-B for the ViT-B student), then 160,000 of the student, 3072
-clips per step. Deviation: masks follow the `budget` policy (docs/explanation/architecture.md).
+clips per step. Deviation: masks follow the `budget` policy (docs/explanation/method.md).
 """
 
 from vsalt.config import SaltRunConfig, StageConfig

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from vsalt.config import PretrainConfig, from_dict
-from vsalt.errors import RunFolderError, WeightsError
+from vsalt.errors import WeightsError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import load_strictly, part_of, read_weights, weights_hash
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint
-
-Which = Literal["best", "latest"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,8 @@ def _unfinished(path: Path) -> str:
 
 
 def _not_found(path: Path) -> str:
+    if (path / run_folder.CONFIG).is_file():
+        return f"{path} has no checkpoint yet; `vsalt resume {path}` goes on with it"
     if not path.exists():
         return f"there is no encoder at {path}: it does not exist{_candidates(path.parent)}"
     return f"there is no encoder at {path}{_candidates(path)}"
@@ -89,9 +88,10 @@ def _not_found(path: Path) -> str:
 def _candidates(folder: Path) -> str:
     found: list[str] = []
     if folder.is_dir():
-        for depth in range(1, 5):  # a checkpoint lies four below the folder of a salt run
-            pattern = "*/" * depth + META
-            found += [str(meta.parent) for meta in sorted(folder.glob(pattern))]
+        for depth in range(1, 6):  # a checkpoint lies four below the folder of a salt run
+            for name in (run_folder.CONFIG, META):
+                pattern = "*/" * depth + name
+                found += [str(path.parent) for path in sorted(folder.glob(pattern))]
     if not found:
         return (
             ". --encoder takes the folder of a `vsalt salt` or `vsalt pretrain` run, "
@@ -107,6 +107,3 @@ def _seen_files(checkpoint: Path) -> tuple[Path, ...]:
     if checkpoint.parent.name == run_folder.CHECKPOINTS:
         places += [run / run_folder.SEEN, run / run_folder.TEACHER / run_folder.SEEN]
     return tuple(place for place in places if place.is_file())
-
-
-__all__ = ["LoadedEncoder", "RunFolderError", "find_checkpoint", "load_encoder"]

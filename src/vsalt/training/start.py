@@ -54,11 +54,11 @@ def start_stage(
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does."""
     console = Console()
-    needs_teacher = config.stage.method.name == "salt"
-    if needs_teacher and teacher is None:
-        raise ConfigError(["method salt needs --teacher RUN, a run or checkpoint to learn from"])
-    if teacher is not None and not needs_teacher:
-        raise ConfigError([f"--teacher means nothing to method {config.stage.method.name}"])
+    method = config.stage.method
+    if method.needs_teacher and teacher is None:
+        raise ConfigError([f"method {method.name} needs --teacher RUN, a run or checkpoint"])
+    if teacher is not None and not method.needs_teacher:
+        raise ConfigError([f"--teacher means nothing to method {method.name}"])
     run_folder.check_new_run(run)
     loaded = load_encoder(teacher) if teacher else None
     resolved = resolve(config)

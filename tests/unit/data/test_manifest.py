@@ -99,6 +99,20 @@ def test_a_folder_of_videos(folder):
     assert all(os.path.isabs(row.path) and os.path.exists(row.path) for row in rows)
 
 
+def test_top_folders_named_like_splits_are_splits(tmp_path):
+    for name in ("Train/run/a.mp4", "test/run/b.mp4", "val/c.mp4", "jump/train/d.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    rows = read_source(tmp_path).rows
+    found = {row.relative_path: (row.split, row.label, row.columns) for row in rows}
+    assert found == {
+        "Train/run/a.mp4": ("train", "run", {"split": "train", "label": "run"}),
+        "test/run/b.mp4": ("test", "run", {"split": "test", "label": "run"}),
+        "val/c.mp4": ("val", None, {"split": "val"}),
+        "jump/train/d.mp4": ("train", "train", {"label": "train"}),
+    }
+
+
 def test_all_mistakes_of_a_manifest_are_reported_together(folder):
     path = write(
         folder / "m.csv",

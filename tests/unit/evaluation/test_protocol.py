@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsalt.data.manifest import Row
-from vsalt.errors import DataError
+from vsalt.errors import ConfigError, DataError
 from vsalt.evaluation.protocol import TaskOptions, choose_selection, make_task
 
 
@@ -57,6 +57,29 @@ def test_every_fold_is_tested_once() -> None:
         assert {rows[index].columns["fold"] for index in part.test} == {part.name}
         assert sorted([*part.train, *part.test]) == list(range(60))
         assert not set(part.fit) & set(part.selection)
+
+
+def test_a_share_is_drawn_for_testing_by_class_and_seed() -> None:
+    rows = [row(index, label="abc"[index % 3]) for index in range(60)]
+    (part,) = make_task(rows, TaskOptions(test_share=0.25)).parts
+    assert [sum(index % 3 == label for index in part.test) for label in range(3)] == [5, 5, 5]
+    assert sorted([*part.train, *part.test]) == list(range(60))
+    (again,) = make_task(rows, TaskOptions(test_share=0.25)).parts
+    (other,) = make_task(rows, TaskOptions(test_share=0.25, seed=1)).parts
+    assert again.test.tolist() == part.test.tolist() != other.test.tolist()
+
+
+def test_a_drawn_share_keeps_groups_whole() -> None:
+    rows = [row(index, label="abc"[index % 3], group=str(index // 6)) for index in range(60)]
+    task = make_task(rows, TaskOptions(test_share=0.2))
+    assert task.num_shared_test_rows == 0
+    assert len(task.parts[0].test) == 12
+
+
+@pytest.mark.parametrize("options", [{"test_share": 1.0}, {"test_share": 0.2, "folds": "fold"}])
+def test_impossible_shares_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="test-share"):
+        TaskOptions(**options)
 
 
 def test_numbers_are_ordered_as_numbers() -> None:
