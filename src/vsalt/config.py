@@ -8,7 +8,9 @@ import dataclasses
 import difflib
 import types
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tyro
 
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.errors import ConfigError, collect_problems, report_problems
@@ -57,7 +59,7 @@ class SharedConfig:
 class PretrainConfig(SharedConfig):
     """One stage."""
 
-    stage: StageConfig = field(default_factory=StageConfig)
+    stage: Annotated[StageConfig, tyro.conf.arg(name="")] = field(default_factory=StageConfig)
     """The stage."""
 
     def __post_init__(self) -> None:

@@ -58,6 +58,16 @@ def report_problems(problems: list[str]) -> None:
 
 
 @contextmanager
+def ignore_problems() -> Iterator[None]:
+    """Let configs be built with mistakes inside this block; they are checked when built again."""
+    token = _collector.set([])
+    try:
+        yield
+    finally:
+        _collector.reset(token)
+
+
+@contextmanager
 def collect_problems() -> Iterator[None]:
     """Let configs be built with mistakes inside this block, and report all of them at its end.
 

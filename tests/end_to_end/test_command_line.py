@@ -55,13 +55,20 @@ def test_completion_knows_verbs_and_flags(tmp_path: Path, monkeypatch: pytest.Mo
         (["salt", "--out", "x", "--steps", "1:2:3"], "must be a number of steps, or two as T:S"),
         (["salt", "--out", "x", "--data", "/nowhere"], "no such file or folder: /nowhere"),
         (["pretrain", "--out", "x", "--method", "salt"], "--teacher RUN"),
+        (["salt", "--out", "x", "--dry-run"], "--dry-run needs --data"),
+        (["salt", "--out", "x", "--teacher.encoder.tubelet", "0", "16", "16"], "at least 1"),
+        (["salt", "--out", "x", "--preset", "paper-vitb", "--steps", "100"], "warmup-steps"),
         (["resume", "/nowhere"], "holds no run"),
         (["embed", "--encoder", "/nowhere", "--data", "x", "--out", "x"], "there is no encoder"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_answered_without_a_traceback(words: list[str], said: str) -> None:
+def test_mistakes_are_answered_without_a_traceback(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     done = runs.vsalt(*words)
+    assert not list(tmp_path.iterdir())  # nothing is written before all is checked
     assert done.returncode in (1, 2)
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from support import runs
+from vsalt.data.catalogue import Catalogue
+from vsalt.data.config import DataConfig
 
 
 @pytest.fixture(scope="session")
@@ -129,15 +131,15 @@ def test_begun_run_is_not_begun_again(videos: Path, copy: Path) -> None:
 
 
 def test_checkpoint_of_another_configuration(copy: Path) -> None:
-    path = copy / "student" / "config.json"
-    record = json.loads(path.read_text())
-    record["config"]["stage"]["optim"]["lr"] = 0.5
-    path.write_text(json.dumps(record))
+    for path, section in ((copy / "student", "stage"), (copy, "student")):
+        record = json.loads((path / "config.json").read_text())
+        record["config"][section]["optim"]["lr"] = 0.5
+        (path / "config.json").write_text(json.dumps(record))
     before = contents(copy / "student" / "checkpoints")
     answer = runs.vsalt("resume", copy)
     assert answer.returncode == 1
-    assert "stage.optim.lr: checkpoint 0.0" in answer.stderr
-    assert "config.json 0.5" in answer.stderr
+    assert "stage.optim.lr: 0.0" in answer.stderr
+    assert "0.5 in config.json" in answer.stderr
     assert contents(copy / "student" / "checkpoints") == before
 
 
@@ -163,3 +165,86 @@ def test_wrong_teacher_is_noticed(copy: Path) -> None:
     answer = runs.vsalt("resume", copy)
     assert answer.returncode == 1
     assert "teacher" in answer.stderr
+
+
+def test_disk_that_is_full_at_the_hand_over(videos: Path, small_disk: Path) -> None:
+    run = small_disk / "run"
+    words = [*runs.TINY_SMALL, "--data", videos]
+    failed = runs.vsalt(
+        *("salt", "--out", run, *words),
+        prefix=(runs.FAULT_DRIVER, "fill", small_disk / "marker", "hand-over", "1"),
+    )
+    assert failed.returncode == 1, failed.stdout
+    assert "the disk is full" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    (small_disk / "filler").unlink()
+    assert runs.vsalt("resume", run).returncode == 0
+
+
+def test_signal_at_the_hand_over_ends_the_job(videos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # The last pointer of the teacher's last step moves.
+    stopped = runs.vsalt(
+        *("salt", "--data", videos, "--out", run, *runs.TINY),
+        prefix=(runs.FAULT_DRIVER, "term", tmp_path / "marker", "latest", "3"),
+    )
+    assert stopped.returncode == 143, stopped.stdout
+    assert not (run / "student").exists()
+    assert runs.vsalt("resume", run).returncode == 0
+
+
+def test_held_out_clips_that_cannot_be_read_are_left_out(videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    subprocess.run(["cp", "-a", videos.parent, folder], check=True)
+    words = [*runs.TINY_STAGE, "--data", folder / videos.name, "--method", "pixel"]
+    first = tmp_path / "first"
+    assert runs.vsalt("pretrain", "--out", first, *words, "--steps", "2").returncode == 0
+    held = held_out(folder / videos.name)
+    held[0].write_bytes(b"no video")
+    second = runs.vsalt("pretrain", "--out", tmp_path / "second", *words)
+    assert second.returncode == 0, second.stderr
+    assert "1 held-out clips cannot be read and are left out" in second.stdout
+    lines = (tmp_path / "second" / "quarantine.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [str(held[0])]
+    for path in held:
+        path.write_bytes(b"no video")
+    third = runs.vsalt("pretrain", "--out", tmp_path / "third", *words)
+    assert third.returncode == 1
+    assert f"none of the {len(held)} held-out clips can be read" in third.stderr
+
+
+def held_out(manifest: Path) -> list[Path]:
+    """The clips that the tiny run holds out."""
+    config = DataConfig(sources=(str(manifest),), holdout=0.2)
+    catalogue = Catalogue.load(config, seed=3)
+    return [Path(catalogue.rows[row].path) for row in catalogue.holdout]
+
+
+def test_what_users_keep_among_the_checkpoints_is_left_alone(copy: Path) -> None:
+    checkpoints = copy / "student" / "checkpoints"
+    for name in ("backup", "mine-9", "step-best"):
+        (checkpoints / name).mkdir()
+    (checkpoints / "latest").write_text("step-6\n")
+    assert runs.vsalt("resume", copy).returncode == 0
+    assert {path.name for path in checkpoints.iterdir()} >= {"backup", "mine-9", "step-best"}
+
+
+def test_job_configuration_that_was_changed_is_noticed(copy: Path) -> None:
+    path = copy / "config.json"
+    record = json.loads(path.read_text())
+    record["config"]["seed"] = 9
+    path.write_text(json.dumps(record))
+    answer = runs.vsalt("resume", copy)
+    assert answer.returncode == 1
+    assert "seed: 3 there, 9 in config.json" in answer.stderr
+
+
+def test_damaged_weights_are_not_used(videos: Path, copy: Path, tmp_path: Path) -> None:
+    step = (copy / "student" / "checkpoints" / "best").read_text().strip()
+    weights = copy / "student" / "checkpoints" / step / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    answer = runs.vsalt("embed", "--encoder", copy, "--data", videos, "--out", tmp_path / "out")
+    assert answer.returncode == 1
+    assert "are not those that were written" in answer.stderr

@@ -38,8 +38,10 @@ TINY = [
     *_stage("teacher."),
     *_stage("student."),
 ]
-TINY_STAGE = ["--steps", str(STUDENT_STEPS), *_SHARED, *_stage("stage.", width=12)]
-TINY_STAGE += ["--stage.loop.keep-last", "1"]
+TINY_SMALL = [*("--steps", "2:2"), *_SHARED, *_stage("teacher.", 12), *_stage("student.", 12)]
+TINY_SMALL += ["--teacher.loop.keep-last", "1", "--student.loop.keep-last", "1"]
+TINY_STAGE = ["--steps", str(STUDENT_STEPS), *_SHARED, *_stage("", width=12)]
+TINY_STAGE += ["--loop.keep-last", "1"]
 
 
 def vsalt(

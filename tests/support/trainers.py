@@ -64,7 +64,9 @@ def make_trainer(
 ) -> Trainer:
     """A trainer in the folder `run`."""
     loop = (loop or LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1)).resolved()
-    optim = (optim or OptimConfig(lr=1e-2, warmup_steps=2)).resolved(loop.steps, 3072)
+    optim = (optim or OptimConfig(lr=1e-2, warmup_steps=min(2, loop.steps - 1))).resolved(
+        loop.steps, 3072
+    )
     objective = objective or make_pixel()
     checkpoints = CheckpointFolder(run, loop.keep_last)
     checkpoints.path.mkdir(parents=True, exist_ok=True)

@@ -43,11 +43,11 @@ def demo(words: Sequence[str], prog: str) -> int:
     from vsalt.cli.pretrain import with_steps
     from vsalt.training.start import start_salt
 
-    console = Console()
+    console = Console(markup=False, highlight=False)
     manifest = make_set(
         SynthArgs(out=args.out / "videos", num_clips=args.num_clips, seed=args.seed)
     )
-    console.print(f"made {args.num_clips} videos: {manifest.parent}", highlight=False)
+    console.print(f"made {args.num_clips} videos: {manifest.parent}")
     config = with_steps(salt_preset("demo"), args.steps)
     config = replace(
         config,
@@ -63,7 +63,6 @@ def demo(words: Sequence[str], prog: str) -> int:
     console.print(_table(summary))
     console.print(
         f"{summary['seconds']:.0f} s in all. Encoder: {run}. Embeddings: {args.out / 'embeddings'}",
-        highlight=False,
     )
     return 0
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from vsalt.cli.parse import option, parse, read_toml
-from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
-from vsalt.errors import ConfigError
+from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
+from vsalt.errors import ConfigError, ignore_problems
 from vsalt.presets import PRESETS, salt_preset, stage_preset
 
 DEFAULT_PRESET = "tiny-cpu"
@@ -76,12 +76,18 @@ class ResumeArgs:
 def salt(words: Sequence[str], prog: str) -> int:
     """Run the verb `salt`."""
     config = _defaults(salt_preset(_preset(words)), words)
+    with ignore_problems():
+        config = with_steps(
+            config,
+            option(words, "--steps"),
+            _number(option(words, "--batch-size")),
+            option(words, "--save-every"),
+        )
     args = parse(SaltArgs, words, prog, _placeholder(SaltArgs, config))
-    config = args.config
-    config = with_steps(config, args.steps, args.batch_size, args.save_every)
+    config = from_dict(SaltRunConfig, to_dict(args.config))
     from vsalt.training.start import start_salt
 
-    start_salt(args.out, _absolute(_with_data(config, args.out)), dry_run=args.dry_run)
+    start_salt(args.out, _absolute(config), dry_run=args.dry_run)
     return 0
 
 
@@ -89,16 +95,23 @@ def pretrain(words: Sequence[str], prog: str) -> int:
     """Run the verb `pretrain`."""
     method = option(words, "--method") or "pixel"
     config = _defaults(stage_preset(_preset(words), method), words)
+    if config.stage.method.name != method:
+        raise ConfigError(
+            [f"--method is {method}, but --config says {config.stage.method.name}; make them agree"]
+        )
+    with ignore_problems():
+        stage = _with_lengths(
+            config.stage,
+            _number(option(words, "--steps")),
+            _number(option(words, "--batch-size")),
+            _number(option(words, "--save-every")),
+        )
+        config = replace(config, stage=stage)
     args = parse(PretrainArgs, words, prog, _placeholder(PretrainArgs, config))
-    stage = _with_lengths(args.config.stage, args.steps, args.batch_size, args.save_every)
+    config = from_dict(PretrainConfig, to_dict(args.config))
     from vsalt.training.start import start_stage
 
-    start_stage(
-        args.out,
-        _absolute(_with_data(replace(args.config, stage=stage), args.out)),
-        teacher=args.teacher,
-        dry_run=args.dry_run,
-    )
+    start_stage(args.out, _absolute(config), teacher=args.teacher, dry_run=args.dry_run)
     return 0
 
 
@@ -120,7 +133,7 @@ def _defaults(config: C, words: Sequence[str]) -> C:
     path = option(words, "--config")
     if path is not None:
         config = read_toml(Path(path), config)
-    if option(words, "--data") is not None:
+    if option(words, "--data") is not None or option(words, "--data.sources") is not None:
         config = replace(config, data=replace(config.data, sources=()))
     return config
 
@@ -155,9 +168,14 @@ def _per_stage(flag: str, text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
     parts = text.split(":")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) >= 1 for part in parts):
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
         raise ConfigError([f"{flag} is {text!r}; it must be a number of steps, or two as T:S"])
     return int(parts[0]), int(parts[-1])
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number; what is none is left to the parser, which says so."""
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _with_lengths(
@@ -167,20 +185,6 @@ def _with_lengths(
     given = {"steps": steps, "batch_size": batch_size, "save_every": save_every}
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(stage, loop=replace(loop, **changes))
-
-
-def _with_data(config: C, out: Path) -> C:
-    """Without --data, take the synthetic set, made beside the run."""
-    if config.data.sources:
-        return config
-    from vsalt.cli.data import SynthArgs, make_set
-
-    folder = out.with_name(f"{out.name}-synthetic")
-    manifest = folder / "labels.csv"
-    if not manifest.exists():
-        print(f"no --data: making the synthetic set in {folder}")
-        manifest = make_set(SynthArgs(out=folder))
-    return replace(config, data=replace(config.data, sources=(str(manifest),)))
 
 
 def _absolute(config: C) -> C:

@@ -22,7 +22,7 @@ from vsalt.data.transforms import centre_view, random_view
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError, DecodeError, VsaltError
 from vsalt.masking.types import Mask, MaskBatch
-from vsalt.randomness import keyed_generator, keyed_int
+from vsalt.randomness import keyed_generator
 
 DrawMasks: TypeAlias = Callable[[int, int, Tensor], tuple[Mask, ...]]
 """Draws the masks of a clip (3, T, H, W) from (step, position, clip); must be picklable."""
@@ -191,11 +191,22 @@ class HoldoutDataset(_SampleDataset):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def try_read(self, position: int) -> BadFile | None:
+        """Read a clip; None if that works."""
+        place = self._table[self._rows[position]]
+        try:
+            self._view(SampleKey(HOLDOUT_STEP, position), 0, place)
+        except DecodeError as error:
+            return BadFile(HOLDOUT_STEP, position, 0, place.path, str(error))
+        return None
+
     def _row(self, key: SampleKey, attempt: int) -> int:
-        if attempt == 0:
-            return self._rows[key.position]
-        draw = keyed_int("holdout-replacement", self._seed, key.position, attempt)
-        return self._rows[draw % len(self._rows)]
+        if attempt:
+            raise DataError(
+                f"the held-out clip {self._table[self._rows[key.position]].path} could be read "
+                "before, and cannot any more; val_loss would no longer mean the same"
+            )
+        return self._rows[key.position]
 
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
         del key, attempt

@@ -1,6 +1,7 @@
 """Writes down files that cannot be read, and stops the run when there are too many."""
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +50,18 @@ class Quarantine:
         bad = len(batch.bad_files)
         self.counts = ReadCounts(self.counts.reads + len(batch.rows) + bad, self.counts.bad + bad)
         for record in batch.bad_files:
-            if record.path not in self._known:
-                self._known[record.path] = record
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record._asdict()) + "\n")
+            self.note(record)
         self._check()
+
+    def note(self, record: BadFile) -> None:
+        """Write a bad file down, unless it has been before, without counting it."""
+        if record.path in self._known:
+            return
+        self._known[record.path] = record
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record._asdict()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _check(self) -> None:
         reads, bad = self.counts

@@ -119,7 +119,7 @@ def grid_of(
         ConfigError: if the clip does not divide into tubelets; `flag` is named as what to change.
     """
     extent = (num_frames, *size)
-    if any(pixels % part for pixels, part in zip(extent, tubelet, strict=True)):
+    if min(tubelet) < 1 or any(pixels % part for pixels, part in zip(extent, tubelet, strict=True)):
         raise ConfigError(
             [
                 f"a clip of {num_frames} frames of {size[0]}x{size[1]} pixels does not divide into "

@@ -1,6 +1,8 @@
 """Weights on disk: safetensors only, loaded strictly, named by a hash."""
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +15,18 @@ from vsalt.errors import WeightsError
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a safetensors file."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    """Write tensors to a safetensors file.
+
+    Raises:
+        OSError: if the system does not let it be written.
+    """
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

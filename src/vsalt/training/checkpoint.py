@@ -12,7 +12,6 @@ resuming the run itself reads `state/`.
 
 import errno
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor, nn, optim
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
@@ -99,12 +97,15 @@ class CheckpointFolder:
 
     def clean(self) -> Checkpoint | None:
         """Return the checkpoint to go on from, and remove what an interrupted save left behind."""
-        self.path.mkdir(exist_ok=True)
+        with run_folder.explain_write_errors(str(self.path)):
+            self.path.mkdir(exist_ok=True)
+            run_folder.sync_folder(self.path.parent)
         latest = self.latest()
         step = latest.step if latest else -1
-        for entry in self.path.iterdir():
-            unfinished = entry.name.startswith(_TEMPORARY)
-            if unfinished or (entry.is_dir() and _step_of(entry) > step):
+        for entry in self.path.glob(f"{_TEMPORARY}step-*"):
+            shutil.rmtree(entry)
+        for entry in self._steps():
+            if _step_of(entry) > step:
                 shutil.rmtree(entry)
         if latest and latest.meta["best_step"] is not None:
             self._point(run_folder.BEST, f"step-{latest.meta['best_step']}")
@@ -119,14 +120,16 @@ class CheckpointFolder:
         run_folder.write_file(self.path / pointer, f"{name}\n")
 
     def _remove_old(self) -> None:
-        steps = sorted(
-            (entry for entry in self.path.iterdir() if entry.is_dir()), key=_step_of, reverse=True
-        )
         best = self.path / run_folder.BEST
         kept = {best.read_text().strip()} if best.exists() else set()
-        for entry in steps[self.keep_last :]:
+        for entry in self._steps()[: -self.keep_last]:
             if entry.name not in kept:
                 shutil.rmtree(entry)
+
+    def _steps(self) -> list[Path]:
+        """The checkpoints, oldest first; whatever else lies in the folder is not ours."""
+        entries = [entry for entry in self.path.glob("step-*") if entry.name[5:].isdecimal()]
+        return sorted(entries, key=_step_of)
 
 
 def _step_of(folder: Path) -> int:
@@ -139,8 +142,7 @@ def _write(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     tensors = model_tensors(objective)
-    with _plain_errors(folder, tensors):
-        save_weights(folder / MODEL, tensors)
+    save_weights(folder / MODEL, tensors)
     state = _optimiser_state(objective.trainable, optimiser)
     with warnings.catch_warnings(), _plain_errors(folder, tensors):
         # Saving from one process is meant; the warning says that no process group exists.
@@ -166,13 +168,10 @@ def _optimiser_state(module: nn.Module, optimiser: optim.Optimizer) -> dict[str,
 
 @contextmanager
 def _plain_errors(folder: Path, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Turn the writers' own errors, which hide what the system said, into an `OSError`."""
+    """Turn the writer's own error, which hides what the system said, into an `OSError`."""
     try:
         yield
-    except (SafetensorError, CheckpointException) as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number:
-            raise OSError(int(number[1]), str(error)) from error
+    except CheckpointException as error:
         needed = OPTIMISER_WORDS * sum(tensor.nbytes for tensor in tensors.values())
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, str(error)) from error
@@ -197,6 +196,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, meta=meta)
 
 
+def read_verified(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Read a checkpoint's weights and compare them with the hash in its meta.json.
+
+    Raises:
+        WeightsError: if the file is missing or damaged.
+        RunFolderError: if the weights are not those that were written.
+    """
+    tensors = read_weights(checkpoint.path / MODEL)
+    if weights_hash(tensors) != checkpoint.meta["weights_sha256"]:
+        raise RunFolderError(
+            f"the weights of {checkpoint.path} are not those that were written; use another "
+            f"checkpoint (to resume: remove that folder, and let {run_folder.LATEST} name an "
+            "earlier one)"
+        )
+    return tensors
+
+
 def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer) -> None:
     """Put a checkpoint's weights, carried state and optimiser state back.
 
@@ -204,12 +220,7 @@ def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optim
         WeightsError: if the weights do not fit.
         RunFolderError: if the weights are not those that were written, or the state is damaged.
     """
-    tensors = read_weights(checkpoint.path / MODEL)
-    if weights_hash(tensors) != checkpoint.meta["weights_sha256"]:
-        raise RunFolderError(
-            f"the weights of {checkpoint.path} are not those that were written; remove that folder "
-            f"and let the pointer {run_folder.LATEST} name an earlier checkpoint"
-        )
+    tensors = read_verified(checkpoint)
     carried = part_of(tensors, CARRIED)
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
     load_strictly(objective.trainable, own, str(checkpoint.path))

@@ -61,6 +61,13 @@ class OptimConfig:
         ratio = batch_size / self.lr_batch_size
         factor = {"sqrt": ratio**0.5, "linear": ratio, "none": 1.0}[self.lr_scaling]
         warmup = self.warmup_steps
+        if warmup is not None and warmup >= num_steps:
+            report_problems(
+                [
+                    f"optim.warmup-steps is {warmup}, but the run has {num_steps} steps; set it "
+                    f"below that, or to None for {WARMUP_SHARE:.0%} of the run"
+                ]
+            )
         return replace(
             self,
             lr=self.lr * factor,
@@ -131,6 +138,8 @@ class DeviceConfig:
     """auto: bf16 autocast with fp32 weights on cuda, fp32 on cpu."""
     threads: int | None = None
     """CPU threads of the main process; unset: torch's own choice. Part of bit-exact resuming."""
+    deterministic: bool = True
+    """On cuda, use deterministic kernels only; exact resuming needs it. The CPU's always are."""
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -1,9 +1,16 @@
 """The batches of a stage: its rows, its masks and its order put together."""
 
+from collections.abc import Iterable
+
+from rich.console import Console
+
 from vsalt.config import PretrainConfig
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.dataset import ClipDataset, HoldoutDataset
 from vsalt.data.loader import ClipLoader, HoldoutLoader
+from vsalt.data.quarantine import Quarantine
+from vsalt.data.types import Batch
+from vsalt.errors import DataError
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import grid_of
 
@@ -48,17 +55,43 @@ class StageData:
             pin_memory=self.pin_memory,
         )
 
-    def holdout(self) -> HoldoutLoader | None:
-        """Return the held-out batches, read in this process; None if nothing is held out."""
-        if not self.catalogue.holdout:
+    def holdout(self, quarantine: Quarantine, console: Console) -> Iterable[Batch] | None:
+        """Return the held-out batches, read in this process; None if nothing is held out.
+
+        Every held-out clip is read once here. Those that cannot be read are written down and left
+        out, so that val_loss is always taken over the same clips.
+
+        Raises:
+            DataError: if none of them can be read.
+        """
+        rows = self.catalogue.holdout
+        if not rows:
             return None
+        readable = []
+        for row in rows:
+            bad_files = self._holdout_dataset((row,)).try_read(0)
+            if bad_files is None:
+                readable.append(row)
+            else:
+                quarantine.note(bad_files)
+        if not readable:
+            raise DataError(
+                f"none of the {len(rows)} held-out clips can be read; mend the files, or begin "
+                "a run with --data.holdout 0"
+            )
+        if len(readable) < len(rows):
+            count = len(rows) - len(readable)
+            console.print(f"{count} held-out clips cannot be read and are left out", style="yellow")
         assert self.config.stage.loop.micro_batch_size is not None, "resolve the config first"
-        dataset = HoldoutDataset(
+        dataset = self._holdout_dataset(tuple(readable))
+        return HoldoutLoader(dataset, batch_size=self.config.stage.loop.micro_batch_size)
+
+    def _holdout_dataset(self, rows: tuple[int, ...]) -> HoldoutDataset:
+        return HoldoutDataset(
             table=self.catalogue.table(),
-            rows=self.catalogue.holdout,
+            rows=rows,
             clip=self.config.clip,
             data=self.config.data,
             seed=self.config.seed,
             draw_masks=self._masks,
         )
-        return HoldoutLoader(dataset, batch_size=self.config.stage.loop.micro_batch_size)

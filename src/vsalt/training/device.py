@@ -1,6 +1,7 @@
 """Device, precision and threads of a run."""
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -38,8 +39,12 @@ def autocast(device: str, precision: str) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def set_threads(config: DeviceConfig) -> int:
-    """Apply the number of CPU threads, and return the number in use."""
+def set_up(config: DeviceConfig, device: str) -> int:
+    """Apply determinism and the number of CPU threads; return the number of threads in use."""
+    if device == "cuda" and config.deterministic:
+        # cuBLAS reads this when it starts; without it, its workspaces may change the sums.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     return torch.get_num_threads()

@@ -14,7 +14,7 @@ from vsalt import __version__
 from vsalt.training import run_folder
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
-BINDING = ("torch", "numpy", "av", "device", "precision", "threads")
+BINDING = ("vsalt", "torch", "numpy", "av", "device", "device_name", "precision", "threads")
 """Entries on which bit-equality depends."""
 
 

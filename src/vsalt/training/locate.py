@@ -6,9 +6,9 @@ from pathlib import Path
 from vsalt.config import PretrainConfig, from_dict
 from vsalt.errors import WeightsError
 from vsalt.models.vit import Encoder
-from vsalt.models.weights import load_strictly, part_of, read_weights, weights_hash
+from vsalt.models.weights import load_strictly, part_of, weights_hash
 from vsalt.training import run_folder
-from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint
+from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint, read_verified
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def load_encoder(path: Path) -> LoadedEncoder:
     """
     checkpoint = find_checkpoint(Path(path))
     config = from_dict(PretrainConfig, checkpoint.meta["config"])
-    tensors = part_of(read_weights(checkpoint.path / MODEL), "encoder")
+    tensors = part_of(read_verified(checkpoint), "encoder")
     encoder = Encoder(config.stage.encoder)
     load_strictly(encoder, tensors, str(checkpoint.path))
     return LoadedEncoder(
@@ -56,6 +56,8 @@ def load_encoder(path: Path) -> LoadedEncoder:
 
 def find_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint that a path means (see `load_encoder`)."""
+    if path.name == MODEL:
+        path = path.parent
     if path.is_file() and path.name in (run_folder.BEST, run_folder.LATEST):
         return read_checkpoint(path)
     if (path / META).is_file():

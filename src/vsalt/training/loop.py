@@ -160,8 +160,8 @@ class Trainer:
         values = ", ".join(f"gradient norm of {name} {norm:.4g}" for name, norm in norms.items())
         raise NonFiniteError(
             f"step {step + 1}: loss {loss:.4g}, {values}. The weights were not changed and are "
-            f"saved as step {self.done.step}. Lower --…optim.lr, or look at the clips of this "
-            "step:\n" + "\n".join(f"  {clip}" for clip in clips)
+            f"saved as step {self.done.step}. Begin a new run with a lower optim.lr, or look at "
+            "the clips of this step:\n" + "\n".join(f"  {clip}" for clip in clips)
         )
 
     def _read(
@@ -172,7 +172,8 @@ class Trainer:
         count = self.loop.batch_size // self.loop.micro_batch_size
         for given, _, batch in itertools.islice(stream, count):
             assert given == step, f"the loader gave step {given}, not {step}"
-            self.quarantine.record(batch)
+            with run_folder.explain_write_errors(run_folder.QUARANTINE):
+                self.quarantine.record(batch)
             rows += batch.rows
             yield batch
 
@@ -199,8 +200,14 @@ class Trainer:
         with torch.no_grad(), progress.paused():
             self.done.val_loss = self.validate()
         self.objective.trainable.train()
-        self.metrics.write({"kind": "val", **self._counts(), "val_loss": self.done.val_loss})
-        progress.note(f"step {self.done.step}: val_loss {self.done.val_loss:.4f}")
+        finite = math.isfinite(self.done.val_loss)
+        shown = self.done.val_loss if finite else None
+        self.metrics.write({"kind": "val", **self._counts(), "val_loss": shown})
+        progress.note(
+            f"step {self.done.step}: val_loss {self.done.val_loss:.4f}"
+            + ("" if finite else "; not finite, so this checkpoint cannot become the best")
+        )
+        self.done.val_loss = shown
         return True
 
     def _save(self, validated: bool) -> None:
@@ -208,7 +215,9 @@ class Trainer:
         if self.done.step == self.saved_step:
             return
         loss, best = self.done.val_loss, self.done.best_val_loss
-        if validated and loss is not None and math.isfinite(loss) and (best is None or loss < best):
+        # A checkpoint that only a signal caused must not change which one is the best.
+        counts = validated and self._due(self.loop.save_every)
+        if counts and loss is not None and math.isfinite(loss) and (best is None or loss < best):
             self.done.best_step, self.done.best_val_loss = self.done.step, loss
         self.metrics.sync()
         self.timings.sync()

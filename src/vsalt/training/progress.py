@@ -109,7 +109,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line of its own."""
-        self.console.print(f"{self.title}: {text}", highlight=False)
+        self.console.print(f"{self.title}: {text}", highlight=False, markup=False)
 
     def _show(self, step: int, text: str, now: float) -> None:
         if self._bar is not None:
@@ -117,7 +117,7 @@ class Progress:
         elif now - self._printed >= self.plain_every_s or step == self.num_steps:
             self._printed = now
             line = f"{self.title}: step {step}/{self.num_steps}  {text}  {self._eta(step, now)}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _eta(self, step: int, now: float) -> str:
         done = max(1, step - self._first_step)

@@ -19,8 +19,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vsalt.errors import RunFolderError
 
@@ -80,21 +81,20 @@ def hold(path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with explain_write_errors(f"the lock of {path}"):
-            lock = stack.enter_context(open(path / ".lock", "a+"))
+            # Unbuffered: closing must not try again to write what a full disk has refused.
+            lock = stack.enter_context(open(path / ".lock", "a+b", buffering=0))
             _take(lock, path)
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode())
         yield
 
 
-def _take(lock: TextIO, path: Path) -> None:
+def _take(lock: FileIO, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.seek(0)
-        owner = lock.read().strip() or "unknown"
+        owner = lock.read().decode().strip() or "unknown"
         raise RunFolderError(
             f"the run folder {path} is in use by process {owner}; wait for it, stop it, "
             "or choose another --out"
@@ -112,7 +112,7 @@ def require_free_disk(path: Path, needed_bytes: int) -> None:
         raise RunFolderError(
             f"{path} has {free / 1e6:,.1f} MB free, the run's checkpoints need "
             f"{needed_bytes / 1e6:,.1f} MB; free some space, write to another disk, or lower "
-            "--…loop.keep-last"
+            "loop.keep-last"
         )
 
 
@@ -203,6 +203,7 @@ class JsonLines:
             if path.exists():
                 write_file(path, "".join(_lines_to_step(path, keep_to_step)))
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+            sync_folder(path.parent)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
@@ -223,6 +224,12 @@ class JsonLines:
 
 def _lines_to_step(path: Path, step: int) -> Iterator[str]:
     with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                keep = json.loads(line)["step"] <= step
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunFolderError(f"{path} is damaged in line {number}: {error}") from error
+            if keep:
                 yield line

@@ -10,17 +10,17 @@ from pathlib import Path
 from rich.console import Console
 
 from vsalt import __version__
-from vsalt.config import SaltRunConfig, from_dict, to_dict
+from vsalt.config import SaltRunConfig, StageName, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.locate import load_encoder
-from vsalt.training.stage import create_stage, run_stage, steps_done
+from vsalt.training.stage import create_stage, differences, read_stage, run_stage, steps_done
 
 KIND = "salt"
-TEACHER = "teacher"
-STUDENT = "student"
+TEACHER: StageName = "teacher"
+STUDENT: StageName = "student"
 
 
 def create_salt(run: Path, config: SaltRunConfig) -> None:
@@ -51,6 +51,7 @@ def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) ->
     config = read_salt(run)
     catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
     teacher, student = run / TEACHER, run / STUDENT
+    _check_stages(run, config)
     if not (teacher / run_folder.CONFIG).exists():
         create_stage(teacher, config.stage("teacher"), catalogue, teacher=None)
     if steps_done(teacher) < config.teacher.loop.steps:
@@ -62,3 +63,18 @@ def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) ->
         create_stage(student, config.stage("student"), catalogue, load_encoder(last.path))
     with run_folder.hold(student):
         run_stage(student, catalogue, console, "student")
+
+
+def _check_stages(run: Path, config: SaltRunConfig) -> None:
+    """Refuse stages that were begun with another configuration than the job's."""
+    for name in (TEACHER, STUDENT):
+        if not (run / name / run_folder.CONFIG).exists():
+            continue
+        begun = to_dict(read_stage(run / name).config)
+        changed = differences(begun, to_dict(config.stage(name)))
+        if changed:
+            raise RunFolderError(
+                f"{run / run_folder.CONFIG} has changed since the {name} began:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nPut it back, or begin a new run with another --out"
+            )

@@ -4,6 +4,7 @@ Starting and resuming are the same thing: `create_stage` writes all that defines
 config.json last; `run_stage` goes on from the newest checkpoint, or from step 0.
 """
 
+import contextlib
 import json
 import shutil
 from dataclasses import dataclass, fields
@@ -18,7 +19,7 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
 from vsalt.models.vit import Encoder
-from vsalt.models.weights import save_weights
+from vsalt.models.weights import save_weights, weights_hash
 from vsalt.training import environment, run_folder
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import (
@@ -29,13 +30,13 @@ from vsalt.training.checkpoint import (
     restore,
 )
 from vsalt.training.data import StageData
-from vsalt.training.device import choose_device, choose_precision, set_threads
+from vsalt.training.device import choose_device, choose_precision, set_up
 from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.loop import Progressed, Trainer, mean_loss
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
-from vsalt.training.stop import StopFlag
+from vsalt.training.stop import InterruptedRunError, StopFlag
 
 KIND = "stage"
 
@@ -125,20 +126,21 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
     config = record.config
     stop = StopFlag()
     with stop.listen():
-        threads = set_threads(config.device)
         device = choose_device(config.device)
+        threads = set_up(config.device, device)
         precision = choose_precision(config.device, device)
         catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
         _check_manifest(run, record, catalogue)
         entry = environment.describe(device, precision, threads, catalogue.manifest_hash)
         for difference in environment.record(run, entry):
-            console.print(f"[yellow]not bit-equal to an undisturbed run: {difference}")
+            console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
         trainer = _build_trainer(run, record, catalogue, device, precision)
         if trainer.done.step:
-            console.print(f"{title}: goes on after step {trainer.done.step}", highlight=False)
-        if trainer.done.step == config.stage.loop.steps:
-            return
-        _train(trainer, config, catalogue, stop, console, title)
+            console.print(f"{title}: goes on after step {trainer.done.step}")
+        if trainer.done.step < config.stage.loop.steps:
+            _train(trainer, config, catalogue, stop, console, title)
+        if stop.number is not None:
+            raise InterruptedRunError(stop.number, "stopped after the stage's last step; saved")
 
 
 def _train(
@@ -159,17 +161,14 @@ def _train(
         clip_flops=trainer.clip_flops.exact,
     )
     data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
-    holdout = data.holdout()
-    if holdout is not None:
-        trainer.validate = lambda: mean_loss(
-            trainer.objective, holdout, trainer.device, trainer.precision
-        )
-    try:
+    with contextlib.closing(trainer.metrics), contextlib.closing(trainer.timings):
+        holdout = data.holdout(trainer.quarantine, console)
+        if holdout is not None:
+            trainer.validate = lambda: mean_loss(
+                trainer.objective, holdout, trainer.device, trainer.precision
+            )
         with progress.shown(), data.batches(trainer.done.step) as batches:
             trainer.run(batches, stop, progress)
-    finally:
-        trainer.metrics.close()
-        trainer.timings.close()
 
 
 def _build_trainer(
@@ -193,7 +192,8 @@ def _build_trainer(
         max_bad_share=config.data.max_bad_share,
         counts=ReadCounts(done.reads, done.bad_reads),
     )
-    quarantine.cut(done.step)
+    with run_folder.explain_write_errors(str(run / run_folder.QUARANTINE)):
+        quarantine.cut(done.step)
     return Trainer(
         objective=objective,
         optimiser=optimiser,
@@ -223,7 +223,7 @@ def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> Non
 
 
 def _check_same_config(checkpoint: Checkpoint, config: PretrainConfig) -> None:
-    differing = list(_differences(checkpoint.meta["config"], to_dict(config), ""))
+    differing = differences(checkpoint.meta["config"], to_dict(config))
     if differing:
         raise RunFolderError(
             f"checkpoint {checkpoint.path} was written with another configuration:\n"
@@ -232,13 +232,14 @@ def _check_same_config(checkpoint: Checkpoint, config: PretrainConfig) -> None:
         )
 
 
-def _differences(old: Any, new: Any, path: str) -> list[str]:
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return a line for each setting in which two configurations, as plain values, differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted(old.keys() | new.keys()):
-            lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            lines += differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         return lines
-    return [] if old == new else [f"{path}: checkpoint {old!r}, config.json {new!r}"]
+    return [] if old == new else [f"{path}: {old!r} there, {new!r} in config.json"]
 
 
 def _load_teacher(run: Path, record: StageRecord) -> Encoder | None:
@@ -258,8 +259,10 @@ def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     state = teacher.encoder.state_dict()
-    save_weights(folder / MODEL, {f"encoder.{name}": tensor for name, tensor in state.items()})
-    run_folder.write_json(folder / META, teacher.checkpoint.meta)
+    tensors = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    save_weights(folder / MODEL, tensors)
+    meta = {**teacher.checkpoint.meta, "weights_sha256": weights_hash(tensors)}
+    run_folder.write_json(folder / META, meta)
     seen = "".join(path.read_text(encoding="utf-8") for path in teacher.seen)
     if teacher.seen:
         run_folder.write_file(folder / run_folder.SEEN, seen)

@@ -1,14 +1,19 @@
 """What the verbs do: say what will happen, write the run folder, run, resume."""
 
+import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
+from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import report_windows
 from vsalt.errors import ConfigError, RunFolderError
 from vsalt.training import run_folder
@@ -20,6 +25,10 @@ from vsalt.training.salt import create_salt, run_salt
 from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
 
+C = TypeVar("C", PretrainConfig, SaltRunConfig)
+SYNTHETIC_CLIPS = 640
+SYNTHETIC_FPS = 12
+
 
 def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> None:
     """Begin both stages in a new run folder.
@@ -29,9 +38,9 @@ def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> No
         ConfigError: if settings are wrong.
         DataError: if the sources are.
     """
-    console = Console()
+    console = Console(markup=False, highlight=False)
     run_folder.check_new_run(run)
-    resolved = resolve_salt(config)
+    resolved = _with_data(resolve_salt(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
     _say_lengths("teacher", config.teacher, resolved.teacher, console)
     _say_lengths("student", config.student, resolved.student, console)
@@ -53,7 +62,7 @@ def start_stage(
     run: Path, config: PretrainConfig, *, teacher: Path | None, dry_run: bool = False
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     method = config.stage.method
     if method.needs_teacher and teacher is None:
         raise ConfigError([f"method {method.name} needs --teacher RUN, a run or checkpoint"])
@@ -61,7 +70,7 @@ def start_stage(
         raise ConfigError([f"--teacher means nothing to method {method.name}"])
     run_folder.check_new_run(run)
     loaded = load_encoder(teacher) if teacher else None
-    resolved = resolve(config)
+    resolved = _with_data(resolve(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
     _say_lengths("stage", config.stage, resolved.stage, console)
     title = resolved.stage.method.name
@@ -81,7 +90,7 @@ def resume_run(run: Path) -> None:
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
     """
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not (run / run_folder.CONFIG).is_file():
         raise RunFolderError(
             f"{run} holds no run: it has no {run_folder.CONFIG}. Runs are begun by `vsalt salt` "
@@ -97,6 +106,31 @@ def resume_run(run: Path) -> None:
         else:
             raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
     _say_done(run, console)
+
+
+def _with_data(config: C, run: Path, console: Console, dry_run: bool) -> C:
+    """Without --data, make the synthetic set beside the run, with clips as long as the window."""
+    if config.data.sources:
+        return config
+    if dry_run:
+        raise ConfigError(["--dry-run needs --data; a run without it makes a synthetic set first"])
+    folder = run.with_name(f"{run.name}-synthetic")
+    if not folder.exists():
+        console.print(f"no --data: making {SYNTHETIC_CLIPS} synthetic clips in {folder}")
+        partial = folder.with_name(f".{folder.name}-partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        clip = config.clip
+        frames = clip.num_frames * clip.frame_step
+        if clip.fps is not None:
+            frames = math.ceil(clip.num_frames / clip.fps * SYNTHETIC_FPS)
+        with run_folder.explain_write_errors(f"to {folder}"):
+            synthesise(
+                partial, num_clips=SYNTHETIC_CLIPS, num_frames=max(24, frames), fps=SYNTHETIC_FPS
+            )
+            partial.rename(folder)
+    console.print("flips are off: left and right are classes of the synthetic set")
+    sources = (str((folder / "labels.csv").absolute()),)
+    return replace(config, data=replace(config.data, sources=sources, flip=0.0))
 
 
 @contextmanager
@@ -115,12 +149,11 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
     console.print(
         f"data: {catalogue.num_train} clips to train on, {len(catalogue.holdout)} held out"
         + _describe_splits(config.data, catalogue),
-        highlight=False,
     )
     rows = [catalogue.rows[index] for part in catalogue.train for index in part]
     report = report_windows(rows, config.clip, seed=config.seed)
     style = "yellow" if report.warns else None
-    console.print(f"data: {report}", style=style, highlight=False)
+    console.print(f"data: {report}", style=style)
     return catalogue
 
 
@@ -146,14 +179,12 @@ def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: 
             f" ({given.optim.lr:.3g} at {given.optim.lr_batch_size} clips, "
             f"scaled by {given.optim.lr_scaling} to {loop.batch_size})"
         )
-    console.print(text, highlight=False)
+    console.print(text)
 
 
 def _say_done(run: Path, console: Console) -> None:
-    console.print(f"done: {run}", highlight=False)
+    console.print(f"done: {run}")
     console.print(
         f"next: vsalt probe fit --encoder {run} --data LABELLED --kind linear --out PROBE\n"
-        f"      vsalt embed --encoder {run} --data VIDEOS --out EMBEDDINGS",
-        highlight=False,
-        markup=False,
+        f"      vsalt embed --encoder {run} --data VIDEOS --out EMBEDDINGS"
     )

@@ -154,13 +154,16 @@ def test_held_out_samples_are_the_middle_of_their_clips(rows, decode_all):
     assert steps == [(-1, 0), (-1, 1)]
 
 
-def test_held_out_files_that_cannot_be_read_are_replaced_by_held_out_clips(rows):
+def test_held_out_files_that_cannot_be_read_are_told_apart_and_never_replaced(rows):
     dataset = HoldoutDataset(
         table=ClipTable(rows), rows=[BAD[0], 2, 4], clip=CLIP, data=DataConfig(), seed=0
     )
-    sample = dataset[SampleKey(-1, 0)]
-    assert sample.row in (2, 4)
-    assert sample.bad_files[0].step == -1
+    found = [dataset.try_read(position) for position in range(3)]
+    assert [bad is None for bad in found] == [False, True, True]
+    assert found[0].step == -1
+    assert found[0].path == rows[BAD[0]].path
+    with pytest.raises(DataError, match="could be read before"):
+        dataset[SampleKey(-1, 0)]
 
 
 def test_collate_stacks_in_order(rows):

@@ -19,7 +19,7 @@ from vsalt.objectives.config import SaltConfig
 from vsalt.training.build import build_objective, resolve, resolve_salt
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
-from vsalt.training.device import autocast, choose_device, choose_precision, set_threads
+from vsalt.training.device import autocast, choose_device, choose_precision, set_up
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes, plan_stage, print_plans
 
@@ -166,7 +166,7 @@ def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads_are_set_where_given() -> None:
     before = torch.get_num_threads()
     try:
-        assert set_threads(DeviceConfig()) == before
-        assert set_threads(DeviceConfig(threads=2)) == torch.get_num_threads() == 2
+        assert set_up(DeviceConfig(), "cpu") == before
+        assert set_up(DeviceConfig(threads=2), "cpu") == torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

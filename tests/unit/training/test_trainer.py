@@ -214,7 +214,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_nothing(
     message = str(caught.value)
     assert message.startswith("step 2: loss nan" if math.isnan(factor) else "step 2: loss inf")
     assert "saved as step 1" in message
-    assert "--…optim.lr" in message
+    assert "a lower optim.lr" in message
     assert [line.strip() for line in message.splitlines()[1:]] == [
         "clip-0.mp4",
         "clip-1.mp4",
@@ -323,6 +323,38 @@ def test_a_loader_that_gives_another_step_is_our_bug(
     trainer = make_trainer(tmp_path, loop=LOOP)
     with pytest.raises(AssertionError, match="the loader gave step 2, not 0"):
         trainer.run(Batches(2, trainer.loop), StopFlag(), make_progress(trainer.loop))
+
+
+def test_a_signal_does_not_change_which_checkpoint_is_the_best(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    # val_loss rises; only the checkpoints of steps 3 and 6 count, wherever a signal falls.
+    loop = replace(LOOP, steps=6, save_every=3, val_every=1)
+    trainer = make_trainer(tmp_path, loop=loop)
+    losses = iter(range(1, 100))
+    trainer.validate = lambda: float(next(losses))
+    stop = StopFlag()
+    stop.number = 15
+    with pytest.raises(InterruptedRunError):
+        trainer.run(Batches(0, trainer.loop), stop, make_progress(trainer.loop))
+    assert trainer.checkpoints.latest().step == 1
+    assert trainer.done.best_step is None
+    trainer.run(Batches(1, trainer.loop), StopFlag(), make_progress(trainer.loop))
+    assert trainer.done.best_step == 3
+
+
+def test_a_val_loss_that_is_not_finite_is_null_in_the_log_and_never_the_best(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2, save_every=1))
+    losses = iter([float("nan"), 3.0])
+    trainer.validate = lambda: next(losses)
+    run(trainer)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    values = [record["val_loss"] for record in found if record["kind"] == "val"]
+    assert values == [None, 3.0]
+    assert trainer.done.best_step == 2
 
 
 def test_progress_is_part_of_every_checkpoint(make_trainer: MakeTrainer, tmp_path: Path) -> None:
