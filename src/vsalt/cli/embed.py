@@ -1,10 +1,13 @@
 """`vsalt embed`: embeddings of clips or of sliding windows, written to disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
+import tyro
+
+from vsalt.cli.extract_args import ExtractArgs
 from vsalt.cli.parse import parse
 
 
@@ -22,22 +25,13 @@ class EmbedArgs:
     """A folder of videos or a CSV/JSONL manifest."""
     out: Path
     """Folder to write to: embeddings-*.safetensors, index.jsonl, bad.jsonl, embedding.json."""
-    segments: int = 1
-    """Windows per row, spread evenly; the embedding is their mean. 1: the middle of the clip."""
     window_stride_s: float | None = None
     """Instead: an embedding for every window, one starting each so many seconds."""
-    pooling: Literal["mean", "mean_space"] = "mean"
-    """mean: over all tokens. mean_space: over space, with the time steps side by side."""
     skip_bad: bool = False
     """Videos that cannot be read are always listed in bad.jsonl; this makes the exit code 0."""
-    batch_size: int = 16
-    """Clips that are encoded at once."""
-    workers: int = 2
-    """Worker processes that decode; 0 decodes in the main process."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the encoder runs; auto: cuda where there is one."""
     shard_size: int = 4096
     """Embeddings per file; what is lost at most when the command is interrupted."""
+    extract: Annotated[ExtractArgs, tyro.conf.arg(name="")] = field(default_factory=ExtractArgs)
 
 
 def embed(words: Sequence[str], prog: str) -> int:
@@ -53,17 +47,10 @@ def run(args: EmbedArgs) -> int:
     from vsalt.embedding.embed import EmbedOptions
     from vsalt.embedding.embed import embed as write_embeddings
     from vsalt.embedding.writer import BAD
-    from vsalt.training.extract import ExtractConfig, WindowConfig
     from vsalt.training.locate import load_encoder
 
     options = EmbedOptions(
-        extract=ExtractConfig(
-            windows=WindowConfig(per_row=args.segments, stride_s=args.window_stride_s),
-            pooling=args.pooling,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            device=args.device,
-        ),
+        extract=args.extract.config(args.window_stride_s),
         shard_size=args.shard_size,
     )
     console = Console()

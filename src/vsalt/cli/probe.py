@@ -1,12 +1,13 @@
 """`vsalt probe fit`: how well frozen encoders tell the classes of a labelled source apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from vsalt.cli.extract_args import ExtractArgs
 from vsalt.cli.parse import parse
 from vsalt.errors import ConfigError
 
@@ -40,22 +41,13 @@ class FitArgs:
     """Manifest column of groups (people, scenes, patients): resampled together for the interval,
     and never torn apart when choosing hyper-parameters. Only the default may be absent. none:
     every row stands alone."""
-    segments: int = 1
-    """Windows per row, spread evenly; features are averaged over them."""
-    pooling: Literal["mean", "mean_space"] = "mean"
-    """mean: over all tokens. mean_space: over space, with the time steps side by side."""
     random_init: bool = True
     """Probe a randomly initialised encoder, too."""
     skip_bad: bool = False
     """Leave out videos that cannot be read; by default they are listed and nothing is fitted."""
-    batch_size: int = 16
-    """Clips that are encoded at once."""
-    workers: int = 2
-    """Worker processes that decode; 0 decodes in the main process."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the encoder runs; auto: cuda where there is one."""
     seed: int = 0
     """Of the selection part, the random initialisation and the bootstrap."""
+    extract: Annotated[ExtractArgs, tyro.conf.arg(name="")] = field(default_factory=ExtractArgs)
 
 
 def fit(words: Sequence[str], prog: str) -> int:
@@ -71,7 +63,6 @@ def run_fit(args: FitArgs) -> int:
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
     from vsalt.evaluation.tables import probe_tables
-    from vsalt.training.extract import ExtractConfig, WindowConfig
     from vsalt.training.locate import load_encoder
 
     names = [str(path) for path in args.encoder]
@@ -89,13 +80,7 @@ def run_fit(args: FitArgs) -> int:
             group_column=args.group_column,
             seed=args.seed,
         ),
-        extract=ExtractConfig(
-            windows=WindowConfig(per_row=args.segments),
-            pooling=args.pooling,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            device=args.device,
-        ),
+        extract=args.extract.config(),
         random_init=args.random_init,
         skip_bad=args.skip_bad,
         seed=args.seed,

@@ -1,0 +1,35 @@
+"""The options that all verbs share which compute features."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from vsalt.training.extract import ExtractConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractArgs:
+    """How features are computed."""
+
+    segments: int = 1
+    """Windows per row, spread evenly; features are averaged over them. 1: the middle of the row."""
+    pooling: Literal["mean", "mean_space"] = "mean"
+    """mean: over all tokens. mean_space: over space, with the time steps side by side."""
+    batch_size: int = 16
+    """Clips that are encoded at once."""
+    workers: int = 2
+    """Worker processes that decode; 0 decodes in the main process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the encoder runs; auto: cuda where there is one."""
+
+    def config(self, stride_s: float | None = None) -> "ExtractConfig":
+        """Return the settings of extraction; `stride_s` asks for sliding windows."""
+        from vsalt.training.extract import ExtractConfig, WindowConfig
+
+        return ExtractConfig(
+            windows=WindowConfig(per_row=self.segments, stride_s=stride_s),
+            pooling=self.pooling,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            device=self.device,
+        )
