@@ -85,7 +85,7 @@ def test_command_line_overrides_file_overrides_preset(videos: Path, tmp_path: Pa
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["seed"] == 3  # the flag of TINY
     assert config["teacher"]["optim"]["clip_norm"] == 2.0
-    assert config["teacher"]["optim"]["lr"] == pytest.approx(0.25 * (8 / 32) ** 0.5)
+    assert config["teacher"]["optim"]["lr"] == pytest.approx(0.25 * (8 / 16) ** 0.5)
     assert config["student"]["optim"]["clip_norm"] == 1.0  # the preset's
     # The student holds its teacher: the last checkpoint of stage 1, whole and named by its hash.
     recorded = json.loads((run / "student" / "config.json").read_text())["teacher_sha256"]

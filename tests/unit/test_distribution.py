@@ -50,9 +50,7 @@ def test_wheel_runs_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     assert vsalt.__version__ in version.split()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["--tyro-print-completion", "bash"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])
 def test_help_loads_no_torch(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\n"

@@ -1,5 +1,8 @@
 """Find and load the encoder that a path means: a salt run, a stage's run, or a checkpoint."""
 
+import itertools
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,10 @@ from vsalt.models.vit import Encoder
 from vsalt.models.weights import load_strictly, part_of, weights_hash
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint, read_verified
+
+MAX_CANDIDATES = 20
+MAX_FOLDERS = 2000
+"""How many folders are looked into for encoders to suggest."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +95,25 @@ def _not_found(path: Path) -> str:
 
 
 def _candidates(folder: Path) -> str:
-    found: list[str] = []
-    if folder.is_dir():
-        for depth in range(1, 6):  # a checkpoint lies four below the folder of a salt run
-            for name in (run_folder.CONFIG, META):
-                pattern = "*/" * depth + name
-                found += [str(path.parent) for path in sorted(folder.glob(pattern))]
+    found = list(itertools.islice(_encoders_below(folder), MAX_CANDIDATES))
     if not found:
         return (
             ". --encoder takes the folder of a `vsalt salt` or `vsalt pretrain` run, "
             "or one of its checkpoints"
         )
-    return ". There are encoders at:" + "".join(f"\n  {name}" for name in found[:20])
+    return ". There are encoders at:" + "".join(f"\n  {name}" for name in found)
+
+
+def _encoders_below(folder: Path) -> Iterator[str]:
+    """Yield runs and checkpoints, looking into a limited number of folders."""
+    walk = os.walk(folder)
+    for parent, subfolders, names in itertools.islice(walk, MAX_FOLDERS):
+        depth = len(Path(parent).relative_to(folder).parts)
+        is_run = run_folder.CONFIG in names and {run_folder.CHECKPOINTS, "teacher"} & {*subfolders}
+        if depth and (is_run or META in names):
+            yield parent
+        # A checkpoint lies four below the folder of a salt run.
+        subfolders[:] = sorted(subfolders) if depth < 5 else []
 
 
 def _seen_files(checkpoint: Path) -> tuple[Path, ...]:
