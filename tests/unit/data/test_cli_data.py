@@ -3,18 +3,16 @@
 import subprocess
 import sys
 
-import tyro
-
-from vsalt.cli.data import SynthArgs, make_set, synth
+from vsalt.cli.data import synth
 from vsalt.data.manifest import read_source
 
 
 def test_arguments_to_files(tmp_path, capsys):
     out = tmp_path / "set"
-    args = tyro.cli(SynthArgs, args=[str(out), "--num-clips", "12", "--num-frames", "4"])
-    assert make_set(args).is_file()
+    words = [str(out), "--num-clips", "12", "--num-frames", "4"]
+    assert synth(words, "vsalt data synth") == 0
     assert len(read_source(out / "labels.csv").rows) == 12
-    assert "labels.csv" in capsys.readouterr().err.replace("\n", "")
+    assert capsys.readouterr().out == f"12 clips: {out / 'labels.csv'}\n"
 
 
 def test_no_torch_is_loaded():
