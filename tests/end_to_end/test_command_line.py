@@ -25,6 +25,13 @@ def test_help_of_every_verb_needs_no_torch(verb: str) -> None:
     assert f"usage: vsalt {verb}" in done.stdout
 
 
+def test_help_of_a_family_lists_its_verbs() -> None:
+    done = runs.vsalt("probe", "--help")
+    assert done.returncode == 0
+    assert "probe fit" in done.stdout
+    assert "embed" not in done.stdout
+
+
 def completions(script: str, words: list[str]) -> list[str]:
     """What bash offers for the last of the words."""
     code = (
@@ -49,7 +56,7 @@ def test_completion_knows_verbs_and_flags(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["salti"], "did you mean salt"),
+        (["salti", "--out", "x"], "'salti' is not a verb; did you mean salt"),
         (["probe"], "did you mean probe fit"),
         (["salt", "--out", "x", "--preset", "huge"], "there are demo, tiny-cpu"),
         (["salt", "--out", "x", "--steps", "1:2:3"], "must be a number of steps, or two as T:S"),

@@ -9,7 +9,7 @@ import pytest
 from support import runs
 
 
-@pytest.mark.parametrize(("fault", "code"), [("term", 143), ("int", 130)])
+@pytest.mark.parametrize(("fault", "code"), [("term", 143), ("int", 130), ("hup", 129)])
 def test_signal_finishes_the_step_and_saves(
     fault: str, code: int, videos: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ usage: python fault_driver.py FAULT MARKER PLACE COUNT WORDS...
 The COUNT-th time PLACE is reached, MARKER is written to disk and FAULT happens:
     kill    this process kills itself with SIGKILL
     fill    MARKER's disk is filled to the last byte by a file beside it
-    term    this process gets SIGTERM;  int: SIGINT
+    term    this process gets SIGTERM;  int: SIGINT;  hup: SIGHUP
 Nothing in vsalt knows of this: the functions that it calls are wrapped from outside.
 """
 
@@ -19,7 +19,12 @@ from typing import Any
 
 import torch
 
-SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "term": signal.SIGTERM,
+    "int": signal.SIGINT,
+    "hup": signal.SIGHUP,
+}
 
 
 def main() -> int:

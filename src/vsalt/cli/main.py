@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0 if words else 2
+    family = [verb for verb in VERBS if verb.startswith(f"{words[0]} ")]
+    if family and words[1:] in (["-h"], ["--help"]):
+        print(overview(family))
+        return 0
     name = find_verb(words)
     if name is None:
         print(unknown_verb(words), file=sys.stderr)
@@ -47,15 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def overview() -> str:
-    """Return the text of `vsalt --help`."""
-    width = max(map(len, VERBS)) + 2
+def overview(names: Sequence[str] = tuple(VERBS)) -> str:
+    """Return the text of `vsalt --help`, or of the help of a family of verbs."""
+    width = max(map(len, names)) + 2
     lines = [
         "vsalt: compute-efficient self-supervised learning from video with frozen teachers (SALT)",
         "",
         "usage: vsalt VERB [OPTIONS]      vsalt VERB --help shows a verb's options",
         "",
-        *(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()),
+        *(f"  {name:<{width}}{VERBS[name].summary}" for name in names),
         "",
         "  --version  print the version",
     ]
@@ -75,7 +79,8 @@ def unknown_verb(words: Sequence[str]) -> str:
     """Return what to say about a line that begins with no verb."""
     import difflib
 
-    own = [name for name in VERBS if name.split()[0] == words[0]]
-    near = own or difflib.get_close_matches(" ".join(words[:2]), VERBS, n=3, cutoff=0.5)
+    family = [name for name in VERBS if name.startswith(f"{words[0]} ")]
+    near = family or difflib.get_close_matches(words[0], VERBS, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(VERBS)}"
-    return f"vsalt: {' '.join(words[:2])!r} is not a verb; {hint}"
+    given = " ".join(words[:2]) if family else words[0]
+    return f"vsalt: {given!r} is not a verb; {hint}"

@@ -24,7 +24,7 @@ from vsalt.data.dataset import Failure, Sample, collate
 from vsalt.data.types import Batch, SampleKey
 from vsalt.errors import DataError
 
-_HANDLED_BY_PARENT = (signal.SIGINT, signal.SIGTERM)
+_HANDLED_BY_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class WorkerPool:

@@ -146,6 +146,12 @@ def _require_column(rows: Sequence[Row], name: str, flag: str) -> None:
     if any(name in row.columns for row in rows):
         return
     known = sorted({column for row in rows for column in row.columns})
+    if flag == "--label-column" and name == "label":
+        raise DataError(
+            "no row has a label: fill the column 'label' of the manifest or name another by "
+            "--label-column; in a folder, put the videos of each class into a sub-folder"
+            + (f". Columns: {', '.join(known)}" if known else "")
+        )
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}? Columns: " if near else "; columns: "
     text = f"there is no column {name!r} ({flag}){hint}{', '.join(known) or 'none'}"
@@ -207,6 +213,7 @@ def _no_rows(places: list[str], options: TaskOptions) -> str:
     return (
         f"no row has a {options.label_column} and a usable {column}; "
         f"values of {column}: {_listed(sorted(set(places) - {''}))}"
+        + ("" if options.folds else f". If these are folds, give --folds {column}")
     )
 
 

@@ -6,8 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
+
+WIDE = 110
+"""Columns from which the live line has room for a bar and long names."""
 
 
 class Progress:
@@ -47,19 +56,24 @@ class Progress:
         self._printed = float("-inf")
         self._bar: RichProgress | None = None
 
+    @property
+    def _wide(self) -> bool:
+        return self.console.width >= WIDE
+
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
         """Show the live line inside this block, if the console is a terminal."""
         if not self.console.is_terminal:
             yield self
             return
-        columns = (
+        columns: list[ProgressColumn] = [
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
             MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[values]}"),
-            TimeRemainingColumn(),
-        )
+        ]
+        if self._wide:
+            columns.insert(1, BarColumn(bar_width=16))
         with RichProgress(*columns, console=self.console) as bar:
             self._bar = bar
             self._task = bar.add_task(
@@ -96,10 +110,13 @@ class Progress:
         self._last_time, self._last_step, self._last_wait_s = now, step, wait_s
         self._paused_s = 0.0
         flops = step * self.batch_size * self.clip_flops
-        text = (
-            f"loss {values['loss']:.4f}  lr {values['lr']:.1e}  {clips_per_s:.1f} clips/s  "
-            f"data wait {wait_share:.0%}  {flops:.2e} FLOPs"
-        )
+        loss, lr = f"loss {values['loss']:.4f}", f"lr {values['lr']:.1e}"
+        if self._wide or self._bar is None:
+            rate, wait = f"{clips_per_s:.1f} clips/s", f"data wait {wait_share:.0%}"
+            text = "  ".join([loss, lr, rate, wait, f"{flops:.2e} FLOPs"])
+        else:
+            rate, wait = f"{clips_per_s:.1f}/s", f"wait {wait_share:.0%}"
+            text = " ".join([loss, lr, rate, wait, f"{flops:.1e} FLOPs"])
         self._show(step, text, now)
         return {
             "clips_per_s": round(clips_per_s, 3),

@@ -135,9 +135,11 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         for difference in environment.record(run, entry):
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
         trainer = _build_trainer(run, record, catalogue, device, precision)
-        if trainer.done.step:
-            console.print(f"{title}: goes on after step {trainer.done.step}")
-        if trainer.done.step < config.stage.loop.steps:
+        if trainer.done.step == config.stage.loop.steps:
+            console.print(f"{title}: all {trainer.done.step} steps were done before")
+        else:
+            if trainer.done.step:
+                console.print(f"{title}: goes on after step {trainer.done.step}")
             _train(trainer, config, catalogue, stop, console, title)
         if stop.number is not None:
             raise InterruptedRunError(stop.number, "stopped after the stage's last step; saved")
@@ -169,6 +171,11 @@ def _train(
             )
         with progress.shown(), data.batches(trainer.done.step) as batches:
             trainer.run(batches, stop, progress)
+    if trainer.done.bad_reads:
+        progress.note(
+            f"{trainer.done.bad_reads} of {trainer.done.reads} clips could not be read and were "
+            f"replaced; {run_folder.QUARANTINE} in the run folder names the files"
+        )
 
 
 def _build_trainer(

@@ -152,8 +152,14 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
     )
     rows = [catalogue.rows[index] for part in catalogue.train for index in part]
     report = report_windows(rows, config.clip, seed=config.seed)
-    style = "yellow" if report.warns else None
-    console.print(f"data: {report}", style=style)
+    if report.num_short:
+        console.print(f"data: {report}", style="yellow" if report.warns else None)
+    if report.num_unreadable:
+        console.print(
+            f"data: {report.num_unreadable} of {report.num_clips + report.num_unreadable} sampled "
+            "clips cannot be read; other clips will take their place",
+            style="yellow",
+        )
     return catalogue
 
 

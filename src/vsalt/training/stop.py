@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM and SIGINT: finish the step, save, leave with 143 or 130."""
+"""Stopping on SIGTERM, SIGINT and SIGHUP: finish the step, save, leave with 143, 130 or 129."""
 
 import signal
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from vsalt.errors import VsaltError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class InterruptedRunError(VsaltError):
@@ -28,8 +30,11 @@ class StopFlag:
 
     @contextmanager
     def listen(self) -> Iterator["StopFlag"]:
-        """Catch SIGTERM and SIGINT inside this block."""
-        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Catch the signals inside this block; one that is ignored (nohup) stays ignored."""
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        previous = {
+            number: handler for number, handler in previous.items() if handler is not signal.SIG_IGN
+        }
 
         def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
             self.number = number

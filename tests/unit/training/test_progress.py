@@ -24,9 +24,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make_progress(out: io.StringIO, *, first_step: int = 0, terminal: bool = False) -> Progress:
+def make_progress(
+    out: io.StringIO, *, first_step: int = 0, terminal: bool = False, width: int = 200
+) -> Progress:
     return Progress(
-        Console(file=out, width=200, force_terminal=terminal),
+        Console(file=out, width=width, force_terminal=terminal),
         title="teacher",
         first_step=first_step,
         num_steps=100,
@@ -103,6 +105,18 @@ def test_a_terminal_shows_the_same_fields(clock: Clock) -> None:
         assert field in shown
     for field in ("data wait 25%", "1.20e+11 FLOPs", "teacher: val_loss 0.5000"):
         assert field in shown
+
+
+def test_a_narrow_terminal_keeps_every_field_on_one_line(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out, terminal=True, width=80)
+    with progress.shown():
+        clock.now += 20
+        progress.update(10, VALUES, wait_s=5.0)
+    shown = out.getvalue()
+    for field in ("10/100", "loss 0.1235", "lr 5.0e-04", "4.0/s", "wait 25%", "1.2e+11 FLOPs"):
+        assert field in shown
+    assert "…" not in shown
 
 
 def test_notes_are_lines_of_their_own() -> None:
