@@ -109,7 +109,8 @@ def test_disk_that_fills_up_loses_nothing(videos: Path, small_disk: Path) -> Non
 
 def test_run_folder_in_use(copy: Path) -> None:
     before = contents(copy)
-    holder = subprocess.Popen(["flock", copy / ".lock", "sleep", "60"])
+    # Without --no-fork a child would outlive the holder and keep the lock.
+    holder = subprocess.Popen(["flock", "--no-fork", copy / ".lock", "sleep", "60"])
     try:
         while runs.vsalt("resume", copy).returncode == 0:
             assert holder.poll() is None
