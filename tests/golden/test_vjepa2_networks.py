@@ -5,13 +5,11 @@ facebookresearch/vjepa2 at c2963a4 (rotary positions, one mask token), run in fl
 parameters and inputs that this file makes. Ours run in float32.
 """
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
 
-from support.fill import det, fill_parameters
+from support.fill import det, fill_parameters, swapped_pairs
 from vsalt.models.config import EncoderConfig, PredictorConfig, Rope
 from vsalt.models.predictor import Predictor
 from vsalt.models.vit import Encoder
@@ -118,16 +116,6 @@ def test_the_predictor_is_vjepa2s() -> None:
 def test_the_other_rotary_mode_is_not_vjepa2s() -> None:
     off = numbers_of(encode(filled_encoder("interleaved"), SQUARE)) - torch.tensor(MASKED_SQUARE)
     assert off.abs().max() > 0.01
-
-
-def swapped_pairs(module: torch.nn.Module):
-    """Yield the names of every two parameters of one shape, while they are swapped."""
-    params = dict(module.named_parameters())
-    for (one, a), (two, b) in itertools.combinations(params.items(), 2):
-        if a.shape == b.shape:
-            a.data, b.data = b.data, a.data
-            yield one, two
-            a.data, b.data = b.data, a.data
 
 
 def test_any_two_swapped_parameters_are_noticed() -> None:

@@ -1,6 +1,8 @@
 """Tensors given by a formula, so that expected numbers can be stated without files."""
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -35,3 +37,13 @@ def fill_parameters(module: nn.Module) -> None:
                 values *= 0.3
             is_norm = "norm" in name and name.endswith("weight")
             param.copy_(values + 1 if is_norm else values)
+
+
+def swapped_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of every two parameters of one shape, while they are swapped."""
+    params = dict(module.named_parameters())
+    for (one, a), (two, b) in itertools.combinations(params.items(), 2):
+        if a.shape == b.shape:
+            a.data, b.data = b.data, a.data
+            yield one, two
+            a.data, b.data = b.data, a.data

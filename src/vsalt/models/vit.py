@@ -20,7 +20,7 @@ NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions on queries and keys."""
+    """Multi-head self-attention, with rotary positions on queries and keys where they are given."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -28,11 +28,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "B K D"], table: RopeTable) -> Float[Tensor, "B K D"]:
+    def forward(
+        self, x: Float[Tensor, "B K D"], table: RopeTable | None = None
+    ) -> Float[Tensor, "B K D"]:
         """Attend over all K tokens."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        q, k = apply_rope(q, table), apply_rope(k, table)
+        if table is not None:
+            q, k = apply_rope(q, table), apply_rope(k, table)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
@@ -55,15 +58,17 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x += attention(norm(x)); x += mlp(norm(x))."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, *, eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(architecture.width, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(architecture.width, eps=eps)
         self.attn = Attention(architecture.width, architecture.heads)
-        self.norm2 = nn.LayerNorm(architecture.width, eps=NORM_EPS)
+        self.norm2 = nn.LayerNorm(architecture.width, eps=eps)
         self.mlp = Mlp(architecture.width, architecture.mlp_width)
 
-    def forward(self, x: Float[Tensor, "B K D"], table: RopeTable) -> Float[Tensor, "B K D"]:
-        """Apply both sub-layers."""
+    def forward(
+        self, x: Float[Tensor, "B K D"], table: RopeTable | None = None
+    ) -> Float[Tensor, "B K D"]:
+        """Apply both sub-layers; without a table, tokens have no positions."""
         x = x + self.attn(self.norm1(x), table)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
