@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
-from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HoldoutDataset
+from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HoldoutDataset, collate
 from vsalt.data.types import Batch, SampleKey
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError
@@ -51,7 +51,7 @@ class _Loader:
         wait_s: seconds that the consumer has waited for batches so far.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool[Batch]) -> None:
         self._pool = pool
         self.wait_s = 0.0
 
@@ -136,6 +136,7 @@ class ClipLoader(_Loader):
             WorkerPool(
                 dataset,
                 self._keys,
+                collate=collate,
                 workers=workers,
                 prefetch=prefetch,
                 pin_memory=pin_memory,
@@ -181,6 +182,7 @@ class HoldoutLoader(_Loader):
             WorkerPool(
                 dataset,
                 batches,
+                collate=collate,
                 workers=workers,
                 prefetch=prefetch,
                 pin_memory=pin_memory,

@@ -6,6 +6,7 @@ shorter than the window the clip starts at the beginning and repeats the last fr
 as in V-JEPA 2's data loader (facebookresearch/vjepa2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,21 +164,30 @@ def times_at(clip: ClipConfig, video: VideoInfo, *, start_s: float) -> Float64[n
 
 
 def even_times(
-    clip: ClipConfig, part: Stretch, *, num_windows: int, u: float = 0.5
+    clip: ClipConfig, part: Stretch, *, num_windows: int, u: float | Sequence[float] = 0.5
 ) -> list[Float64[np.ndarray, "T"]]:
     """Return the times of several clips that are spread evenly over a stretch.
 
     The stretch is cut into equal parts and each gives one clip, placed by `u`; where the parts
     are shorter than the window, the windows overlap with evenly spaced starts that include both
-    ends (the middle for one window), whatever `u` is.
+    ends (the middle for one window), whatever `u` is. A window by frame step stays inside of its
+    part, whose ends are rounded outwards to whole frames.
+
+    Args:
+        clip: number of frames, step or rate, spacing.
+        part: the stretch of the video to take the clips from.
+        num_windows: number of clips.
+        u: the place of a window in its part, in [0, 1); one for all windows or one for each.
     """
+    places_in_part = np.broadcast_to(np.asarray(u, dtype=np.float64), (num_windows,))
     part_s = part.duration_s / num_windows
     window_s = clip_window_s(clip, part.fps)
     slack_s = part.duration_s - window_s
     if num_windows == 1 or slack_s <= 0:
-        return [clip_times(clip, part, u=u)] * num_windows
+        return [clip_times(clip, part, u=float(place)) for place in places_in_part]
     if part_s >= window_s:
-        places = (np.arange(num_windows) * part_s + u * (part_s - window_s)) / slack_s
+        starts_s = np.arange(num_windows) * part_s + places_in_part * (part_s - window_s)
+        places = starts_s / slack_s
     else:
         places = np.arange(num_windows) / (num_windows - 1)
     # u stays below 1, which is the first place that does not fit.

@@ -1,7 +1,8 @@
 """From the decoded frames of a clip to the pixels that the model gets.
 
 One crop box and one flip hold for all frames of a clip. Everything stays in 8 bits: the resize
-rounds once per axis, so that its result is within one grey level of the exact one.
+rounds once per axis, so that its result is within one grey level of the exact one. (V-JEPA 2's
+training views, of encoders and of probes, are resized in floats after normalising.)
 
 Shapes: T frames, H x W pixels as decoded, h x w after the resize.
 """
@@ -134,6 +135,44 @@ def centre_view(
     view = resize(frames, size=scaled, antialias=antialias)
     top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
     return _channels_first(view[:, :, top : top + size[0], left : left + size[1]])
+
+
+def multi_view(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    *,
+    size: tuple[int, int],
+    num_views: int,
+    antialias: bool = True,
+) -> UInt8[Tensor, "V 3 T h w"]:
+    """Return evenly spaced crops along the long side of a clip, as V-JEPA 2's probes are tested.
+
+    The clip is resized, keeping its aspect, to the smallest that covers `size`: for a square size
+    its short side becomes the crop's. View i of V starts i * (slack // (V − 1)) pixels along the
+    side on which pixels are left over, from the left or the top. A clip of the same aspect as
+    `size` has no slack, and all its views are equal. For V = 1 see `centre_view`, which enlarges
+    the clip by 256/224 before it crops.
+
+    Args:
+        frames: RGB frames.
+        size: (h, w) of the result in pixels.
+        num_views: V, at least 1.
+        antialias: see `resize`.
+    """
+    if num_views == 1:
+        return centre_view(frames, size=size, antialias=antialias)[None]
+    height, width = frames.shape[1:3]
+    # One side becomes the crop's exactly; the other is at least as long, rounded down.
+    if size[0] * width >= size[1] * height:
+        scaled = (size[0], size[0] * width // height)
+    else:
+        scaled = (size[1] * height // width, size[1])
+    whole = resize(frames, size=scaled, antialias=antialias)
+    down, across = ((scaled[axis] - size[axis]) // (num_views - 1) for axis in (0, 1))
+    views = [
+        whole[:, :, i * down : i * down + size[0], i * across : i * across + size[1]]
+        for i in range(num_views)
+    ]
+    return torch.stack([view.permute(1, 0, 2, 3) for view in views]).contiguous()
 
 
 def _channels_first(view: UInt8[Tensor, "T 3 h w"]) -> UInt8[Tensor, "3 T h w"]:

@@ -13,26 +13,31 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vsalt.data.dataset import Failure, Sample, collate
-from vsalt.data.types import Batch, SampleKey
+from vsalt.data.dataset import Failure
 from vsalt.errors import DataError
 
 _HANDLED_BY_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+KeyT = TypeVar("KeyT")
+SampleT = TypeVar("SampleT")
+BatchT = TypeVar("BatchT")
 
-class WorkerPool:
+
+class WorkerPool(Generic[BatchT]):
     """An iterable over batches that are built in worker processes.
 
     Args:
-        dataset: gives the samples of a list of keys.
+        dataset: gives the samples of a list of keys; it is sent to the workers.
         key_batches: the keys of each batch.
+        collate: makes a batch of the samples, in the worker; or hands a failure on, which is
+            raised in the main process. A batch with tensors has a method `pin_memory`.
         workers: number of processes; 0 builds batches in this process.
         prefetch: batches that each worker builds ahead.
         pin_memory: put batches into page-locked memory.
@@ -41,9 +46,10 @@ class WorkerPool:
 
     def __init__(
         self,
-        dataset: Dataset[Sample],
-        key_batches: Iterable[list[SampleKey]],
+        dataset: Dataset[SampleT],
+        key_batches: Iterable[list[KeyT]],
         *,
+        collate: Callable[[Any], BatchT | Failure],
         workers: int,
         prefetch: int,
         pin_memory: bool,
@@ -57,7 +63,7 @@ class WorkerPool:
                 "prefetch_factor": prefetch,
                 "worker_init_fn": _start_worker,
             }
-        self._loader: DataLoader[Sample] = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=key_batches,
             num_workers=workers,
@@ -69,7 +75,7 @@ class WorkerPool:
         )
         self._iterator: Any = None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[BatchT]:
         with _signals_blocked():
             self._iterator = iter(self._loader)
         _open_pools.add(self)
@@ -78,9 +84,9 @@ class WorkerPool:
                 raise batch.kind(batch.message)
             yield batch
 
-    def _next(self) -> Batch | Failure | None:
+    def _next(self) -> BatchT | Failure | None:
         try:
-            result: Batch | Failure | None = next(self._iterator, None)
+            result: BatchT | Failure | None = next(self._iterator, None)
         except (RuntimeError, OSError, EOFError) as error:
             if not self._worker_has_died():
                 raise
@@ -114,7 +120,7 @@ class WorkerPool:
             worker.join()
 
 
-_open_pools: "weakref.WeakSet[WorkerPool]" = weakref.WeakSet()
+_open_pools: "weakref.WeakSet[WorkerPool[Any]]" = weakref.WeakSet()
 
 
 # Without this, multiprocessing's own clean-up at exit would send SIGTERM, which workers ignore,

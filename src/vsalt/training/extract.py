@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from vsalt.data.clip_table import ClipTable
 from vsalt.data.config import ClipConfig
-from vsalt.data.dataset import HOLDOUT_STEP, Sample
+from vsalt.data.dataset import HOLDOUT_STEP, Sample, collate
 from vsalt.data.decode import Video
 from vsalt.data.manifest import Row
 from vsalt.data.sampling import (
@@ -214,6 +214,7 @@ def extract_features(
     pool = WorkerPool(
         dataset,
         clips.batches(config.batch_size, batch_ends),
+        collate=collate,
         workers=config.workers,
         prefetch=_PREFETCH,
         pin_memory=device == "cuda",
