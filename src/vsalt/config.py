@@ -102,7 +102,7 @@ def resolve_stage(stage: StageConfig) -> StageConfig:
     return replace(
         stage,
         encoder=stage.encoder.resolved(),
-        predictor=stage.predictor.resolved(stage.encoder.size),
+        predictor=stage.predictor.resolved(stage.encoder.size, stage.encoder.positions),
         optim=stage.optim.resolved(stage.loop.steps, stage.loop.batch_size),
         loop=stage.loop.resolved(),
     )

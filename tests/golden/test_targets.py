@@ -11,10 +11,11 @@ import torch
 from support import slow
 from support.fill import det
 from vsalt.models.config import EncoderConfig
+from vsalt.models.tokenizer import gather_tubelets
 from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import token_distance
 from vsalt.targets.frozen import FrozenTeacher
-from vsalt.targets.pixels import PixelTarget
+from vsalt.targets.pixels import PixelNorm, PixelTarget, standardise_pixels
 
 # VideoMAE's cubes of 2 x 16 x 16 pixels of det(2, 3, 4, 32, 32), un-normalised by ImageNet's
 # mean and deviation: the first values of the first token, and the mean absolute value.
@@ -46,11 +47,51 @@ def test_pixel_targets_are_videomaes_cubes() -> None:
     np.testing.assert_allclose(tokens[0][0][:4], FIRST_VALUES, rtol=1e-5)
     np.testing.assert_allclose(np.abs(tokens).mean(), MEAN_ABS, rtol=1e-6)
 
+    # The formula itself, on the same cubes before they are rounded to grey levels.
+    cubes = gather_tubelets(torch.from_numpy(pixels).float(), TUBELET).flatten(3).mT
+    ours = standardise_pixels(cubes, "per_channel").flatten(2)
+    np.testing.assert_allclose(ours[0, 0, :4], FIRST_VALUES, rtol=1e-5)
+    np.testing.assert_allclose(ours.abs().mean(), MEAN_ABS, rtol=1e-6)
+    np.testing.assert_allclose(ours, tokens, atol=1e-5)
+
     # Ours takes uint8: half a grey level is 0.0020 of 1, and a cube's deviation is about 0.16.
     rounded = torch.from_numpy(np.rint(pixels * 255).astype(np.uint8))
     ours = PixelTarget(TUBELET, "per_channel").open(rounded)(torch.arange(8).expand(2, 8))
     np.testing.assert_allclose(ours, tokens, atol=0.016)
     np.testing.assert_allclose(ours.abs().mean(), MEAN_ABS, atol=2e-4)
+
+
+def test_joint_targets_are_maes_formula() -> None:
+    """MAE (arXiv 2111.06377): (x - mean) / (unbiased variance + 1e-6) ** 0.5 of all values."""
+    pixels = videomae_pixels()
+    pixels[1] *= 0.004  # where the variance is below the 1e-6
+    cubes = gather_tubelets(torch.from_numpy(pixels).float(), TUBELET).flatten(3).mT
+    ours = standardise_pixels(cubes, "joint").flatten(2)
+    flat = np.array(
+        [[slow.cube(clip, token, TUBELET, GRID) for token in range(8)] for clip in pixels]
+    ).reshape(2, 8, 3, -1)
+    expected = flat - flat.mean(axis=(2, 3), keepdims=True)
+    expected /= (flat.var(axis=(2, 3), keepdims=True, ddof=1) + 1e-6) ** 0.5
+    np.testing.assert_allclose(ours, expected.swapaxes(2, 3).reshape(2, 8, -1), atol=1e-5)
+    assert (flat[1].var(axis=(1, 2)) < 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("normalise", "standardised_together"), [("per_channel", 512), ("joint", 1536)]
+)
+def test_a_prediction_of_zero_has_the_loss_that_the_formula_gives(
+    normalise: PixelNorm, standardised_together: int
+) -> None:
+    """The mean of squares over n values of unbiased deviation 1 is (n - 1) / n."""
+    clips = torch.from_numpy(np.rint(videomae_pixels() * 255).astype(np.uint8))
+    target = PixelTarget(TUBELET, normalise).open(clips)(torch.arange(8).expand(2, 8))
+    squares = token_distance(torch.zeros_like(target), target, "mse")
+    mean_square = 1 - 1 / standardised_together
+    np.testing.assert_allclose(squares.mean(), mean_square, rtol=1e-4)
+    distances = token_distance(torch.zeros_like(target), target, "l1")
+    np.testing.assert_allclose(distances.double().square().mean(), mean_square, rtol=1e-4)
+    if normalise == "per_channel":
+        np.testing.assert_allclose(distances.mean(), MEAN_ABS, atol=2e-4)
 
 
 def test_the_latent_loss_is_vjepas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,16 @@ def turn(x: np.ndarray, place: tuple[int, int, int], mode: str) -> np.ndarray:
     return out
 
 
+def sincos(width: int, place: tuple[int, int, int]) -> np.ndarray:
+    """V-JEPA's fixed positions of one token, channel by channel."""
+    half = math.ceil(width / 6)
+    channels = []
+    for p in place:
+        angles = [p * 10000.0 ** (-j / half) for j in range(half)]
+        channels += [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+    return np.array(channels[:width])
+
+
 def layer_norm(x: np.ndarray, eps: float) -> np.ndarray:
     """Standardise one token."""
     mean = x.mean()
@@ -96,8 +106,9 @@ def _attention(
     for head in range(heads):
         part = slice(head * d, (head + 1) * d)
         q, k, v = (qkv[:, i * width : (i + 1) * width][:, part] for i in range(3))
-        q = [turn(row, place, mode) for row, place in zip(q, places, strict=True)]
-        k = [turn(row, place, mode) for row, place in zip(k, places, strict=True)]
+        if mode != "sincos":
+            q = [turn(row, place, mode) for row, place in zip(q, places, strict=True)]
+            k = [turn(row, place, mode) for row, place in zip(k, places, strict=True)]
         for n in range(len(x)):
             logits = np.array([q[n] @ key for key in k]) / math.sqrt(d)
             weights = np.exp(logits - logits.max())
@@ -112,6 +123,8 @@ def _mlp(params: Params, name: str, x: np.ndarray) -> np.ndarray:
 
 
 def _blocks(params: Params, x: np.ndarray, places: list, heads: int, mode: str) -> np.ndarray:
+    if mode == "sincos":
+        x = x + np.array([sincos(x.shape[1], place) for place in places])
     depth = len({name.split(".")[1] for name in params if name.startswith("blocks.")})
     for i in range(depth):
         block = f"blocks.{i}"

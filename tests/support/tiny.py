@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vsalt.data.types import Batch
 from vsalt.masking.types import Grid, MaskBatch
-from vsalt.models.config import EncoderConfig, PredictorConfig, Rope, grid_of
+from vsalt.models.config import EncoderConfig, Positions, PredictorConfig, grid_of
 from vsalt.models.vit import Encoder
 
 TUBELET = (2, 8, 8)
@@ -30,7 +30,7 @@ def make_encoder(
     depth: int = 2,
     heads: int = 2,
     tubelet: tuple[int, int, int] = TUBELET,
-    rope: Rope = "vjepa2",
+    positions: Positions = "vjepa2",
 ) -> Encoder:
     """An encoder with random parameters."""
     config = EncoderConfig(
@@ -40,7 +40,7 @@ def make_encoder(
         heads=heads,
         mlp_width=2 * width,
         tubelet=tubelet,
-        rope=rope,
+        positions=positions,
     )
     encoder = Encoder(config)
     randomise(encoder, seed)

@@ -7,6 +7,8 @@ from vsalt.errors import ConfigError, report_problems
 
 SizeName = Literal["Ti", "S", "B", "L", "H", "g", "G"]
 Rope = Literal["vjepa2", "interleaved"]
+Positions = Literal["vjepa2", "interleaved", "sincos"]
+Pooling = Literal["mean", "mean_space"]
 
 
 class Architecture(NamedTuple):
@@ -54,13 +56,14 @@ class EncoderConfig:
     """Hidden channels of the MLPs."""
     tubelet: tuple[int, int, int] = (2, 16, 16)
     """Frames, height and width in pixels of one token."""
-    rope: Rope = "vjepa2"
-    """How rotary frequencies are laid over channel pairs: as in V-JEPA 2's released weights, or one
-    frequency per pair (interleaved)."""
+    positions: Positions = "vjepa2"
+    """How tokens, the predictor's too, know where they are. vjepa2: rotary, the frequencies laid
+    over channel pairs as in V-JEPA 2's released weights. interleaved: rotary, one frequency per
+    pair. sincos: a fixed table that is added to the tokens, as in V-JEPA."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        problems = _architecture_problems("encoder", self.architecture)
+        problems = _architecture_problems("encoder", self.architecture, self.positions)
         if min(self.tubelet) < 1:
             problems.append(f"encoder.tubelet is {self.tubelet}; all numbers must be at least 1")
         report_problems(problems)
@@ -88,13 +91,21 @@ class PredictorConfig:
     mlp_width: int | None = None
     """Hidden channels of the MLPs; unset and with a width of its own: 4 x width."""
 
-    def resolved(self, size: SizeName) -> "PredictorConfig":
-        """Return the config with every number written out, for an encoder of this size."""
+    def resolved(self, size: SizeName, positions: Positions = "vjepa2") -> "PredictorConfig":
+        """Return the config with every number written out, for an encoder of this size.
+
+        Args:
+            size: the encoder's.
+            positions: the encoder's, which the predictor shares.
+
+        Raises:
+            ConfigError: if the numbers do not fit each other or the positions.
+        """
         mlp_width = self.mlp_width
         if mlp_width is None and self.width is not None:
             mlp_width = 4 * self.width
         architecture = _override(PREDICTORS[size], self.width, self.depth, self.heads, mlp_width)
-        report_problems(_architecture_problems("predictor", architecture))
+        report_problems(_architecture_problems("predictor", architecture, positions))
         return PredictorConfig(**architecture._asdict())
 
     @property
@@ -141,7 +152,9 @@ def _override(
     return base._replace(**{name: number for name, number in given.items() if number is not None})
 
 
-def _architecture_problems(prefix: str, architecture: Architecture) -> list[str]:
+def _architecture_problems(
+    prefix: str, architecture: Architecture, positions: Positions
+) -> list[str]:
     problems = [
         f"{prefix}.{name.replace('_', '-')} is {number}; it must be at least 1"
         for name, number in architecture._asdict().items()
@@ -153,14 +166,16 @@ def _architecture_problems(prefix: str, architecture: Architecture) -> list[str]
             f"{prefix}.width {width} cannot be divided among {heads} heads; "
             f"change --{prefix}.width or --{prefix}.heads"
         )
-    elif heads >= 1 and width // heads < 6:
-        problems.append(
-            f"{prefix}: {width} channels in {heads} heads leave {width // heads} per head; "
-            "3-D rotary positions need at least 6"
-        )
-    elif heads >= 1 and width // heads % 2:
-        problems.append(
-            f"{prefix}: {width} channels in {heads} heads leave {width // heads} per head; "
-            "rotary positions turn pairs of channels and need an even number"
-        )
+    elif heads >= 1 and positions != "sincos":
+        problems += _rotary_problems(prefix, width, heads)
     return problems
+
+
+def _rotary_problems(prefix: str, width: int, heads: int) -> list[str]:
+    given = f"{prefix}: {width} channels in {heads} heads leave {width // heads} per head; "
+    change = f"; change --{prefix}.heads or --{prefix}.width, or use --encoder.positions sincos"
+    if width // heads < 6:
+        return [f"{given}3-D rotary positions need at least 6{change}"]
+    if width // heads % 2:
+        return [f"{given}rotary positions turn pairs of channels and need an even number{change}"]
+    return []

@@ -10,30 +10,30 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vsalt.models.config import PredictorConfig, Rope
-from vsalt.models.rope import rope_table
-from vsalt.models.vit import NORM_EPS, Block, init_weights
+from vsalt.models.config import Positions, PredictorConfig
+from vsalt.models.vit import NORM_EPS, Block, add_positions, init_weights
 
 
 class Predictor(nn.Module):
     """A narrow ViT over the context tokens and one learned mask token per target position.
 
-    V-JEPA 2's wiring: linear in, mask tokens appended, rotary blocks, norm, linear out at the
-    target positions. Attention does not depend on the order of tokens, so they are not sorted.
+    V-JEPA 2's wiring: linear in, mask tokens appended, blocks with positions, norm, linear out at
+    the target positions. Attention does not depend on the order of tokens, so they are not sorted.
+    Positions are those on the clip's own grid; V-JEPA 2's predictor takes every grid as square.
 
     Args:
         config: a resolved config.
         in_width: channels of the context tokens.
         out_width: channels of a target.
-        rope: rotary mode, the encoder's.
+        positions: how tokens know where they are, as the encoder's do.
     """
 
     def __init__(
-        self, config: PredictorConfig, *, in_width: int, out_width: int, rope: Rope
+        self, config: PredictorConfig, *, in_width: int, out_width: int, positions: Positions
     ) -> None:
         super().__init__()
         architecture = config.architecture
-        self.rope = rope
+        self.positions: Positions = positions
         self.head_dim = architecture.width // architecture.heads
         self.embed = nn.Linear(in_width, architecture.width)
         self.mask_token = nn.Parameter(torch.zeros(architecture.width))
@@ -55,7 +55,7 @@ class Predictor(nn.Module):
         hidden = self.mask_token.to(seen.dtype).expand(*target_ids.shape, -1)
         x = torch.cat([seen, hidden], dim=1)
         ids = torch.cat([context_ids, target_ids], dim=1)
-        table = rope_table(ids, grid, self.head_dim, self.rope)
+        x, table = add_positions(x, ids, grid, self.head_dim, self.positions)
         for block in self.blocks:
             x = block(x, table)
         out: Tensor = self.out(self.norm(x[:, num_context:]))

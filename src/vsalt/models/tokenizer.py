@@ -32,6 +32,18 @@ def gather_tubelets(
     return split[clip, time, row, column]
 
 
+def image_clips(
+    images: Shaped[Tensor, "B 3 H W"], tubelet: tuple[int, int, int]
+) -> Shaped[Tensor, "B 3 t H W"]:
+    """Return images as clips of one time step: the image is every frame of the tubelet.
+
+    Args:
+        images: RGB, of the type and scale that the tokenizer takes.
+        tubelet: the encoder's, whose number of frames t is taken.
+    """
+    return images[:, :, None].expand(-1, -1, tubelet[0], -1, -1)
+
+
 def split_ids(
     ids: Int64[Tensor, "*shape"], grid: tuple[int, int, int]
 ) -> tuple[Int64[Tensor, "*shape"], Int64[Tensor, "*shape"], Int64[Tensor, "*shape"]]:

@@ -1,19 +1,23 @@
 """The video ViT: pre-norm transformer blocks over the kept tokens, and nothing else.
 
-Follows V-JEPA 2's encoder (arXiv 2506.09985), which SALT takes over: no class token, no additive
-positions, no dropout, LayerNorm eps 1e-6, GELU MLP, rotary positions in every block, a final norm.
+Follows V-JEPA 2's encoder (arXiv 2506.09985), which SALT takes over: no class token, no dropout,
+LayerNorm eps 1e-6, GELU MLP, rotary positions in every block, a final norm. Positions can also be
+V-JEPA's (arXiv 2404.08471), added once before the blocks.
 
-Shapes: B clips, K kept tokens, N all tokens, D width, h heads, d head_dim.
+Shapes: B clips, K kept tokens, N all tokens, D width, F channels of a feature, h heads, d head_dim.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from vsalt.models.config import Architecture, EncoderConfig, grid_of
+from vsalt.models.config import Architecture, EncoderConfig, Positions, grid_of
+from vsalt.models.pooling import FeaturePooling, pool_tokens
 from vsalt.models.rope import RopeTable, apply_rope, rope_table
+from vsalt.models.sincos import sincos_table
 from vsalt.models.tokenizer import Tokenizer
 
 NORM_EPS = 1e-6
@@ -81,7 +85,7 @@ class Encoder(nn.Module):
     positions are integers and not rescaled.
 
     Args:
-        config: size, tubelet and rotary mode.
+        config: size, tubelet and kind of positions.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -109,17 +113,76 @@ class Encoder(nn.Module):
         Returns:
             Tokens after the final norm, in the order of `ids`.
         """
+        return self.features(clips, ids=ids)[0]
+
+    def features(
+        self,
+        clips: Shaped[Tensor, "B 3 T H W"],
+        *,
+        layers: Sequence[int] = (-1,),
+        pooling: FeaturePooling = "tokens",
+        ids: Int64[Tensor, "B K"] | None = None,
+        norm: bool = True,
+    ) -> tuple[Float[Tensor, "B *_"], ...]:
+        """Return what the given blocks put out, in one forward pass.
+
+        As V-JEPA 2's `out_layers`, each output goes through the encoder's final norm, which was
+        trained for the last block only; blocks after the last one asked for are not computed.
+
+        Args:
+            clips: RGB frames, uint8, or float already standardised.
+            layers: numbers of blocks, from 0, or from -1 backwards.
+            pooling: tokens: none, shape (B, K, D). mean: over all tokens, (B, D). mean_space: over
+                the tokens of each time step, the steps one after the other, (B, T' D).
+            ids: token ids to keep, per clip; all by default.
+            norm: apply the final norm.
+
+        Returns:
+            One tensor per entry of `layers`, in that order.
+
+        Raises:
+            ValueError: if there is no such block or pooling, no layer is given, or mean_space is
+                asked for with `ids`.
+        """
+        wanted = _block_indices(layers, len(self.blocks))
+        if pooling == "mean_space" and ids is not None:
+            raise ValueError("pooling mean_space needs all tokens of a clip; leave ids out")
+        x, table = self._tokens(clips, ids)
+        num_times = clips.shape[2] // self.config.tubelet[0]
+        outputs: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks[: max(wanted) + 1]):
+            x = block(x, table)
+            if index in wanted:
+                out = self.norm(x) if norm else x
+                outputs[index] = pool_tokens(out, num_times=num_times, pooling=pooling)
+        return tuple(outputs[index] for index in wanted)
+
+    def _tokens(
+        self, clips: Shaped[Tensor, "B 3 T H W"], ids: Int64[Tensor, "B K"] | None
+    ) -> tuple[Float[Tensor, "B K D"], RopeTable | None]:
         grid = grid_of(clips.shape[2], (clips.shape[3], clips.shape[4]), self.config.tubelet)
         if ids is None:
             ids = torch.arange(math.prod(grid), device=clips.device).expand(clips.shape[0], -1)
             x = self.tokenizer(clips)
         else:
             x = self.tokenizer(clips, ids)
-        table = rope_table(ids, grid, self.head_dim, self.config.rope)
-        for block in self.blocks:
-            x = block(x, table)
-        out: Tensor = self.norm(x)
-        return out
+        return add_positions(x, ids, grid, self.head_dim, self.config.positions)
+
+
+def add_positions(
+    x: Float[Tensor, "B K D"],
+    ids: Int64[Tensor, "B K"],
+    grid: tuple[int, int, int],
+    head_dim: int,
+    positions: Positions,
+) -> tuple[Float[Tensor, "B K D"], RopeTable | None]:
+    """Return the tokens and the rotary table that their blocks need, if any.
+
+    Sin-cos positions are added to the tokens; rotary ones leave them as they are.
+    """
+    if positions == "sincos":
+        return x + sincos_table(ids, grid, x.shape[-1]).to(x.dtype), None
+    return x, rope_table(ids, grid, head_dim, positions)
 
 
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
@@ -138,3 +201,14 @@ def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
             assert isinstance(block, Block)
             block.attn.proj.weight.div_(math.sqrt(2 * index))
             block.mlp.fc2.weight.div_(math.sqrt(2 * index))
+
+
+def _block_indices(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    wrong = [layer for layer in layers if not -depth <= layer < depth]
+    if wrong or not layers:
+        given = f"{wrong} are no blocks" if wrong else "no layer is given"
+        raise ValueError(
+            f"{given}; the encoder has {depth} blocks: layers are from 0 to {depth - 1}, "
+            f"or from -1 to {-depth} counted from the end"
+        )
+    return tuple(layer % depth for layer in layers)

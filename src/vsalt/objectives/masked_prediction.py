@@ -62,7 +62,7 @@ class MaskedPrediction:
             predictor,
             in_width=encoder.width,
             out_width=target.width,
-            rope=encoder.config.rope,
+            positions=encoder.config.positions,
         )
         self.trainable: nn.Module = nn.ModuleDict({"encoder": encoder, "predictor": head})
         self.target: nn.Module | None = target if isinstance(target, nn.Module) else None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vsalt.models.tokenizer import gather_tubelets
 
 PixelNorm = Literal["per_channel", "joint", "none"]
-STD_EPS = 1e-6
+EPS = 1e-6
 
 
 class PixelTarget(nn.Module):
@@ -46,11 +46,18 @@ class PixelTarget(nn.Module):
         self, clips: UInt8[Tensor, "B 3 T H W"], ids: Int64[Tensor, "B K"]
     ) -> Float[Tensor, "B K P"]:
         pixels = gather_tubelets(clips, self.tubelet, ids).float() / 255
-        pixels = pixels.flatten(3).transpose(2, 3)  # B K (t h w) C
-        if self.normalise == "per_channel":
-            variance, mean = torch.var_mean(pixels, dim=2, keepdim=True)
-            pixels = (pixels - mean) / (variance.sqrt() + STD_EPS)
-        elif self.normalise == "joint":
-            variance, mean = torch.var_mean(pixels, dim=(2, 3), keepdim=True)
-            pixels = (pixels - mean) / (variance + STD_EPS).sqrt()
-        return pixels.flatten(2)
+        cubes = pixels.flatten(3).transpose(2, 3)  # B K (t h w) C
+        return standardise_pixels(cubes, self.normalise).flatten(2)
+
+
+def standardise_pixels(
+    cubes: Float[Tensor, "*cubes S C"], normalise: PixelNorm
+) -> Float[Tensor, "*cubes S C"]:
+    """Standardise cubes of S pixels and C colours with values in [0, 1] (see `PixelTarget`)."""
+    if normalise == "none":
+        return cubes
+    dims = -2 if normalise == "per_channel" else (-2, -1)
+    variance, mean = torch.var_mean(cubes, dim=dims, keepdim=True)
+    if normalise == "per_channel":
+        return (cubes - mean) / (variance.sqrt() + EPS)
+    return (cubes - mean) / (variance + EPS).sqrt()

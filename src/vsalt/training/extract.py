@@ -38,9 +38,9 @@ from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.data.video_info import VideoInfo, probe
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError, DecodeError, report_problems
+from vsalt.models.config import Pooling
 from vsalt.models.vit import Encoder
 
-Pooling = Literal["mean", "mean_space"]
 Progress = Callable[[int, int], None]
 """Is called with what is done and what there is to do."""
 
@@ -141,22 +141,12 @@ class RowFeatures:
     error: str | None = None
 
 
-def pool_tokens(
-    tokens: Float[Tensor, "B N D"], *, num_times: int, pooling: Pooling
-) -> Float[Tensor, "B F"]:
-    """Return one feature per clip (see `ExtractConfig.pooling`)."""
-    if pooling == "mean":
-        return tokens.mean(dim=1)
-    return tokens.reshape(len(tokens), num_times, -1, tokens.shape[2]).mean(dim=2).flatten(1)
-
-
 @torch.inference_mode()
 def encode_clips(
     encoder: Encoder, clips: Shaped[Tensor, "B 3 T H W"], *, pooling: Pooling
 ) -> Float[Tensor, "B F"]:
     """Return the pooled features of clips, which the encoder sees whole, in float32."""
-    num_times = clips.shape[2] // encoder.config.tubelet[0]
-    return pool_tokens(encoder(clips).float(), num_times=num_times, pooling=pooling)
+    return encoder.features(clips, pooling=pooling)[0].float()
 
 
 def plan_windows(

@@ -17,7 +17,7 @@ def parts() -> dict[str, torch.nn.Module]:
     head = PredictorConfig(width=192, depth=3, heads=4, mlp_width=512)
     return {
         "encoder": encoder,
-        "predictor": Predictor(head, in_width=192, out_width=256, rope="vjepa2"),
+        "predictor": Predictor(head, in_width=192, out_width=256, positions="vjepa2"),
     }
 
 

@@ -7,14 +7,14 @@ import torch
 from support import slow
 from support.tiny import PREDICTOR, make_masks, randomise
 from vsalt.masking.types import MaskBatch
-from vsalt.models.config import Rope
+from vsalt.models.config import Positions
 from vsalt.models.predictor import Predictor
 
 GRID = (2, 3, 4)
 
 
-def make_predictor(rope: Rope = "vjepa2") -> Predictor:
-    predictor = Predictor(PREDICTOR, in_width=12, out_width=10, rope=rope)
+def make_predictor(positions: Positions = "vjepa2") -> Predictor:
+    predictor = Predictor(PREDICTOR, in_width=12, out_width=10, positions=positions)
     randomise(predictor, 0)
     return predictor
 
@@ -24,9 +24,9 @@ def make_input() -> tuple[torch.Tensor, MaskBatch]:
     return context, make_masks(2, GRID, 6, 5)
 
 
-@pytest.mark.parametrize("rope", ["vjepa2", "interleaved"])
-def test_predictions_are_the_formula(rope: Rope) -> None:
-    predictor = make_predictor(rope)
+@pytest.mark.parametrize("positions", ["vjepa2", "interleaved", "sincos"])
+def test_predictions_are_the_formula(positions: Positions) -> None:
+    predictor = make_predictor(positions)
     context, mask = make_input()
     with torch.no_grad():
         ours = predictor(context, mask.context, mask.targets, GRID)
@@ -39,7 +39,7 @@ def test_predictions_are_the_formula(rope: Rope) -> None:
             mask.targets[clip].tolist(),
             GRID,
             heads=2,
-            mode=rope,
+            mode=positions,
         )
         np.testing.assert_allclose(ours[clip], expected, atol=3e-5)
 

@@ -61,7 +61,7 @@ def test_predictors_have_the_published_number_of_parameters(
             PredictorConfig().resolved(student),
             in_width=ENCODERS[student].width,
             out_width=ENCODERS[teacher].width,
-            rope="vjepa2",
+            positions="vjepa2",
         )
     in_width, out_width = ENCODERS[student].width, ENCODERS[teacher].width
     # Blocks and final norm of width 384 as in the encoder, linear in and out, one mask token.
@@ -100,11 +100,25 @@ def test_sizes_that_do_not_fit_are_refused_with_the_flag() -> None:
         EncoderConfig(size="Ti", heads=48)
     with pytest.raises(ConfigError, match=r"63 channels in 3 heads leave 21 per head.*even"):
         EncoderConfig(size="Ti", width=63)
+    with pytest.raises(ConfigError, match=r"12 heads leave 5 per head.*positions sincos"):
+        PredictorConfig(width=60, heads=12).resolved("B")
     with pytest.raises(ConfigError, match=r"predictor\.depth is 0; it must be at least 1"):
         PredictorConfig(depth=0).resolved("B")
     with pytest.raises(ConfigError) as caught, collect_problems():
         EncoderConfig(depth=0, tubelet=(0, 16, 16))
     assert len(caught.value.problems) == 2
+
+
+def test_rules_for_rotary_heads_bind_rotary_positions_alone() -> None:
+    assert EncoderConfig(size="Ti", heads=48, positions="sincos").architecture.heads == 48
+    assert EncoderConfig(size="Ti", width=63, positions="sincos").architecture.width == 63
+    resolved = PredictorConfig(width=60, heads=12).resolved("B", "sincos")
+    assert resolved.architecture == (60, 12, 12, 240)
+    for positions in ("vjepa2", "interleaved"):
+        with pytest.raises(ConfigError, match="leave 5 per head"):
+            PredictorConfig(width=60, heads=12).resolved("B", positions)
+    with pytest.raises(ConfigError, match="width 192 cannot be divided among 5 heads"):
+        EncoderConfig(size="Ti", heads=5, positions="sincos")
 
 
 def test_a_grid_is_the_clip_in_tubelets() -> None:

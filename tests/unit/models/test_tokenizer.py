@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from support import slow
-from support.tiny import TUBELET, make_clips, make_masks, randomise
+from support.tiny import TUBELET, make_clips, make_encoder, make_masks, randomise
 from vsalt.models.config import grid_of
-from vsalt.models.tokenizer import Tokenizer, gather_tubelets, split_ids
+from vsalt.models.tokenizer import Tokenizer, gather_tubelets, image_clips, split_ids
 
 SIZES = [(4, (16, 24)), (6, (24, 16)), (2, (8, 8))]
 
@@ -62,3 +62,18 @@ def test_ids_run_over_columns_then_rows_then_time() -> None:
     time, row, column = split_ids(torch.arange(30), grid)
     places = torch.stack([time, row, column], dim=1).tolist()
     assert places == [[t, r, c] for t in range(2) for r in range(3) for c in range(5)]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_an_image_is_a_clip_of_one_time_step(frames: int) -> None:
+    encoder = make_encoder(tubelet=(frames, 8, 8))
+    images = make_clips(2, 1)[:, :, 0]
+    clips = image_clips(images, encoder.config.tubelet)
+    assert clips.shape == (2, 3, frames, 16, 24)
+    repeated = torch.stack([images] * frames, dim=2)
+    with torch.no_grad():
+        tokens = encoder(clips)
+        assert tokens.shape == (2, 6, 24)  # the grid is (1, 2, 3)
+        assert torch.equal(tokens, encoder(repeated))
+        by_time = encoder.features(clips, pooling="mean_space")[0]
+        assert torch.equal(by_time, encoder.features(clips, pooling="mean")[0])

@@ -7,21 +7,22 @@ import torch
 from support import slow
 from support.tiny import TUBELET, make_clips, make_encoder, make_masks
 from vsalt.errors import ConfigError
-from vsalt.models.config import Rope, grid_of
+from vsalt.models.config import Positions, grid_of
 
 
 @pytest.mark.parametrize(
-    ("num_frames", "size", "heads", "rope"),
+    ("num_frames", "size", "heads", "positions"),
     [
         (4, (16, 24), 2, "vjepa2"),
         (2, (40, 8), 4, "vjepa2"),
         (6, (16, 16), 3, "interleaved"),
+        (6, (16, 24), 8, "sincos"),
     ],
 )
 def test_a_masked_forward_pass_is_the_formula(
-    num_frames: int, size: tuple[int, int], heads: int, rope: Rope
+    num_frames: int, size: tuple[int, int], heads: int, positions: Positions
 ) -> None:
-    encoder = make_encoder(heads=heads, rope=rope)
+    encoder = make_encoder(heads=heads, positions=positions)
     clips = make_clips(2, num_frames, size)
     ids = make_masks(2, grid_of(num_frames, size, TUBELET), 4, 1).context
     with torch.no_grad():
@@ -33,7 +34,7 @@ def test_a_masked_forward_pass_is_the_formula(
             ids[clip].tolist(),
             tubelet=TUBELET,
             heads=heads,
-            mode=rope,
+            mode=positions,
         )
         np.testing.assert_allclose(ours[clip], expected, atol=3e-5)
     assert ours.abs().mean() > 0.3

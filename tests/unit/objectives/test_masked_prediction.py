@@ -177,9 +177,9 @@ def test_the_predictor_maps_the_students_width_to_the_teachers() -> None:
 
 def test_the_students_rotary_mode_is_the_predictors() -> None:
     objective = SaltObjective(
-        SaltConfig(), make_encoder(rope="interleaved"), make_encoder(), PREDICTOR, NAMES
+        SaltConfig(), make_encoder(positions="interleaved"), make_encoder(), PREDICTOR, NAMES
     )
-    assert objective.trainable["predictor"].rope == "interleaved"
+    assert objective.trainable["predictor"].positions == "interleaved"
 
 
 def test_tubelets_of_teacher_and_student_must_agree() -> None:
