@@ -1,5 +1,6 @@
 """Command lines to dataclasses, with presets and TOML files underneath."""
 
+import dataclasses
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,24 @@ def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = No
             default=default,
         )
     return result
+
+
+def incomplete(kind: type[T], /, **given: object) -> T:
+    """Return arguments for `parse` whose required ones are still missing; tyro asks for them.
+
+    They are not constructed in the usual way, which would check them.
+    """
+    args = object.__new__(kind)
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        value: object = tyro.MISSING
+        if item.name in given:
+            value = given[item.name]
+        elif item.default is not dataclasses.MISSING:
+            value = item.default
+        elif item.default_factory is not dataclasses.MISSING:
+            value = item.default_factory()
+        object.__setattr__(args, item.name, value)
+    return args
 
 
 def option(words: Sequence[str], name: str, default: str | None = None) -> str | None:

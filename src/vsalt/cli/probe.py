@@ -1,15 +1,28 @@
-"""`vsalt probe fit`: how well frozen encoders tell the classes of a labelled source apart."""
+"""`vsalt probe fit`, `probe eval` and `probe predict`: classifiers on frozen encoders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from vsalt.cli.extract_args import ExtractArgs
-from vsalt.cli.parse import parse
+from vsalt.cli.extract_args import ExtractArgs, ReadArgs
+from vsalt.cli.parse import incomplete, option, parse
 from vsalt.errors import ConfigError
+from vsalt.evaluation.attentive_config import PROTOCOLS, AttentiveConfig, protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vsalt.data.manifest import Row
+    from vsalt.evaluation.apply import Answers
+    from vsalt.training.locate import LoadedEncoder
+
+_PROTOCOL_HELP = (
+    "Settings of an attentive probe as the SALT paper uses them on a data set: "
+    f"{', '.join(PROTOCOLS)}. Other flags go over them."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +33,18 @@ class FitArgs:
     """
 
     encoder: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """A `vsalt salt` run (means its student; RUN/teacher is its teacher), a `vsalt pretrain` run,
-    or a checkpoint. May be repeated, to compare."""
+    """A `vsalt salt` run (means its student; RUN/student/teacher is its frozen teacher), a
+    `vsalt pretrain` run, or a checkpoint. May be repeated, to compare."""
     data: str
     """A folder of videos whose sub-folders are classes (below train and test, or with
     --test-share), or a CSV/JSONL manifest."""
     out: Path
     """Folder to write to; must not exist or be empty."""
-    kind: Literal["linear", "knn"] = "linear"
-    """linear: logistic regression. knn: votes of the nearest training rows."""
+    kind: Literal["linear", "knn", "attentive", "attentive-1"] = "linear"
+    """linear: logistic regression on pooled features. knn: votes of the nearest training rows.
+    attentive: three self-attention blocks and a learned query over all tokens, trained by AdamW;
+    attentive-1: the query alone."""
+    protocol: Annotated[str | None, tyro.conf.arg(help=_PROTOCOL_HELP)] = None
     label_column: str = "label"
     """Manifest column of the class."""
     split_column: str = "split"
@@ -46,13 +62,73 @@ class FitArgs:
     skip_bad: bool = False
     """Leave out videos that cannot be read; by default they are listed and nothing is fitted."""
     seed: int = 0
-    """Of the selection part, the random initialisation and the bootstrap."""
+    """Of the selection part, the random initialisation, attentive probes and the bootstrap."""
     extract: Annotated[ExtractArgs, tyro.conf.arg(name="")] = field(default_factory=ExtractArgs)
+    attentive: AttentiveConfig = field(default_factory=AttentiveConfig)
+    """For the attentive kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedArgs:
+    """What is asked of a saved probe."""
+
+    probe: Path
+    """Folder that `vsalt probe fit` wrote. Windows, views and layers are taken from it."""
+    encoder: Path
+    """The encoder that it was fitted to: its run, or the checkpoint; checked by hash."""
+    data: str
+    """A folder of videos, or a CSV/JSONL manifest."""
+    part: str | None = None
+    """For probes over folds: the fold whose head is used (it was trained on all others)."""
+    read: Annotated[ReadArgs, tyro.conf.arg(name="")] = field(default_factory=ReadArgs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalArgs(SavedArgs):
+    """Score a saved probe on labelled rows; nothing is fitted."""
+
+    out: Path | None = None
+    """Folder for scores.json and predictions.jsonl; must not exist or be empty."""
+    label_column: str = "label"
+    """Manifest column of the class."""
+    split_column: str = "split"
+    """Manifest column of splits."""
+    split: str | None = None
+    """Score the rows of this split only; unset: all labelled rows."""
+    group_column: str = "group"
+    """Manifest column of groups, resampled together for the interval; none: rows stand alone."""
+    skip_bad: bool = False
+    """Leave out videos that cannot be read; by default they are listed and nothing is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArgs(SavedArgs):
+    """Write the classes that a saved probe gives to rows, with probabilities."""
+
+    out: Path
+    """Folder for predictions.jsonl and bad.jsonl; must not exist or be empty."""
+    top: int = 5
+    """Classes to name per row, the most probable first."""
+    skip_bad: bool = False
+    """Videos that cannot be read are always listed in bad.jsonl; this makes the exit code 0."""
 
 
 def fit(words: Sequence[str], prog: str) -> int:
     """Run the verb `probe fit`."""
-    return run_fit(parse(FitArgs, words, prog))
+    return run_fit(parse(FitArgs, words, prog, _fit_defaults(words)))
+
+
+def _fit_defaults(words: Sequence[str]) -> FitArgs | None:
+    """Let a protocol choose the defaults of all other flags."""
+    name = option(words, "--protocol")
+    if name is None:
+        return None
+    kind = option(words, "--kind") or "attentive"
+    if kind != "attentive":
+        raise ConfigError(
+            [f"--protocol {name} is one of attentive probes; leave out --kind {kind}"]
+        )
+    return incomplete(FitArgs, kind="attentive", protocol=name, attentive=protocol(name))
 
 
 def run_fit(args: FitArgs) -> int:
@@ -81,14 +157,98 @@ def run_fit(args: FitArgs) -> int:
             seed=args.seed,
         ),
         extract=args.extract.config(),
+        attentive=args.attentive,
         random_init=args.random_init,
         skip_bad=args.skip_bad,
         seed=args.seed,
     )
     console = Console()
     loaded = {name: load_encoder(Path(name)) for name in names}
-    with row_progress(console, "features") as show:
-        result = fit_probe(loaded, Path(args.data), args.out, options, on_progress=show)
+    with row_progress(console, "rows") as show:
+        result = fit_probe(
+            loaded,
+            Path(args.data),
+            args.out,
+            options,
+            on_progress=show,
+            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+        )
     console.print(probe_tables(result))
     console.print(f"Written to {args.out}", highlight=False, markup=False)
     return 0
+
+
+def evaluate(words: Sequence[str], prog: str) -> int:
+    """Run the verb `probe eval`."""
+    args = parse(EvalArgs, words, prog)
+    from rich.console import Console
+
+    from vsalt.errors import DataError
+    from vsalt.evaluation.apply import score, select_rows, write_answers, write_scores
+    from vsalt.evaluation.probe import claim
+    from vsalt.evaluation.tables import score_tables
+
+    if args.out is not None:
+        claim(args.out)
+    console = Console()
+    rows = select_rows(Path(args.data), args.label_column, args.split_column, args.split)
+    answers, loaded = _answer(args, rows, console)
+    if answers.errors and not args.skip_bad:
+        lines = [f"  {text}" for text in answers.errors.values()]
+        raise DataError(
+            f"{len(lines)} of {len(rows)} videos cannot be read; mend them, or leave them out by "
+            "--skip-bad:\n" + "\n".join(lines)
+        )
+    scores = score(answers, loaded, label_column=args.label_column, group_column=args.group_column)
+    console.print(score_tables(scores, str(args.probe), args.data))
+    if args.out is not None:
+        write_answers(answers, args.out)
+        write_scores(scores, args.out)
+        console.print(f"Written to {args.out}", highlight=False, markup=False)
+    return 0
+
+
+def predict(words: Sequence[str], prog: str) -> int:
+    """Run the verb `probe predict`; return 1 if videos cannot be read and `skip_bad` is off."""
+    args = parse(PredictArgs, words, prog)
+    if args.top < 1:
+        raise ConfigError([f"--top is {args.top}; it must be at least 1"])
+    from rich.console import Console
+
+    from vsalt.data.manifest import read_source
+    from vsalt.evaluation.apply import BAD, PREDICTIONS, write_answers
+    from vsalt.evaluation.probe import claim
+
+    claim(args.out)
+    console = Console()
+    rows = read_source(Path(args.data)).rows
+    answers, _ = _answer(args, rows, console)
+    write_answers(answers, args.out, top=args.top)
+    lines = [f"{len(answers.rows)} of {len(rows)} rows answered: {args.out / PREDICTIONS}"]
+    if answers.errors:
+        lines.append(f"{len(answers.errors)} rows could not be read: see {args.out / BAD}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 1 if answers.errors and not args.skip_bad else 0
+
+
+def _answer(
+    args: SavedArgs, rows: Sequence["Row"], console: "Console"
+) -> tuple["Answers", "LoadedEncoder"]:
+    from vsalt.cli.row_progress import row_progress
+    from vsalt.evaluation.apply import answer_rows
+    from vsalt.training.locate import load_encoder
+
+    loaded = load_encoder(args.encoder)
+    with row_progress(console, "rows") as show:
+        answers = answer_rows(
+            args.probe,
+            loaded,
+            rows,
+            part=args.part,
+            workers=args.read.workers,
+            batch_size=args.read.batch_size,
+            device=args.read.device,
+            on_progress=show,
+        )
+    return answers, loaded

@@ -17,6 +17,8 @@ VERBS: dict[str, Verb] = {
     "pretrain": Verb("pretrain", "pretrain", "train one stage with one method"),
     "resume": Verb("pretrain", "resume", "go on with a run that was stopped or killed"),
     "probe fit": Verb("probe", "fit", "fit and score a classifier on a frozen encoder"),
+    "probe eval": Verb("probe", "evaluate", "score a saved classifier on labelled videos"),
+    "probe predict": Verb("probe", "predict", "classify videos by a saved classifier"),
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),

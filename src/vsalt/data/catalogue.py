@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -131,15 +131,20 @@ class Catalogue:
             DataError: a file has gone since the sources were read.
         """
         indices = sorted([*(index for part in self.train for index in part), *self.holdout])
-        return list(self._describe(indices))
+        return [seen_row(row := self.rows[index], row.split) for index in indices]
 
-    def _describe(self, indices: Sequence[int]) -> Iterator[SeenRow]:
-        for row in (self.rows[index] for index in indices):
-            try:
-                size = os.stat(row.path).st_size
-            except OSError as error:
-                raise DataError(f"{row.path}: {error.strerror}") from error
-            yield SeenRow(os.path.basename(row.path), size, row.start_s, row.end_s, row.split)
+
+def seen_row(row: Row, split: str) -> SeenRow:
+    """Describe a row that something learns from.
+
+    Raises:
+        DataError: its file has gone.
+    """
+    try:
+        size = os.stat(row.path).st_size
+    except OSError as error:
+        raise DataError(f"{row.path}: {error.strerror}") from error
+    return SeenRow(os.path.basename(row.path), size, row.start_s, row.end_s, split)
 
 
 def parse_source(text: str) -> tuple[Path, Fraction | None]:

@@ -18,6 +18,7 @@ from vsalt.embedding.writer import EmbeddingWriter, check_folder
 from vsalt.errors import DataError, report_problems
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 from vsalt.training import run_folder
+from vsalt.training.device import choose_device
 from vsalt.training.extract import (
     ExtractConfig,
     Progress,
@@ -129,18 +130,20 @@ def _settings(loaded: LoadedEncoder, rows: Sequence[Row], options: EmbedOptions)
             "std": list(IMAGENET_STD),
         },
         "pooling": extract.pooling,
+        "layers": list(extract.layers),
         "num_features": _num_features(loaded, extract),
         "num_rows": len(rows),
         "rows_sha256": _hash_rows(rows),
         "batch_size": extract.batch_size,
         "shard_size": options.shard_size,
-        "device": extract.torch_device(),
+        "device": choose_device(extract.device),
     }
 
 
 def _num_features(loaded: LoadedEncoder, extract: ExtractConfig) -> int:
     num_times = loaded.config.clip.num_frames // loaded.encoder.config.tubelet[0]
-    return loaded.encoder.width * (num_times if extract.pooling == "mean_space" else 1)
+    num_times = num_times if extract.pooling == "mean_space" else 1
+    return loaded.encoder.width * num_times * len(extract.layers)
 
 
 def _hash_rows(rows: Sequence[Row]) -> str:

@@ -1,22 +1,39 @@
-"""Fits the head of one part of a task: choose on the selection part, refit, score once."""
+"""What all kinds of probe have in common: heads, and how the head of one part was found."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vsalt.evaluation.knn import KnnHead, fit_knn, try_knn
-from vsalt.evaluation.linear import LinearHead, fit_linear, try_linear
-from vsalt.evaluation.protocol import Part
-from vsalt.evaluation.selection import Trial, best_trial
+from vsalt.evaluation.selection import Trial
 
-Kind = Literal["linear", "knn"]
-Head: TypeAlias = LinearHead | KnnHead
-PARAMETERS: dict[Kind, str] = {"linear": LinearHead.parameter, "knn": KnnHead.parameter}
-"""Name of the hyper-parameter of each kind of head."""
+PooledKind = Literal["linear", "knn"]
+AttentiveKind = Literal["attentive", "attentive-1"]
+Kind = Literal["linear", "knn", "attentive", "attentive-1"]
+ATTENTIVE: tuple[AttentiveKind, ...] = get_args(AttentiveKind)
+Selected = Literal["selection", "test", "nothing"]
+"""The rows on which hyper-parameters were chosen; nothing: there was one candidate."""
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A fitted classifier of one part."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit reached its minimum, for heads that have one."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The hyper-parameters it was fitted with, by name."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what has to be stored."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,44 +42,18 @@ class FittedPart:
 
     Attributes:
         head: fitted to all training rows of the part.
-        trials: candidates, fitted to the fit part and scored on the selection part.
-        predicted: class of each test row of the part.
+        trials: candidates and their scores on the rows they were chosen on.
+        selected_on: which rows these are.
+        probabilities: of the classes, for each test row of the part.
     """
 
     head: Head
     trials: tuple[Trial, ...]
-    predicted: Int64[np.ndarray, "test"]
+    selected_on: Selected
+    probabilities: Float[np.ndarray, "test C"]
 
-
-def fit_part(
-    kind: Kind,
-    features: Float[Tensor, "rows F"],
-    labels: Int64[Tensor, "rows"],
-    part: Part,
-    *,
-    num_classes: int,
-) -> FittedPart:
-    """Choose the hyper-parameter, refit on all training rows, and answer the test rows.
-
-    Args:
-        kind: of the head.
-        features: of all rows of the task.
-        labels: of all rows of the task; those of the part's test rows are not looked at.
-        part: which rows are for what.
-        num_classes: C.
-    """
-    fit, selection, train, test = (
-        torch.from_numpy(rows) for rows in (part.fit, part.selection, part.train, part.test)
-    )
-    data = (features[fit], labels[fit], features[selection], labels[selection])
-    head: Head
-    if kind == "linear":
-        trials = try_linear(*data, num_classes=num_classes)
-        l2 = best_trial(trials).value
-        head = fit_linear(features[train], labels[train], num_classes=num_classes, l2=l2)
-    else:
-        trials = try_knn(*data, num_classes=num_classes)
-        k = int(best_trial(trials).value)
-        head = fit_knn(features[train], labels[train], num_classes=num_classes, k=k)
-    predicted = head.predict(features[test]).numpy()
-    return FittedPart(head=head, trials=tuple(trials), predicted=predicted)
+    @property
+    def predicted(self) -> Int64[np.ndarray, "test"]:
+        """The class of highest probability of each test row, the first among equals."""
+        predicted: np.ndarray = self.probabilities.argmax(axis=1)
+        return predicted

@@ -30,19 +30,28 @@ class KnnHead:
         features: training features of length 1, shape (n, D).
         labels: shape (n,).
         num_classes: C.
-        value: number of neighbours k; all n rows vote where k is larger.
+        k: number of neighbours; all n rows vote where it is larger.
     """
 
     features: Float64[Tensor, "n D"]
     labels: Int64[Tensor, "n"]
     num_classes: int
-    value: int
-    parameter: ClassVar[str] = "k"
+    k: int
     converged: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What was chosen."""
+        return {"k": float(self.k)}
 
     def scores(self, features: Float[Tensor, "m D"]) -> Float64[Tensor, "m C"]:
         """Return votes per class (see `votes`)."""
-        return votes(self, features, ks=(self.value,))[0]
+        return votes(self, features, ks=(self.k,))[0]
+
+    def probabilities(self, features: Float[Tensor, "m D"]) -> Float64[Tensor, "m C"]:
+        """Return each class's share of the votes."""
+        scores = self.scores(features)
+        return scores / scores.sum(dim=1, keepdim=True)
 
     def predict(self, features: Float[Tensor, "m D"]) -> Int64[Tensor, "m"]:
         """Return the class of most votes, the first among equals."""
@@ -61,7 +70,7 @@ def fit_knn(
         features=torch.nn.functional.normalize(features.double(), dim=1),
         labels=labels,
         num_classes=num_classes,
-        value=k,
+        k=k,
     )
 
 
@@ -108,5 +117,7 @@ def try_knn(
         shares = scores / scores.sum(dim=1, keepdim=True)
         probability = (k * shares + 1) / (k + num_classes)
         loss = torch.nn.functional.nll_loss(probability.log(), selection_labels)
-        trials.append(Trial(value=float(k), accuracy=float(right), cross_entropy=float(loss)))
+        trials.append(
+            Trial(settings={"k": float(k)}, accuracy=float(right), cross_entropy=float(loss))
+        )
     return trials

@@ -5,7 +5,6 @@ Shapes: n rows, D features, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -29,7 +28,7 @@ class LinearHead:
         scale: their standard deviation, 1 where it is zero.
         weight: shape (C, D).
         bias: shape (C,).
-        value: the L2 strength it was fitted with.
+        l2: the strength of the penalty it was fitted with.
         converged: whether the gradient vanished to `CONVERGED`.
     """
 
@@ -37,13 +36,21 @@ class LinearHead:
     scale: Float64[Tensor, "D"]
     weight: Float64[Tensor, "C D"]
     bias: Float64[Tensor, "C"]
-    value: float
+    l2: float
     converged: bool
-    parameter: ClassVar[str] = "l2"
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What was chosen."""
+        return {"l2": self.l2}
 
     def scores(self, features: Float[Tensor, "n D"]) -> Float64[Tensor, "n C"]:
         """Return logits."""
         return (features.double() - self.mean) / self.scale @ self.weight.T + self.bias
+
+    def probabilities(self, features: Float[Tensor, "n D"]) -> Float64[Tensor, "n C"]:
+        """Return the softmax of the logits."""
+        return self.scores(features).softmax(dim=1)
 
     def predict(self, features: Float[Tensor, "n D"]) -> Int64[Tensor, "n"]:
         """Return the class of highest score, the first among equals."""
@@ -122,7 +129,7 @@ def _head(
         scale=design.scale,
         weight=solution[:, :-1] @ design.axes.T,
         bias=solution[:, -1].clone(),
-        value=l2,
+        l2=l2,
         converged=gradient <= CONVERGED,
     )
 
@@ -145,5 +152,5 @@ def try_linear(
         scores = _head(design, solution, gradient, l2).scores(selection_features)
         loss = float(torch.nn.functional.cross_entropy(scores, selection_labels))
         right = (scores.argmax(dim=1) == selection_labels).double().mean()
-        trials.append(Trial(value=l2, accuracy=float(right), cross_entropy=loss))
+        trials.append(Trial(settings={"l2": l2}, accuracy=float(right), cross_entropy=loss))
     return trials

@@ -1,28 +1,22 @@
-"""`vsalt probe fit`: from encoders and labelled videos to scores, heads and predictions on disk.
-
-OUT/
-  probe.json          everything that was found, and all settings; written last
-  probe.safetensors   the heads, named encoder<i>.part<j>.<tensor> in the order of probe.json
-  predictions.jsonl   one line per encoder and test row
-"""
+"""`vsalt probe fit`: from encoders and labelled videos to scores, heads and predictions on disk."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vsalt import __version__
 from vsalt.config import to_dict
 from vsalt.data.manifest import Row, read_source
-from vsalt.errors import DataError, RunFolderError
-from vsalt.evaluation.heads import PARAMETERS, FittedPart, Kind, fit_part
+from vsalt.errors import DataError, RunFolderError, report_problems
+from vsalt.evaluation.attentive_config import AttentiveConfig
+from vsalt.evaluation.attentive_prober import AttentiveProber, Say, testing_clips
+from vsalt.evaluation.heads import ATTENTIVE, FittedPart, Kind
 from vsalt.evaluation.metrics import chance_of, measure
+from vsalt.evaluation.pooled import PooledProber
 from vsalt.evaluation.protocol import Task, TaskOptions, make_task
 from vsalt.evaluation.result import (
     EncoderResult,
@@ -31,16 +25,14 @@ from vsalt.evaluation.result import (
     ProbeResult,
     Unreadable,
 )
-from vsalt.evaluation.subjects import Subject, extract_all, random_init, trained
+from vsalt.evaluation.saved import write_probe
+from vsalt.evaluation.subjects import Subject, random_init, trained
 from vsalt.evaluation.transductive import Exposure, exposure_of
-from vsalt.models.weights import save_weights
 from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, Progress
 from vsalt.training.locate import LoadedEncoder
 
-RESULT = "probe.json"
-HEADS = "probe.safetensors"
-PREDICTIONS = "predictions.jsonl"
+CACHE = "tokens"
 _BAD_SHOWN = 20
 
 
@@ -51,7 +43,9 @@ class ProbeOptions:
     Attributes:
         kind: of the heads.
         task: how rows become training, selection and test rows.
-        extract: how features are computed.
+        extract: how features are computed. Attentive probes have windows, frames and layers of
+            their own, in `attentive`.
+        attentive: how attentive probes are trained.
         random_init: probe a randomly initialised encoder of the first one's configuration, too.
         skip_bad: leave out files that cannot be read, instead of refusing to go on.
         seed: of the random initialisation and the bootstrap.
@@ -60,9 +54,44 @@ class ProbeOptions:
     kind: Kind = "linear"
     task: TaskOptions = field(default_factory=TaskOptions)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
+    attentive: AttentiveConfig = field(default_factory=AttentiveConfig)
     random_init: bool = True
     skip_bad: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what the settings say together."""
+        if self.kind not in ATTENTIVE:
+            return
+        given, default = self.extract, ExtractConfig()
+        report_problems(
+            [
+                f"{name} is for linear and knn probes; use {instead}"
+                for name, differs, instead in (
+                    ("segments", given.windows != default.windows, "--attentive.segments"),
+                    ("pooling", given.pooling != default.pooling, "no pooling"),
+                    ("layers", given.layers != default.layers, "--attentive.layers"),
+                )
+                if differs
+            ]
+        )
+
+
+@runtime_checkable
+class Prober(Protocol):
+    """Reads rows and fits heads: one way for each family of probes."""
+
+    def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
+        """Look at every row; return why some cannot be read, by index."""
+        ...
+
+    def fit(self, task: Task, on_progress: Progress | None) -> list[list[FittedPart]]:
+        """Fit the heads of every subject, one per part, to a task of the readable rows."""
+        ...
+
+    def num_features(self, index: int) -> int:
+        """Length of the features of a subject."""
+        ...
 
 
 def fit_probe(
@@ -72,6 +101,7 @@ def fit_probe(
     options: ProbeOptions,
     *,
     on_progress: Progress | None = None,
+    say: Say = print,
 ) -> ProbeResult:
     """Probe encoders on a labelled source, and write what is found to `out`.
 
@@ -80,33 +110,34 @@ def fit_probe(
         source: a folder of videos or a manifest.
         out: folder to make; must not exist or be empty.
         options: settings.
-        on_progress: is called with the rows extracted and their number.
+        on_progress: is called with the rows done and their number, anew for every pass over them.
+        say: is called with what a user should know while it runs.
 
     Raises:
         DataError: if the source does not make a task, or files cannot be read (all are named)
             and `skip_bad` is off.
         RunFolderError: if `out` is in use or cannot be written.
     """
-    _claim(out)
+    claim(out)
     task = make_task(read_source(source).rows, options.task)
     subjects = [trained(name, loaded) for name, loaded in encoders.items()]
     if options.random_init:
         subjects.append(random_init(subjects[0].config, seed=options.seed))
-    found = extract_all(subjects, task.rows, options.extract, on_progress=on_progress)
+    prober = _prober(subjects, out, options, say)
+    errors = prober.read(task.rows, on_progress)
     unreadable = tuple(
         Unreadable(path=task.rows[index].relative_path, error=text)
-        for index, text in sorted(found.errors.items())
+        for index, text in sorted(errors.items())
     )
     if unreadable:
-        task = _without(task, found.rows, unreadable, options)
-    fits = [_fit_parts(options.kind, features, task) for features in found.features]
-    predicted = [_pool(task, parts) for parts in fits]
+        readable = [row for index, row in enumerate(task.rows) if index not in errors]
+        task = _without(task, readable, unreadable, options)
+    fits = prober.fit(task, on_progress)
     result = ProbeResult(
         vsalt=__version__,
         kind=options.kind,
-        parameter=PARAMETERS[options.kind],
         source=str(source),
-        options=dataclasses.asdict(options),
+        options=to_dict(options),
         num_rows=len(task.rows),
         classes=task.classes,
         parts=_sizes(task),
@@ -119,24 +150,43 @@ def fit_probe(
             len(task.classes),
         ),
         encoders=tuple(
-            _describe(subject, task, parts, answers, features.shape[1], options.seed)
-            for subject, parts, answers, features in zip(
-                subjects, fits, predicted, found.features, strict=True
-            )
+            _describe(subject, task, parts, prober.num_features(index), options)
+            for index, (subject, parts) in enumerate(zip(subjects, fits, strict=True))
         ),
     )
-    _write(out, result, task, fits)
+    write_probe(out, result, task, fits)
     return result
 
 
-def _claim(out: Path) -> None:
+def _prober(subjects: Sequence[Subject], out: Path, options: ProbeOptions, say: Say) -> Prober:
+    match options.kind:
+        case "linear" | "knn" as kind:
+            return PooledProber(kind, subjects, options.extract)
+        case kind:
+            return AttentiveProber(
+                kind,
+                subjects,
+                options.attentive,
+                options.extract,
+                seed=options.seed,
+                cache=out / CACHE,
+                say=say,
+            )
+
+
+def claim(out: Path) -> None:
+    """Make an output folder.
+
+    Raises:
+        RunFolderError: if it exists and is not empty, or cannot be written.
+    """
     if out.is_dir() and any(out.iterdir()):
         raise RunFolderError(f"{out} exists and is not empty; choose another --out")
     run_folder.create_folder(out)
 
 
 def _without(
-    task: Task, readable: Sequence[int], unreadable: Sequence[Unreadable], options: ProbeOptions
+    task: Task, readable: Sequence[Row], unreadable: Sequence[Unreadable], options: ProbeOptions
 ) -> Task:
     """Return the task of the rows that can be read, if that is wanted."""
     if not options.skip_bad:
@@ -147,30 +197,8 @@ def _without(
             f"{len(unreadable)} of {len(task.rows)} videos cannot be read; mend them, or leave "
             "them out by --skip-bad:\n" + "\n".join(lines)
         )
-    rows: list[Row] = [task.rows[index] for index in readable]
     left_out = {**task.left_out, "unreadable": len(unreadable)}
-    return dataclasses.replace(make_task(rows, options.task), left_out=left_out)
-
-
-def _fit_parts(kind: Kind, features: Float[Tensor, "rows F"], task: Task) -> list[FittedPart]:
-    labels = torch.from_numpy(task.labels)
-    num_classes = len(task.classes)
-    return [fit_part(kind, features, labels, part, num_classes=num_classes) for part in task.parts]
-
-
-@dataclass(frozen=True)
-class _Pooled:
-    """Test rows of all parts together: their indices, and the class each was taken for."""
-
-    rows: np.ndarray
-    predicted: np.ndarray
-
-
-def _pool(task: Task, fits: Sequence[FittedPart]) -> _Pooled:
-    return _Pooled(
-        rows=np.concatenate([part.test for part in task.parts]),
-        predicted=np.concatenate([fit.predicted for fit in fits]),
-    )
+    return dataclasses.replace(make_task(readable, options.task), left_out=left_out)
 
 
 def _sizes(task: Task) -> tuple[PartSize, ...]:
@@ -189,28 +217,33 @@ def _describe(
     subject: Subject,
     task: Task,
     fits: Sequence[FittedPart],
-    pooled: _Pooled,
     num_features: int,
-    seed: int,
+    options: ProbeOptions,
 ) -> EncoderResult:
+    """Score the test rows of all parts together."""
     loaded = subject.loaded
-    test_rows = [task.rows[index] for index in pooled.rows]
+    rows = np.concatenate([part.test for part in task.parts])
+    test_rows = [task.rows[index] for index in rows]
     exposure = Exposure(kind="none", num_seen=0, num_test=len(test_rows))
+    clip = subject.config.clip
+    if options.kind in ATTENTIVE:
+        clip = testing_clips(subject, options.attentive).clip
     return EncoderResult(
         name=subject.name,
         role=subject.role,
         checkpoint=None if loaded is None else str(loaded.checkpoint.path),
         step=None if loaded is None else loaded.checkpoint.step,
         sha256=subject.sha256,
-        clip=to_dict(subject.config.clip),
+        clip=to_dict(clip),
+        antialias=subject.config.data.antialias,
         num_features=num_features,
         exposure=exposure if loaded is None else exposure_of(loaded.seen, test_rows),
         metrics=measure(
-            task.labels[pooled.rows],
-            pooled.predicted,
+            task.labels[rows],
+            np.concatenate([fit.predicted for fit in fits]),
             classes=task.classes,
-            groups=None if task.groups is None else task.groups[pooled.rows],
-            seed=seed,
+            groups=None if task.groups is None else task.groups[rows],
+            seed=options.seed,
         ),
         parts=tuple(_part_results(task, fits)),
     )
@@ -223,7 +256,8 @@ def _part_results(task: Task, fits: Sequence[FittedPart]) -> list[PartResult]:
         results.append(
             PartResult(
                 name=part.name,
-                value=float(fit.head.value),
+                settings=fit.head.settings,
+                selected_on=fit.selected_on,
                 converged=fit.head.converged,
                 accuracy=metrics.accuracy,
                 balanced_accuracy=metrics.balanced_accuracy,
@@ -231,35 +265,3 @@ def _part_results(task: Task, fits: Sequence[FittedPart]) -> list[PartResult]:
             )
         )
     return results
-
-
-def _write(
-    out: Path, result: ProbeResult, task: Task, fits: Sequence[Sequence[FittedPart]]
-) -> None:
-    heads = {
-        f"encoder{index}.part{number}.{name}": tensor
-        for index, parts in enumerate(fits)
-        for number, part in enumerate(parts)
-        for name, tensor in part.head.tensors().items()
-    }
-    lines = [
-        json.dumps(
-            {
-                "encoder": encoder.name,
-                "part": part.name,
-                "path": task.rows[row].relative_path,
-                "start_s": task.rows[row].start_s,
-                "end_s": task.rows[row].end_s,
-                "label": task.classes[task.labels[row]],
-                "predicted": task.classes[answer],
-            }
-        )
-        + "\n"
-        for encoder, parts in zip(result.encoders, fits, strict=True)
-        for part, fit in zip(task.parts, parts, strict=True)
-        for row, answer in zip(part.test, fit.predicted, strict=True)
-    ]
-    with run_folder.explain_write_errors(f"to {out}"):
-        save_weights(out / HEADS, heads)
-    run_folder.write_file(out / PREDICTIONS, "".join(lines))
-    run_folder.write_json(out / RESULT, result.to_dict())

@@ -128,7 +128,7 @@ def make_task(rows: Sequence[Row], options: TaskOptions) -> Task:
             f"all rows have the {options.label_column} {classes[0]!r}; a probe needs at least two "
             "classes (--label-column)"
         )
-    groups = _groups(rows, options.group_column)
+    groups = group_numbers(rows, options.group_column)
     masks = _test_masks([places[index] for index in used], options)
     parts = tuple(_part(name, mask, labels, classes, groups, options) for name, mask in masks)
     return Task(
@@ -176,7 +176,7 @@ def _draw(rows: Sequence[Row], options: TaskOptions) -> list[str]:
     labelled = [index for index, row in enumerate(rows) if row.columns.get(options.label_column)]
     chosen = [rows[index] for index in labelled]
     _, labels = _indices([row.columns[options.label_column] for row in chosen])
-    groups = _groups(chosen, options.group_column)
+    groups = group_numbers(chosen, options.group_column)
     units = np.arange(len(chosen)) if groups is None else groups
     is_test = choose_selection(labels, units, key=f"{options.seed}/test", share=options.test_share)
     places = ["train"] * len(rows)
@@ -231,7 +231,12 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def _groups(rows: Sequence[Row], column: str) -> Int64[np.ndarray, "rows"] | None:
+def group_numbers(rows: Sequence[Row], column: str) -> Int64[np.ndarray, "rows"] | None:
+    """Return the index of each row's group (see `TaskOptions.group_column`), or None.
+
+    Raises:
+        DataError: if a column other than the default is absent.
+    """
     if column == NO_GROUPS:
         return None
     if column == _DEFAULT_GROUP_COLUMN and not any(column in row.columns for row in rows):

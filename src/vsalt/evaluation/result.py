@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vsalt.evaluation.heads import Kind
+from vsalt.evaluation.heads import Kind, Selected
 from vsalt.evaluation.metrics import Chance, Metrics
 from vsalt.evaluation.selection import Trial
 from vsalt.evaluation.transductive import Exposure
@@ -16,15 +16,17 @@ class PartResult:
 
     Attributes:
         name: "test", or the value of the fold.
-        value: the chosen hyper-parameter.
+        settings: the chosen hyper-parameters, by name.
+        selected_on: the rows they were chosen on.
         converged: whether the final fit reached its minimum.
         accuracy: on the part's test rows.
         balanced_accuracy: mean recall over the classes among them.
-        trials: the candidates' scores on the selection part.
+        trials: the candidates' scores on these rows.
     """
 
     name: str
-    value: float
+    settings: dict[str, float]
+    selected_on: Selected
     converged: bool
     accuracy: float
     balanced_accuracy: float
@@ -42,7 +44,8 @@ class EncoderResult:
         step: optimiser steps of its training.
         sha256: hash of its weights.
         clip: settings of the clips it was given.
-        num_features: F.
+        antialias: how their frames were shrunk.
+        num_features: F; of attentive probes, the channels of a token.
         exposure: what pretraining has seen of the test rows.
         metrics: over the predictions of all parts together.
         parts: one by one.
@@ -54,6 +57,7 @@ class EncoderResult:
     step: int | None
     sha256: str
     clip: dict[str, Any]
+    antialias: bool
     num_features: int
     exposure: Exposure
     metrics: Metrics
@@ -85,7 +89,6 @@ class ProbeResult:
     Attributes:
         vsalt: version of the program.
         kind: of the heads.
-        parameter: name of their hyper-parameter.
         source: the data.
         options: all settings.
         num_rows: rows that take part.
@@ -101,7 +104,6 @@ class ProbeResult:
 
     vsalt: str
     kind: Kind
-    parameter: str
     source: str
     options: dict[str, Any]
     num_rows: int
@@ -117,3 +119,20 @@ class ProbeResult:
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts and lists of plain values."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """How good a saved probe is on other rows.
+
+    Attributes:
+        metrics: over the readable rows.
+        classes: names.
+        pretraining: what the encoder's pretraining has seen of these rows.
+        probe: what the probe itself was trained on of them.
+    """
+
+    metrics: Metrics
+    classes: tuple[str, ...]
+    pretraining: Exposure
+    probe: Exposure

@@ -1,4 +1,4 @@
-"""How a hyper-parameter is chosen among candidates by their scores on the selection part."""
+"""How hyper-parameters are chosen among candidates by their scores on other rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One candidate, learned from the fit part and scored on the selection part.
+    """One candidate and its scores on the rows that candidates are compared on.
 
     Attributes:
-        value: the hyper-parameter.
-        accuracy: share of selection rows that are right.
+        settings: the hyper-parameters by name.
+        accuracy: share of these rows that are right.
         cross_entropy: mean negative log-probability of the true class in nats.
     """
 
-    value: float
+    settings: dict[str, float]
     accuracy: float
     cross_entropy: float
 

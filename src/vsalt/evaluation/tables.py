@@ -6,9 +6,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vsalt.evaluation.result import EncoderResult, ProbeResult
+from vsalt.evaluation.metrics import Metrics
+from vsalt.evaluation.result import EncoderResult, ProbeResult, Scores
 
 FEW_GROUPS = 20
+SHORT = {"weight_decay": "wd"}
 
 
 def probe_tables(result: ProbeResult) -> RenderableType:
@@ -19,7 +21,8 @@ def probe_tables(result: ProbeResult) -> RenderableType:
     tables: list[RenderableType] = [_encoders(result)]
     if len(result.parts) > 1:
         tables.append(_parts(result))
-    tables.append(_classes(result, result.encoders[0]))
+    first = result.encoders[0]
+    tables.append(_classes(result.classes, first.metrics, f"classes under {first.name}"))
     return Group(*tables, *map(Text, _notes(result)))
 
 
@@ -30,24 +33,25 @@ def _encoders(result: ProbeResult) -> Table:
     table.add_column("encoder", overflow="fold")
     table.add_column(Text("accuracy [95 %]"), justify="right", no_wrap=True)
     table.add_column("balanced", justify="right", no_wrap=True)
-    table.add_column(result.parameter, justify="right", no_wrap=True)
+    table.add_column("chosen", justify="right", no_wrap=True)
     table.add_column("pretraining", no_wrap=True)
     for encoder in result.encoders:
-        interval = encoder.metrics.interval
         table.add_row(
             Text(encoder.name),
-            Text(
-                f"{_percent(encoder.metrics.accuracy)} "
-                f"[{_percent(interval.low)}, {_percent(interval.high)}]"
-            ),
+            Text(_accuracy(encoder.metrics)),
             _percent(encoder.metrics.balanced_accuracy),
-            _values(encoder),
+            _chosen(encoder),
             _exposure(encoder),
         )
     chance = result.chance
     table.add_row("even guess", _percent(chance.uniform), "", "", "")
     table.add_row("majority", _percent(chance.majority), "", "", "")
     return table
+
+
+def _accuracy(metrics: Metrics) -> str:
+    interval = metrics.interval
+    return f"{_percent(metrics.accuracy)} [{_percent(interval.low)}, {_percent(interval.high)}]"
 
 
 def _exposure(encoder: EncoderResult) -> str:
@@ -57,11 +61,14 @@ def _exposure(encoder: EncoderResult) -> str:
     return f"transductive ({exposure.num_seen})" if exposure.num_seen else exposure.kind
 
 
-def _values(encoder: EncoderResult) -> str:
-    values = sorted({part.value for part in encoder.parts})
-    if len(values) > 1:
-        return f"{values[0]:.3g} … {values[-1]:.3g}"
-    return f"{values[0]:.3g}"
+def _chosen(encoder: EncoderResult) -> str:
+    """The hyper-parameters, as a range where they differ from part to part."""
+    texts = []
+    for name in encoder.parts[0].settings:
+        values = sorted({part.settings[name] for part in encoder.parts})
+        ends = values[:1] if len(values) == 1 else [values[0], values[-1]]
+        texts.append(f"{SHORT.get(name, name)} " + " … ".join(f"{value:.3g}" for value in ends))
+    return ", ".join(texts)
 
 
 def _parts(result: ProbeResult) -> Table:
@@ -76,24 +83,41 @@ def _parts(result: ProbeResult) -> Table:
     return table
 
 
-def _classes(result: ProbeResult, encoder: EncoderResult) -> Table:
-    table = Table(title=Text(f"classes under {encoder.name}"), title_justify="left")
+def score_tables(scores: Scores, probe: str, source: str) -> RenderableType:
+    """Return the table of a saved probe on other rows, and that of classes."""
+    metrics = scores.metrics
+    table = Table(title=Text(f"{probe} on {source}"), title_justify="left")
+    for name in ("rows", "accuracy [95 %]", "balanced"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    table.add_row(
+        str(metrics.num_rows), Text(_accuracy(metrics)), _percent(metrics.balanced_accuracy)
+    )
+    notes = []
+    if scores.probe.num_seen:
+        notes.append(f"The probe was trained on {scores.probe.num_seen} of these rows.")
+    if scores.pretraining.kind in ("transductive", "unknown"):
+        notes.append(f"Pretraining: {scores.pretraining}.")
+    return Group(table, _classes(scores.classes, metrics, "classes"), *map(Text, notes))
+
+
+def _classes(classes: tuple[str, ...], metrics: Metrics, title: str) -> Table:
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("class", overflow="fold")
     table.add_column("test rows", justify="right")
     table.add_column("recall", justify="right")
     table.add_column("most often taken for", overflow="fold")
-    for index, entry in enumerate(encoder.metrics.classes):
+    for index, entry in enumerate(metrics.classes):
         recall = "" if entry.recall is None else _percent(entry.recall)
-        confused = Text(_confused(result, encoder, index))
+        confused = Text(_confused(classes, metrics, index))
         table.add_row(Text(entry.name), str(entry.num_rows), recall, confused)
     return table
 
 
-def _confused(result: ProbeResult, encoder: EncoderResult, index: int) -> str:
-    counts = list(encoder.metrics.confusion[index])
+def _confused(classes: tuple[str, ...], metrics: Metrics, index: int) -> str:
+    counts = list(metrics.confusion[index])
     counts[index] = 0
     most = max(counts)
-    return f"{result.classes[counts.index(most)]} ({most})" if most else ""
+    return f"{classes[counts.index(most)]} ({most})" if most else ""
 
 
 def _notes(result: ProbeResult) -> Iterator[str]:
@@ -101,7 +125,7 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     method = result.encoders[0].metrics.interval.method
     bootstrap = method == "group bootstrap"
     how = "bootstrap over the groups of the test rows" if bootstrap else "Wilson, rows independent"
-    yield f"95 % intervals: {how}. {result.parameter} was chosen on a part of the training rows."
+    yield f"95 % intervals: {how}. {_CHOSEN[result.encoders[0].parts[0].selected_on]}"
     if bootstrap and result.num_groups is not None and result.num_groups < FEW_GROUPS:
         yield f"There are {result.num_groups} groups only; the intervals are rough."
     for encoder in result.encoders:
@@ -115,6 +139,13 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     stuck = [encoder.name for encoder in result.encoders if not _converged(encoder)]
     if stuck:
         yield f"The final fit did not converge for: {', '.join(stuck)}."
+
+
+_CHOSEN = {
+    "selection": "Hyper-parameters were chosen on a part of the training rows.",
+    "test": "The best probe was chosen on the test rows, as the paper does: that is optimistic.",
+    "nothing": "One set of hyper-parameters, nothing was chosen.",
+}
 
 
 def _converged(encoder: EncoderResult) -> bool:

@@ -45,12 +45,15 @@ class Exposure:
         return "not trained" if self.kind == "none" else self.kind
 
 
-def exposure_of(seen: Sequence[Path], test_rows: Sequence[Row]) -> Exposure:
+def exposure_of(
+    seen: Sequence[Path], test_rows: Sequence[Row], *, part: str | None = None
+) -> Exposure:
     """Compare the rows of `seen.jsonl` files with test rows.
 
     Args:
         seen: the files of a run; empty if they are not known.
         test_rows: the rows whose predictions count.
+        part: of a probe's list, take only the rows with this part among their `parts`.
 
     Raises:
         RunFolderError: if a file cannot be read.
@@ -59,22 +62,24 @@ def exposure_of(seen: Sequence[Path], test_rows: Sequence[Row]) -> Exposure:
         return Exposure(kind="unknown", num_seen=0, num_test=len(test_rows))
     stretches: dict[_File, list[_Stretch]] = defaultdict(list)
     for path in seen:
-        _collect(path, stretches)
+        _collect(path, stretches, part)
     num_seen = sum(_is_seen(row, stretches) for row in test_rows)
     kind: Literal["inductive", "transductive"] = "transductive" if num_seen else "inductive"
     return Exposure(kind=kind, num_seen=num_seen, num_test=len(test_rows))
 
 
-def _collect(path: Path, stretches: dict[_File, list[_Stretch]]) -> None:
+def _collect(path: Path, stretches: dict[_File, list[_Stretch]], part: str | None) -> None:
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
                 record = json.loads(line)
+                if part is not None and part not in record["parts"]:
+                    continue
                 row = SeenRow(**{name: record[name] for name in SeenRow._fields})
                 stretches[row.file_name, row.size_bytes].append(_stretch(row.start_s, row.end_s))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
-            f"{path}, the list of what pretraining saw, cannot be read: {error!r}"
+            f"{path}, the list of what was learned from, cannot be read: {error!r}"
         ) from error
 
 

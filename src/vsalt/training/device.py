@@ -3,6 +3,7 @@
 import contextlib
 import os
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 
@@ -10,19 +11,17 @@ from vsalt.errors import ConfigError
 from vsalt.training.config import DeviceConfig
 
 
-def choose_device(config: DeviceConfig) -> str:
-    """Return "cpu" or "cuda".
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+    """Return "cpu" or "cuda"; auto takes cuda where there is one.
 
     Raises:
         ConfigError: if cuda is asked for and there is none.
     """
-    if config.device == "auto":
+    if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            ["device.device is cuda, but torch finds no CUDA device; use --device.device cpu"]
-        )
-    return config.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(["the device is to be cuda, but torch finds none; take cpu or auto"])
+    return wanted
 
 
 def choose_precision(config: DeviceConfig, device: str) -> str:

@@ -40,6 +40,7 @@ from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError, DecodeError, report_problems
 from vsalt.models.config import Pooling
 from vsalt.models.vit import Encoder
+from vsalt.training.device import choose_device
 
 Progress = Callable[[int, int], None]
 """Is called with what is done and what there is to do."""
@@ -79,6 +80,7 @@ class ExtractConfig:
         windows: which windows are encoded.
         pooling: mean: over all tokens, F = D. mean_space: over the tokens of each time step, and
             the steps one after the other, F = T * D, so that order in time is kept.
+        layers: blocks whose pooled outputs are put side by side, which multiplies F.
         batch_size: clips that are encoded at once.
         workers: processes that decode; 0 decodes in this process.
         device: cpu or cuda; auto takes cuda where there is one.
@@ -86,6 +88,7 @@ class ExtractConfig:
 
     windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
     pooling: Pooling = "mean"
+    layers: tuple[int, ...] = (-1,)
     batch_size: int = 16
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -97,20 +100,9 @@ class ExtractConfig:
             problems.append(f"batch-size is {self.batch_size}; it must be at least 1")
         if self.workers < 0:
             problems.append(f"workers is {self.workers}; it must be 0 or more")
+        if not self.layers:
+            problems.append("layers is empty; -1 is the last block")
         report_problems(problems)
-
-    def torch_device(self) -> str:
-        """Return cpu or cuda.
-
-        Raises:
-            ConfigError: if cuda is asked for and there is none.
-        """
-        available = torch.cuda.is_available()
-        if self.device == "cuda" and not available:
-            raise ConfigError(["device is cuda, but this machine has none; use --device cpu"])
-        if self.device == "auto":
-            return "cuda" if available else "cpu"
-        return self.device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +135,31 @@ class RowFeatures:
 
 @torch.inference_mode()
 def encode_clips(
-    encoder: Encoder, clips: Shaped[Tensor, "B 3 T H W"], *, pooling: Pooling
+    encoder: Encoder,
+    clips: Shaped[Tensor, "B 3 T H W"],
+    *,
+    pooling: Pooling,
+    layers: Sequence[int] = (-1,),
 ) -> Float[Tensor, "B F"]:
     """Return the pooled features of clips, which the encoder sees whole, in float32."""
-    return encoder.features(clips, pooling=pooling)[0].float()
+    return torch.cat(encoder.features(clips, layers=layers, pooling=pooling), dim=1).float()
+
+
+def require_layers(encoder: Encoder, layers: Sequence[int]) -> None:
+    """Check that an encoder has the blocks that are asked for.
+
+    Raises:
+        ConfigError: if it has not.
+    """
+    depth = len(encoder.blocks)
+    wrong = [layer for layer in layers if not -depth <= layer < depth]
+    if wrong:
+        raise ConfigError(
+            [
+                f"layers: {wrong} are no blocks of this encoder, which has {depth}: 0 to "
+                f"{depth - 1}, or -1 to {-depth} counted from the end"
+            ]
+        )
 
 
 def plan_windows(
@@ -199,7 +212,9 @@ def extract_features(
     """
     clips = _ClipList(plan)
     dataset = _WindowDataset(rows, clips.places, clip, config.windows, antialias)
-    device = config.torch_device()
+    device = choose_device(config.device)
+    for encoder in encoders:
+        require_layers(encoder, config.layers)
     encoders = [encoder.to(device) for encoder in encoders]
     pool = WorkerPool(
         dataset,
@@ -211,7 +226,7 @@ def extract_features(
         persistent=False,
     )
     try:
-        encoded = _encoded_clips(pool, encoders, device, config.pooling)
+        encoded = _encoded_clips(pool, encoders, device, config)
         for row in _rows_of(encoded, plan):
             yield row
             if on_progress:
@@ -332,12 +347,15 @@ class _EncodedClip(NamedTuple):
 
 
 def _encoded_clips(
-    batches: Iterable[Batch], encoders: Sequence[Encoder], device: str, pooling: Pooling
+    batches: Iterable[Batch], encoders: Sequence[Encoder], device: str, config: ExtractConfig
 ) -> Iterator[_EncodedClip]:
     position = 0
     for batch in batches:
         clips = batch.clips.to(device, non_blocking=True)
-        features = [encode_clips(encoder, clips, pooling=pooling).cpu() for encoder in encoders]
+        features = [
+            encode_clips(encoder, clips, pooling=config.pooling, layers=config.layers).cpu()
+            for encoder in encoders
+        ]
         errors = {bad.position: bad.error for bad in batch.bad_files}
         for own in zip(*features, strict=True):
             yield _EncodedClip(list(own), errors.get(position))

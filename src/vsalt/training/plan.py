@@ -70,7 +70,7 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
     checkpoint = BYTES_PER_WEIGHT * trained * (1 + OPTIMISER_WORDS)
     weights = BYTES_PER_WEIGHT * (trained * (2 + OPTIMISER_WORDS) + frozen_params)
     assert loop.micro_batch_size is not None
-    precision = choose_precision(config.device, choose_device(config.device))
+    precision = choose_precision(config.device, choose_device(config.device.device))
     activations = BYTES_PER_VALUE[precision] * loop.micro_batch_size
     activations *= _activations(shapes, stage.encoder.architecture, stage.predictor.architecture)
     # One more for the checkpoint being written and one for the best.

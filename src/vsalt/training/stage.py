@@ -126,7 +126,7 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
     config = record.config
     stop = StopFlag()
     with stop.listen():
-        device = choose_device(config.device)
+        device = choose_device(config.device.device)
         threads = set_up(config.device, device)
         precision = choose_precision(config.device, device)
         catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)

@@ -178,11 +178,12 @@ def test_wrong_settings_are_named(build, message: str) -> None:
         build()
 
 
-def test_cuda_is_not_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_not_replaced_in_silence(rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="use --device cpu"):
-        ExtractConfig(device="cuda").torch_device()
-    assert ExtractConfig(device="auto").torch_device() == "cpu"
+    plan = plan_windows(rows, CLIP, WindowConfig())
+    config = ExtractConfig(device="cuda")
+    with pytest.raises(ConfigError, match="torch finds none; take cpu or auto"):
+        next(extract_features([make_encoder(0)], rows, plan, clip=CLIP, config=config))
 
 
 @pytest.mark.cuda

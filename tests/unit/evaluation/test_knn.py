@@ -57,14 +57,14 @@ def test_trials_cover_the_ks_that_fit() -> None:
     features, labels = made_up(30, 0)
     new, new_labels = made_up(20, 1)
     trials = try_knn(features, labels, new, new_labels, num_classes=3)
-    assert [trial.value for trial in trials] == [1, 3, 5, 10, 20]
+    assert [trial.settings["k"] for trial in trials] == [1, 3, 5, 10, 20]
     assert K_GRID[-1] == 200
     for trial in trials:
-        head = fit_knn(features, labels, num_classes=3, k=int(trial.value))
+        head = fit_knn(features, labels, num_classes=3, k=int(trial.settings["k"]))
         right = (head.predict(new) == new_labels).double().mean()
         assert trial.accuracy == pytest.approx(float(right))
         losses = []
         for score, label in zip(head.scores(new), new_labels, strict=True):
             share = float(score[label] / score.sum())
-            losses.append(-math.log((trial.value * share + 1) / (trial.value + 3)))
+            losses.append(-math.log((trial.settings["k"] * share + 1) / (trial.settings["k"] + 3)))
         assert trial.cross_entropy == pytest.approx(sum(losses) / len(losses))

@@ -95,9 +95,9 @@ def test_trials_score_every_strength_on_other_rows() -> None:
     trials = try_linear(
         features[:70], labels[:70], features[70:], labels[70:], num_classes=3, grid=(1.0, 0.01)
     )
-    assert [trial.value for trial in trials] == [1.0, 0.01]
+    assert [trial.settings["l2"] for trial in trials] == [1.0, 0.01]
     for trial in trials:
-        cold = fit_linear(features[:70], labels[:70], num_classes=3, l2=trial.value)
+        cold = fit_linear(features[:70], labels[:70], num_classes=3, l2=trial.settings["l2"])
         right = (cold.predict(features[70:]) == labels[70:]).double().mean()
         assert trial.accuracy == pytest.approx(float(right))
         probability = torch.softmax(cold.scores(features[70:]), 1)[range(30), labels[70:]]
@@ -106,9 +106,9 @@ def test_trials_score_every_strength_on_other_rows() -> None:
 
 
 def test_the_best_trial_is_most_accurate_then_surest_then_first() -> None:
-    worse = Trial(value=1.0, accuracy=0.5, cross_entropy=0.1)
-    unsure = Trial(value=2.0, accuracy=0.7, cross_entropy=0.9)
-    sure = Trial(value=3.0, accuracy=0.7, cross_entropy=0.8)
-    same = Trial(value=4.0, accuracy=0.7, cross_entropy=0.8)
+    worse = Trial(settings={"l2": 1.0}, accuracy=0.5, cross_entropy=0.1)
+    unsure = Trial(settings={"l2": 2.0}, accuracy=0.7, cross_entropy=0.9)
+    sure = Trial(settings={"l2": 3.0}, accuracy=0.7, cross_entropy=0.8)
+    same = Trial(settings={"l2": 4.0}, accuracy=0.7, cross_entropy=0.8)
     assert best_trial([worse, unsure, sure, same]) is sure
     assert best_trial([worse, same, sure]) is same

@@ -1,19 +1,16 @@
 """Whole probes on small videos whose classes are colours."""
 
-import csv
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from support.encoders import CLIP, write_checkpoint, write_video
+from support.encoders import CLIP, write_checkpoint
 from vsalt.cli import probe as command
 from vsalt.data.catalogue import SeenRow
 from vsalt.data.manifest import read_source
@@ -27,43 +24,7 @@ from vsalt.models.weights import weights_hash
 from vsalt.training.extract import ExtractConfig
 from vsalt.training.locate import load_encoder
 
-COLOURS = {"blue": (60, 80, 200), "grey": (130, 130, 130), "red": (200, 90, 60)}
 NUM_ROWS = 36
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("encoder") / "step-7")
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """36 videos in 3 colours, 4 folds, 12 scenes; one fold is the test split. Absolute paths."""
-    folder = tmp_path_factory.mktemp("videos")
-    rows = []
-    for index in range(NUM_ROWS):
-        label = list(COLOURS)[index % 3]
-        shade = 10 * np.random.default_rng(index).normal()
-        path = folder / f"{index}.mp4"
-        write_video(path, np.array(COLOURS[label]) + shade, num_frames=10, seed=index)
-        fold, scene = index // 3 % 4, f"s{index // 3}"
-        split = "test" if fold == 3 else "train"
-        rows.append(
-            {"path": str(path), "label": label, "split": split, "fold": str(fold), "scene": scene}
-        )
-    return rows
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def write(rows: list[dict[str, str]], name: str = "labels.csv") -> Path:
-        with open(tmp_path / name, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-        return tmp_path / name
-
-    return write
 
 
 def run(encoder: Path, source: Path, out: Path, **settings) -> ProbeResult:
@@ -97,6 +58,9 @@ def test_a_split_is_probed(encoder, table, write, tmp_path: Path, kind: str) -> 
     assert (part.num_fit, part.num_selection, part.num_test) == (21, 6, 9)
 
     written = json.loads((tmp_path / "out" / "probe.json").read_text())
+    heads = load_file(tmp_path / "out" / "probe.safetensors")
+    assert written.pop("heads_sha256") == weights_hash(heads)
+    assert len(written.pop("use_sha256")) == 64
     assert written == json.loads(json.dumps(result.to_dict()))
     lines = predictions(tmp_path / "out")
     assert len(lines) == 2 * 9
@@ -146,7 +110,7 @@ def test_folds_are_pooled(encoder, table, write, tmp_path: Path) -> None:
     for part, size in zip(mine.parts, result.parts, strict=True):
         assert part.converged
         assert size.num_fit + size.num_selection == 27
-        assert part.value in {trial.value for trial in part.trials}
+        assert part.settings in [trial.settings for trial in part.trials]
 
 
 def test_labels_of_test_rows_play_no_role(encoder, table, write, tmp_path: Path) -> None:

@@ -147,12 +147,12 @@ def test_plans_are_printed_side_by_side_with_their_sum() -> None:
 
 def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(DeviceConfig()) == "cpu"
-    with pytest.raises(ConfigError, match=r"finds no CUDA device; use --device\.device cpu"):
-        choose_device(DeviceConfig(device="cuda"))
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match="torch finds none; take cpu or auto"):
+        choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device(DeviceConfig()) == choose_device(DeviceConfig(device="cuda")) == "cuda"
-    assert choose_device(DeviceConfig(device="cpu")) == "cpu"
+    assert choose_device("auto") == choose_device("cuda") == "cuda"
+    assert choose_device("cpu") == "cpu"
     assert choose_precision(DeviceConfig(), "cuda") == "bf16"
     assert choose_precision(DeviceConfig(), "cpu") == "fp32"
     assert choose_precision(DeviceConfig(precision="fp32"), "cuda") == "fp32"

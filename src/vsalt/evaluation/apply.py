@@ -1,0 +1,241 @@
+"""A saved probe on other rows: `vsalt probe eval` scores it, `vsalt probe predict` only answers.
+
+Windows, views, layers and pooling are those that the probe was fitted with; the encoder must be
+the very one.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from vsalt.config import from_dict
+from vsalt.data.config import ClipConfig
+from vsalt.data.manifest import Row, read_source
+from vsalt.errors import DataError, WeightsError
+from vsalt.evaluation import pooled
+from vsalt.evaluation.attentive import AttentiveHead
+from vsalt.evaluation.attentive_prober import (
+    head_training,
+    testing_clips,
+    token_reader,
+)
+from vsalt.evaluation.heads import AttentiveKind, PooledKind
+from vsalt.evaluation.metrics import measure
+from vsalt.evaluation.probe import ProbeOptions
+from vsalt.evaluation.protocol import group_numbers
+from vsalt.evaluation.result import Scores
+from vsalt.evaluation.saved import TRAINED_ON, SavedHead, read_head
+from vsalt.evaluation.subjects import Subject, trained
+from vsalt.evaluation.transductive import exposure_of
+from vsalt.models.weights import load_strictly
+from vsalt.training import run_folder
+from vsalt.training.extract import ExtractConfig, Progress
+from vsalt.training.locate import LoadedEncoder
+
+SCORES = "scores.json"
+PREDICTIONS = "predictions.jsonl"
+BAD = "bad.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What a saved probe says of rows.
+
+    Attributes:
+        rows: those that could be read.
+        classes: C names.
+        probabilities: of each class for each row.
+        errors: why the others could not be read, by path.
+        head: what answered.
+    """
+
+    rows: tuple[Row, ...]
+    classes: tuple[str, ...]
+    probabilities: Float[np.ndarray, "rows C"]
+    errors: dict[str, str]
+    head: SavedHead
+
+
+def answer_rows(
+    probe: Path,
+    loaded: LoadedEncoder,
+    rows: Sequence[Row],
+    *,
+    part: str | None = None,
+    workers: int = 0,
+    batch_size: int = 16,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    on_progress: Progress | None = None,
+) -> Answers:
+    """Let a saved probe answer rows.
+
+    Args:
+        probe: folder that `vsalt probe fit` wrote.
+        loaded: the encoder it was fitted to.
+        rows: what to answer.
+        part: which of its heads, for probes over folds.
+        workers: processes that decode.
+        batch_size: clips that are encoded at once.
+        device: auto, cpu or cuda.
+        on_progress: is called with the rows done and their number.
+
+    Raises:
+        RunFolderError: if there is no probe.
+        WeightsError: if it belongs to another encoder, or is damaged.
+    """
+    head = read_head(probe, loaded.sha256, part)
+    options = from_dict(ProbeOptions, head.options)
+    extract = replace(options.extract, workers=workers, batch_size=batch_size, device=device)
+    subject = _subject(head, loaded)
+    match options.kind:
+        case "linear" | "knn" as kind:
+            found, errors = _pooled(head, kind, subject, rows, extract, on_progress)
+        case kind:
+            found, errors = _attentive(head, kind, options, subject, rows, extract, on_progress)
+    return Answers(
+        rows=tuple(row for index, row in enumerate(rows) if index not in errors),
+        classes=head.classes,
+        probabilities=found,
+        errors={rows[index].relative_path: text for index, text in sorted(errors.items())},
+        head=head,
+    )
+
+
+def _subject(head: SavedHead, loaded: LoadedEncoder) -> Subject:
+    """Return the encoder with the clips that the probe was fitted with."""
+    subject = trained(head.encoder["name"], loaded)
+    clip = from_dict(ClipConfig, head.encoder["clip"])
+    antialias = head.encoder["antialias"]
+    data = replace(subject.config.data, antialias=antialias)
+    return replace(subject, config=replace(subject.config, clip=clip, data=data))
+
+
+def _pooled(
+    head: SavedHead,
+    kind: PooledKind,
+    subject: Subject,
+    rows: Sequence[Row],
+    extract: ExtractConfig,
+    on_progress: Progress | None,
+) -> tuple[Float[np.ndarray, "readable C"], dict[int, str]]:
+    try:
+        fitted = pooled.load_head(kind, head.tensors, head.settings, len(head.classes))
+    except KeyError as error:
+        raise WeightsError(f"{head.probe} has no tensor {error} for this head") from error
+    return pooled.answer(fitted, subject, rows, extract, on_progress)
+
+
+def _attentive(
+    head: SavedHead,
+    kind: AttentiveKind,
+    options: ProbeOptions,
+    subject: Subject,
+    rows: Sequence[Row],
+    extract: ExtractConfig,
+    on_progress: Progress | None,
+) -> tuple[Float[np.ndarray, "readable C"], dict[int, str]]:
+    config, num_classes = options.attentive, len(head.classes)
+    clips = testing_clips(subject, config)
+    errors: dict[int, str] = {}
+    reader = token_reader([subject], rows, clips, config.layers, extract, seed=options.seed)
+    reader = replace(reader, errors=errors)
+    training = head_training(
+        kind, config, reader, extract, num_classes=num_classes, seed=options.seed
+    )
+    classifier = training.new_classifier(subject.encoder)
+    load_strictly(classifier, head.tensors, str(head.probe))
+    fitted = AttentiveHead(classifier=classifier.eval(), settings=head.settings)
+    ((found,),) = training.answer(reader, [[fitted]], np.arange(len(rows)), on_progress)
+    return found[[index for index in range(len(rows)) if index not in errors]], errors
+
+
+def select_rows(source: Path, label_column: str, split_column: str, split: str | None) -> list[Row]:
+    """Return the labelled rows of a source, of one split if it is named.
+
+    Raises:
+        DataError: if there is none.
+    """
+    rows = [row for row in read_source(source).rows if row.columns.get(label_column)]
+    if split is not None:
+        rows = [row for row in rows if row.columns.get(split_column, "").casefold() == split]
+    if not rows:
+        where = f" whose {split_column} is {split}" if split is not None else ""
+        raise DataError(
+            f"no row of {source} has a {label_column}{where}; give --label-column, "
+            "--split-column or --split"
+        )
+    return rows
+
+
+def score(
+    answers: Answers,
+    loaded: LoadedEncoder,
+    *,
+    label_column: str,
+    group_column: str = "group",
+    seed: int = 0,
+) -> Scores:
+    """Compare answers with labels.
+
+    Raises:
+        DataError: if no row could be read, or labels are not among the probe's classes.
+    """
+    if not answers.rows:
+        raise DataError("none of the rows can be read")
+    number = {name: index for index, name in enumerate(answers.classes)}
+    names = [row.columns[label_column] for row in answers.rows]
+    unknown = sorted(set(names) - number.keys())
+    if unknown:
+        shown = ", ".join(unknown[:10])
+        raise DataError(
+            f"the probe does not know {len(unknown)} of the labels: {shown}. It knows "
+            f"{', '.join(answers.classes[:10])}{' …' if len(answers.classes) > 10 else ''}"
+        )
+    return Scores(
+        metrics=measure(
+            np.array([number[name] for name in names], dtype=np.int64),
+            answers.probabilities.argmax(axis=1),
+            classes=answers.classes,
+            groups=group_numbers(answers.rows, group_column),
+            seed=seed,
+        ),
+        classes=answers.classes,
+        pretraining=exposure_of(loaded.seen, answers.rows),
+        probe=exposure_of([answers.head.probe / TRAINED_ON], answers.rows, part=answers.head.part),
+    )
+
+
+def write_answers(answers: Answers, out: Path, *, top: int = 5) -> None:
+    """Write what a probe says of each row, and which rows could not be read.
+
+    Args:
+        answers: of `answer_rows`.
+        out: folder, which exists.
+        top: how many classes to name per row, the most probable first.
+    """
+    lines = []
+    for row, shares in zip(answers.rows, answers.probabilities, strict=True):
+        order = np.argsort(-shares, kind="stable")[:top]
+        best = {answers.classes[index]: round(float(shares[index]), 6) for index in order}
+        record = {
+            "path": row.relative_path,
+            "start_s": row.start_s,
+            "end_s": row.end_s,
+            "predicted": answers.classes[order[0]],
+            "probabilities": best,
+        }
+        lines.append(json.dumps(record) + "\n")
+    run_folder.write_file(out / PREDICTIONS, "".join(lines))
+    bad = [json.dumps({"path": path, "error": text}) for path, text in answers.errors.items()]
+    run_folder.write_file(out / BAD, "".join(f"{line}\n" for line in bad))
+
+
+def write_scores(scores: Scores, out: Path) -> None:
+    """Write the scores to `out`, which exists."""
+    run_folder.write_json(out / SCORES, dataclasses.asdict(scores))

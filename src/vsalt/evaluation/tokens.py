@@ -1,0 +1,220 @@
+"""The tokens that attentive probes look at: computed as they are needed, or once and kept on disk.
+
+Both sources answer the same question: given batches of keys (pass, row), the tokens of every
+encoder. A pass is one drawing of windows and views of all rows.
+
+Shapes: B rows, S segments, V views, L layers, N tokens of a clip, M = S L N tokens of a view,
+D channels.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vsalt.data.manifest import Row
+from vsalt.data.probe_clips import ProbeBatch, ProbeClips, ProbeKey, collate_probe
+from vsalt.data.probe_config import ProbeClipConfig
+from vsalt.data.workers import WorkerPool
+from vsalt.errors import DataError, RunFolderError
+from vsalt.models.config import grid_of
+from vsalt.models.vit import Encoder
+from vsalt.training.device import autocast
+
+PREFETCH = 2
+CACHE_TYPE = np.float16
+Keys = list[list[ProbeKey]]
+
+
+def chunked(keys: list[ProbeKey], size: int) -> Keys:
+    """Cut keys into batches; the last one may be smaller."""
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
+
+
+@runtime_checkable
+class TokenSource(Protocol):
+    """Gives the tokens of batches of rows."""
+
+    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
+        """Yield, for each batch of keys, the tokens (B, V, M, D) under each encoder."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenReader:
+    """Reads clips of rows and encodes them. A source of tokens.
+
+    Attributes:
+        encoders: in eval mode, on `device`; they take the same clips.
+        rows: where the clips are.
+        clips: which windows and views.
+        layers: the blocks whose tokens are put side by side.
+        seed: of windows and views.
+        workers: processes that decode.
+        device: cpu or cuda.
+        precision: fp32 or bf16.
+        errors: where to note rows that cannot be read, by index; their tokens are worth nothing.
+            None: the first one is an error.
+    """
+
+    encoders: Sequence[Encoder]
+    rows: Sequence[Row]
+    clips: ProbeClipConfig
+    layers: tuple[int, ...]
+    seed: int
+    workers: int
+    device: str
+    precision: str
+    errors: dict[int, str] | None = None
+
+    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
+        """Yield the tokens of each batch of keys.
+
+        Raises:
+            DataError: if a clip cannot be read and `errors` is None.
+        """
+        for batch in self.read(keys):
+            for bad in batch.bad_files:
+                if self.errors is None:
+                    raise DataError(
+                        f"{bad.path} was readable before but not in the window that is wanted "
+                        f"now: {bad.error}; mend it, or leave it out of the source"
+                    )
+                self.errors.setdefault(bad.position, bad.error)
+            clips = batch.clips.to(self.device, non_blocking=True)
+            yield [self._encode(encoder, clips) for encoder in self.encoders]
+
+    def read(self, keys: Keys) -> Iterator[ProbeBatch]:
+        """Yield the clips of each batch of keys."""
+        pool = WorkerPool(
+            ProbeClips(self.rows, self.clips, seed=self.seed),
+            keys,
+            collate=collate_probe,
+            workers=self.workers,
+            prefetch=PREFETCH,
+            pin_memory=self.device == "cuda",
+            persistent=False,
+        )
+        try:
+            yield from pool
+        finally:
+            pool.close()
+
+    @torch.no_grad()
+    def _encode(
+        self, encoder: Encoder, clips: UInt8[Tensor, "B S V 3 T h w"]
+    ) -> Float[Tensor, "B V M D"]:
+        num_rows, num_views = clips.shape[0], clips.shape[2]
+        flat = clips.transpose(1, 2).flatten(0, 2)
+        with autocast(self.device, self.precision):
+            layers = encoder.features(flat, layers=self.layers)
+        tokens = torch.stack([layer.float() for layer in layers], dim=1)
+        return tokens.reshape(num_rows, num_views, -1, tokens.shape[-1])
+
+    def num_tokens(self) -> int:
+        """M, the tokens that a probe sees of one view."""
+        clip = self.clips.clip
+        tubelet = self.encoders[0].config.tubelet
+        grid = grid_of(clip.num_frames, clip.size, tubelet)
+        return int(self.clips.segments * len(self.layers) * math.prod(grid))
+
+
+class TokenCache:
+    """Tokens of some passes over some rows, kept in one file per encoder while a probe trains.
+
+    Values are rounded to half precision (relative error 5e-4). A source of tokens: pass p means
+    the cached pass p modulo their number.
+
+    Args:
+        reader: computes them; its clips must have one view.
+        rows: indices of the rows that are cached.
+        num_passes: V, the drawings of windows and views per row.
+        folder: where the files are; it is made, and removed by `close`.
+    """
+
+    def __init__(
+        self, reader: TokenReader, rows: Sequence[int], num_passes: int, folder: Path
+    ) -> None:
+        assert reader.clips.views == 1
+        self.reader = reader
+        self.num_passes = num_passes
+        self.folder = folder
+        self._place = {row: index for index, row in enumerate(rows)}
+        num_tokens = reader.num_tokens()
+        self._shapes = [
+            (num_passes, len(rows), num_tokens, encoder.width) for encoder in reader.encoders
+        ]
+        self._arrays: list[np.ndarray] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all files."""
+        return sum(math.prod(shape) for shape in self._shapes) * np.dtype(CACHE_TYPE).itemsize
+
+    def describe(self) -> str:
+        """Return the size and what it is made of."""
+        passes, rows, tokens, _ = self._shapes[0]
+        widths = " + ".join(str(shape[3]) for shape in self._shapes)
+        return (
+            f"{_size(self.num_bytes)} of tokens in {self.folder} while the probe trains: "
+            f"{passes} views x {rows} rows x {tokens} tokens x {widths} channels x 2 bytes"
+        )
+
+    def fill(self, rows_at_once: int, on_progress: Callable[[int, int], None] | None) -> None:
+        """Compute and write all tokens.
+
+        Raises:
+            RunFolderError: if the disk is too small.
+        """
+        self.folder.mkdir(parents=True)
+        free = shutil.disk_usage(self.folder).free
+        if self.num_bytes > free:
+            raise RunFolderError(
+                f"the cache of tokens needs {_size(self.num_bytes)}, {self.folder} has "
+                f"{_size(free)} free; free some space, write to another disk, lower "
+                "--attentive.cached-views, or compute them anew in every epoch: "
+                "--attentive.features online"
+            )
+        self._arrays = [
+            np.memmap(self.folder / f"tokens-{index}.bin", CACHE_TYPE, "w+", shape=shape)
+            for index, shape in enumerate(self._shapes)
+        ]
+        keys = [ProbeKey(number, row) for number in range(self.num_passes) for row in self._place]
+        batches = chunked(keys, rows_at_once)
+        done = 0
+        for own, tokens in zip(batches, self.reader.batches(batches), strict=True):
+            passes, places = self._index(own)
+            for array, values in zip(self._arrays, tokens, strict=True):
+                array[passes, places] = values[:, 0].cpu().numpy()
+            done += len(own)
+            if on_progress:
+                on_progress(done, len(keys))
+
+    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
+        """Yield the cached tokens of each batch of keys."""
+        for own in keys:
+            passes, places = self._index(own)
+            yield [
+                torch.from_numpy(array[passes, places]).to(self.reader.device).float()[:, None]
+                for array in self._arrays
+            ]
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._arrays = []
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _index(self, keys: list[ProbeKey]) -> tuple[list[int], list[int]]:
+        passes = [key.pass_index % self.num_passes for key in keys]
+        return passes, [self._place[key.row] for key in keys]
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
