@@ -29,8 +29,8 @@ def draw_erased_box(generator: np.random.Generator, *, height: int, width: int) 
     """Draw the box that is erased.
 
     Area = height * width * U(0.02, 1/3); log(box height / box width) = U(log 0.3, −log 0.3); the
-    place is uniform. The box is smaller than the frame on both sides; None after 100 draws that
-    are not.
+    place is uniform. The box is not empty and smaller than the frame on both sides; None after
+    100 draws that are not so.
 
     Args:
         generator: source of randomness.
@@ -42,7 +42,7 @@ def draw_erased_box(generator: np.random.Generator, *, height: int, width: int) 
         ratio = math.exp(generator.uniform(math.log(ERASED_RATIO[0]), math.log(ERASED_RATIO[1])))
         box_height = round(math.sqrt(area * ratio))
         box_width = round(math.sqrt(area / ratio))
-        if box_height < height and box_width < width:
+        if 0 < box_height < height and 0 < box_width < width:
             top = int(generator.integers(height - box_height + 1))
             left = int(generator.integers(width - box_width + 1))
             return CropBox(top, left, box_height, box_width)

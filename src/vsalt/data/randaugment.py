@@ -80,7 +80,7 @@ def draw_operations(generator: np.random.Generator, settings: RandAugmentConfig)
         if generator.random() < 0.5 and kind.signed:
             share = -share
         if used:
-            drawn.append(Operation(name, kind.argument(share)))
+            drawn.append(Operation(name, float(kind.argument(share))))
     return drawn
 
 
