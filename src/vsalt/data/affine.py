@@ -1,11 +1,12 @@
-"""Affine maps of all frames of a clip with bicubic interpolation, equal to Pillow's.
+"""Affine maps of all frames of a clip with bicubic interpolation, as Pillow computes them.
 
 A map is given backwards, as in Pillow: the pixel at (x, y) of the result is taken from
 (a x + b y + c, d x + e y + f) of the frame, in pixels from the upper left corner, with pixel
 centres at half integers. What lies outside of the frame gets a fill value.
 
 Interpolation is cubic convolution over 4 x 4 pixels with Keys' parameter -1 (torch's `grid_sample`
-and OpenCV have -0.75); past the edge the outermost pixels are repeated.
+and OpenCV have -0.75); past the edge the outermost pixels are repeated. Results are within one grey
+level of Pillow's; where a pixel comes from exactly the edge, one may fill and the other not.
 """
 
 import math

@@ -103,7 +103,7 @@ class ProbeClipConfig:
 def clips_for_training(
     clip: ClipConfig, *, segments: int, antialias: bool = True
 ) -> ProbeClipConfig:
-    """Return V-JEPA 2's settings for training probes on video (facts/salt.md, section 9.3)."""
+    """Return V-JEPA 2's settings for training probes on video (facebookresearch/vjepa2)."""
     return ProbeClipConfig(
         clip=clip,
         segments=segments,

@@ -6,8 +6,9 @@ holds for all its frames; what an operation takes from a picture, such as its me
 takes from each frame by itself. The set is that of timm's `rand-m7-n4-mstd0.5-inc1`: strength
 grows with the magnitude (R. Wightman, pytorch-image-models).
 
-The results equal those of Pillow, by which the original works. Only the order and the source of
-the random numbers differ: they come from the given generator.
+The results are those of Pillow, by which the original works: equal for colours, within one grey
+level for geometry. Only the order and the source of the random numbers differ: they come from the
+given generator.
 """
 
 from collections.abc import Callable, Mapping

@@ -171,3 +171,43 @@ def test_sliding_windows_cover_the_video(rate):
         assert frames[-1] <= 42
     with pytest.raises(ValueError, match="stride_s"):
         sliding_starts(clip, video(40), stride_s=0.0)
+
+
+@pytest.mark.parametrize("rate", [{"frame_step": 3}, {"frame_step": 3, "spacing": "linspace"}])
+def test_windows_with_places_of_their_own_stay_in_their_parts(rate):
+    clip = ClipConfig(num_frames=4, **rate)  # a window of 12 frames
+    generator = np.random.default_rng(0)
+    for num_frames, parts in ((48, 4), (100, 3), (101, 7), (97, 8), (300, 2)):
+        starts = []
+        for _ in range(200):
+            u = generator.random(parts).tolist()
+            times = even_times(clip, stretch(video(num_frames)), num_windows=parts, u=u)
+            first = np.array([round(window[0] * 10 - 0.5) for window in times])
+            last = np.array([round(window[-1] * 10 - 0.5) for window in times])
+            edges = np.arange(parts + 1) * num_frames / parts
+            assert np.all(first >= np.floor(edges[:-1]))
+            assert np.all(last < np.ceil(edges[1:]))
+            starts.append(first)
+        # Every place where the window fits is drawn, and each about as often.
+        room = num_frames / parts - 12
+        spread = np.stack(starts) - np.floor(np.arange(parts) * num_frames / parts)
+        assert np.all(spread.min(0) <= 1 + room * 0.05)
+        assert np.all(spread.max(0) >= room * 0.95 - 1)
+        assert np.all(np.abs(spread.mean(0) - room / 2) < 1 + 4.5 * room / np.sqrt(12 * 200))
+
+
+@pytest.mark.parametrize("rate", [{"frame_step": 2}, {"fps": 5.0}])
+@pytest.mark.parametrize("num_frames", [5, 12, 100])
+def test_one_place_for_all_windows_or_one_for_each(rate, num_frames):
+    clip = ClipConfig(num_frames=4, **rate)
+    part = stretch(video(num_frames))
+    for count in (1, 3):
+        one = even_times(clip, part, num_windows=count, u=0.3)
+        each = even_times(clip, part, num_windows=count, u=[0.3] * count)
+        np.testing.assert_array_equal(one, each)
+    mixed = even_times(clip, part, num_windows=3, u=[0.1, 0.9, 0.5])
+    for index, u in enumerate((0.1, 0.9, 0.5)):
+        alone = even_times(clip, part, num_windows=3, u=u)
+        np.testing.assert_array_equal(mixed[index], alone[index])
+    with pytest.raises(ValueError, match="broadcast"):
+        even_times(clip, part, num_windows=3, u=[0.1, 0.9])

@@ -7,7 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vsalt.data.transforms import CropBox, centre_view, draw_crop, random_view, resize
+from vsalt.data.transforms import (
+    CropBox,
+    centre_view,
+    draw_crop,
+    multi_view,
+    random_view,
+    resize,
+)
 
 
 def noise(frames=3, height=40, width=56, seed=0):
@@ -157,3 +164,47 @@ def test_centre_views_of_any_shape(shape, size):
 def test_a_rotated_frame_can_be_resized():
     turned = np.rot90(noise(), 1, axes=(1, 2))
     assert resize(turned, size=(10, 12), antialias=True).shape == (3, 3, 10, 12)
+
+
+def plain_views(frames, size, num_views):
+    """Crops of a plainly resized clip, whose starts are evenly spaced whole pixels."""
+    height, width = frames.shape[1:3]
+    zoom = max(size[0] / height, size[1] / width)
+    # The small number stands for the product of two rounded floats.
+    scaled = [int(height * zoom + 1e-9), int(width * zoom + 1e-9)]
+    whole = bilinear(frames, scaled).transpose(3, 0, 1, 2)
+    views = []
+    for view in range(num_views):
+        top, left = (view * ((scaled[i] - size[i]) // (num_views - 1)) for i in (0, 1))
+        views.append(whole[:, :, top : top + size[0], left : left + size[1]])
+    return np.stack(views)
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (56, 40), (40, 41), (24, 90), (30, 30)])
+@pytest.mark.parametrize("size", [(24, 24), (48, 48), (16, 40), (40, 16)])
+@pytest.mark.parametrize("num_views", [2, 3, 5])
+def test_views_are_slices_of_the_resized_clip(shape, size, num_views):
+    frames = noise(2, *shape)
+    found = multi_view(frames, size=size, num_views=num_views, antialias=False)
+    expected = plain_views(frames, size, num_views)
+    assert found.shape == (num_views, 3, 2, *size)
+    assert found.is_contiguous()
+    assert np.abs(found.double().numpy() - expected).max() <= 1.0 + 1e-9
+
+
+def test_three_views_of_a_ramp_lie_left_middle_and_right():
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, None, :, None], (2, 100, 200, 3))
+    left, middle, right = multi_view(ramp, size=(100, 100), num_views=3)[:, 0, 0, 0]
+    assert (left[0], left[-1]) == (0, 99)
+    assert (middle[0], middle[-1]) == (50, 149)
+    assert (right[0], right[-1]) == (100, 199)
+    upright = multi_view(ramp.transpose(0, 2, 1, 3), size=(100, 100), num_views=3)
+    assert [int(view[0, 0, 0, 0]) for view in upright] == [0, 50, 100]
+
+
+def test_a_square_clip_has_equal_views_and_one_view_is_the_centre():
+    views = multi_view(noise(2, 40, 40), size=(24, 24), num_views=3)
+    assert torch.equal(views[0], views[1])
+    assert torch.equal(views[0], views[2])
+    one = multi_view(noise(), size=(24, 24), num_views=1)
+    assert torch.equal(one, centre_view(noise(), size=(24, 24))[None])

@@ -127,7 +127,7 @@ def test_a_sweep_in_one_pass_is_each_probe_alone() -> None:
 def test_cutting_a_batch_changes_rounding_only() -> None:
     one = train(training(rows_at_once=8), [{"lr": 1e-3, "weight_decay": 0.1}])
     two = train(training(rows_at_once=3), [{"lr": 1e-3, "weight_decay": 0.1}])
-    assert largest_difference(one[0].classifier, two[0].classifier) < 1e-5
+    assert largest_difference(one[0].classifier, two[0].classifier) < 5e-5
 
 
 def test_answers_are_mean_probabilities_over_views() -> None:
@@ -179,7 +179,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         path = write_video(
             folder / f"{index}.mp4", (200, 90, 40 * index), num_frames=24, seed=index
         )
-        found.append(Row(path=str(path), relative_path=path.name, source=0))
+        found.append(Row(path=str(path), relative_path=path.name, source=0, columns={}))
     return found
 
 
@@ -268,7 +268,7 @@ def test_a_disk_that_is_too_small_is_named(rows, tmp_path: Path, monkeypatch) ->
 
 def test_a_clip_that_cannot_be_read_is_an_error_or_noted(rows, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
-    bad = Row(path=str(tmp_path / "bad.mp4"), relative_path="bad.mp4", source=0)
+    bad = Row(path=str(tmp_path / "bad.mp4"), relative_path="bad.mp4", source=0, columns={})
     keys = [[ProbeKey(0, 0), ProbeKey(0, 1)]]
     with pytest.raises(DataError, match=r"bad\.mp4"):
         list(reader([rows[0], bad]).batches(keys))

@@ -77,7 +77,9 @@ def test_the_image_protocol_runs_on_images(encoder: Path, write, tmp_path: Path)
         colour = {"red": (200, 60, 60), "blue": (60, 60, 200), "grey": (128, 128, 128)}[name]
         pixels = np.full((40, 48, 3), colour, dtype=np.uint8)
         suffix, codec = (("jpg", "mjpeg"), ("png", "png"))[index % 2]
-        with av.open(str(path := tmp_path / f"{index}.{suffix}"), "w", format="image2") as container:
+        with av.open(
+            str(path := tmp_path / f"{index}.{suffix}"), "w", format="image2"
+        ) as container:
             stream = container.add_stream(codec, rate=1)
             stream.width, stream.height = 48, 40
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "rgb24"
