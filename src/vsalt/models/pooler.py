@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vsalt.errors import report_problems
 from vsalt.models.config import Architecture
-from vsalt.models.vit import Block, Mlp, init_weights
+from vsalt.models.vit import INIT_STD, Block, Mlp, init_weights
 
 POOLER_NORM_EPS = 1e-5
 MLP_RATIO = 4
@@ -92,7 +92,7 @@ class AttentivePooler(nn.Module):
         self.blocks = nn.ModuleList(Block(architecture, eps=eps) for _ in range(depth - 1))
         self.cross = CrossBlock(width, heads, eps)
         init_weights(self, self.blocks)
-        nn.init.trunc_normal_(self.query, std=0.02)
+        nn.init.normal_(self.query, std=INIT_STD)
         with torch.no_grad():
             self.cross.mlp.fc2.weight.div_(math.sqrt(2 * max(1, depth - 1)))
 

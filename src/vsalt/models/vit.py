@@ -21,6 +21,7 @@ from vsalt.models.sincos import sincos_table
 from vsalt.models.tokenizer import Tokenizer
 
 NORM_EPS = 1e-6
+INIT_STD = 0.02
 
 
 class Attention(nn.Module):
@@ -150,11 +151,13 @@ class Encoder(nn.Module):
         x, table = self._tokens(clips, ids)
         num_times = clips.shape[2] // self.config.tubelet[0]
         outputs: dict[int, Tensor] = {}
-        for index, block in enumerate(self.blocks[: max(wanted) + 1]):
+        for index, block in enumerate(self.blocks):
             x = block(x, table)
             if index in wanted:
                 out = self.norm(x) if norm else x
                 outputs[index] = pool_tokens(out, num_times=num_times, pooling=pooling)
+            if index == max(wanted):
+                break
         return tuple(outputs[index] for index in wanted)
 
     def _tokens(
@@ -188,12 +191,16 @@ def add_positions(
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
     """Initialise as V-JEPA 2 does.
 
-    Linear and convolution weights: normal with deviation 0.02, truncated at +-2; biases 0; norms
-    (1, 0). The last linear map of both sub-layers of block i = 1, 2, ... is divided by sqrt(2 i).
+    Linear and convolution weights: normal with deviation 0.02; biases 0; norms (1, 0). The last
+    linear map of both sub-layers of block i = 1, 2, ... is divided by sqrt(2 i).
+
+    V-JEPA 2 truncates at +-2, a hundred deviations away, which no normal draw reaches. Its sampler
+    (the inverse of the error function, in float32) does: one weight in 2 ** 24 becomes -2. Those
+    are not reproduced.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv3d):
-            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.normal_(part.weight, std=INIT_STD)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
     with torch.no_grad():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from support.tiny import randomise
 from vsalt.errors import ConfigError
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
+from vsalt.objectives.masked_prediction import count_params
 
 
 def one_query_by_hand(pooler: AttentivePooler, tokens: Tensor, heads: int) -> Tensor:
@@ -89,6 +90,17 @@ def test_every_parameter_starts_as_vjepa2s(depth: int) -> None:
             expected[f"blocks.{index}.{name}.weight"] = 0.02 / math.sqrt(2 * (index + 1))
     expected["cross.mlp.fc2.weight"] = 0.02 / math.sqrt(2 * last)
     assert stds == pytest.approx(expected, rel=4 / math.sqrt(2 * 192 * 192))
+
+
+@pytest.mark.parametrize(
+    # As V-JEPA 2's module has them, with 174 classes.
+    ("width", "depth", "params"),
+    [(1024, 4, 49_514_670), (1664, 4, 130_514_350), (768, 1, 6_631_854)],
+)
+def test_parameters_are_as_many_as_vjepa2s(width: int, depth: int, params: int) -> None:
+    with torch.device("meta"):
+        classifier = AttentiveClassifier(AttentivePooler(width, 16, depth), 174)
+    assert count_params(classifier) == params
 
 
 def test_the_classifiers_map_starts_as_torchs() -> None:
