@@ -111,7 +111,7 @@ class ProbeClips(Dataset[ProbeSample]):
         seed: of all draws.
 
     Example:
-        >>> config = clips_for_training(ClipConfig(), segments=2)
+        >>> config = ProbeClipConfig(clip=ClipConfig(), segments=2, augment="crop")
         >>> clips = ProbeClips(rows, config, seed=0)
         >>> pool = WorkerPool(clips, [[ProbeKey(0, 0), ProbeKey(0, 1)]], collate=collate_probe,
         ...                   workers=2, prefetch=2, pin_memory=False, persistent=False)

@@ -98,24 +98,3 @@ class ProbeClipConfig:
         if not 0 < low <= high:
             problems.append(f"crop-ratio is {self.crop_ratio}; it must be 0 < low <= high")
         report_problems(problems)
-
-
-def clips_for_training(
-    clip: ClipConfig, *, segments: int, antialias: bool = True
-) -> ProbeClipConfig:
-    """Return V-JEPA 2's settings for training probes on video (facebookresearch/vjepa2)."""
-    return ProbeClipConfig(
-        clip=clip,
-        segments=segments,
-        augment="randaugment",
-        window="random",
-        erase=0.25,
-        antialias=antialias,
-    )
-
-
-def clips_for_testing(
-    clip: ClipConfig, *, segments: int, views: int, antialias: bool = True
-) -> ProbeClipConfig:
-    """Return V-JEPA 2's settings for testing probes on video, but with windows at fixed places."""
-    return ProbeClipConfig(clip=clip, segments=segments, views=views, antialias=antialias)

@@ -162,13 +162,17 @@ class AttentiveProber:
         encoders = group.train.encoders
         trials: list[list[Trial]] = [[] for _ in encoders]
         chosen = [every for _ in encoders]
+        where = f"part {part.name}: " if len(task.parts) > 1 else ""
         if selected_on == "selection":
+            self.say(f"{where}trying {len(every)} probes per encoder on {len(part.fit)} rows")
             heads = training.train(
                 source, encoders, part.fit, labels[part.fit], chosen, on_progress
             )
             answers = self._answer(group, heads, part.selection, len(task.classes), on_progress)
             trials = _score(heads, answers, labels[part.selection])
             chosen = [[best_trial(own).settings] for own in trials]
+        count = f"{len(chosen[0])} probe{'s' if len(chosen[0]) > 1 else ''} per encoder"
+        self.say(f"{where}training {count} on {len(part.train)} rows, {self.config.epochs} epochs")
         heads = training.train(
             source, encoders, part.train, labels[part.train], chosen, on_progress
         )

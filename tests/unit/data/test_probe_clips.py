@@ -14,18 +14,14 @@ from vsalt.data.config import ClipConfig
 from vsalt.data.decode import Video
 from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeClips, ProbeKey, collate_probe
-from vsalt.data.probe_config import (
-    ProbeClipConfig,
-    clips_for_testing,
-    clips_for_training,
-)
+from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.data.transforms import centre_view, multi_view
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError
 
 CLIP = ClipConfig(num_frames=4, frame_step=2, size=(16, 16))  # a window of 8 frames
-TEST = clips_for_testing(CLIP, segments=2, views=3)
-TRAIN = clips_for_training(CLIP, segments=2)
+TEST = ProbeClipConfig(clip=CLIP, segments=2, views=3)
+TRAIN = ProbeClipConfig(clip=CLIP, segments=2, augment="randaugment", window="random", erase=0.25)
 LONG, SHORT, TINY, JPG, PNG, BAD, PART = range(7)
 
 
@@ -187,7 +183,7 @@ def test_overlapping_windows_are_read_together_and_others_alone(rows, monkeypatc
     monkeypatch.setattr(
         Video, "read", lambda self, times: reads.append(len(times)) or read(self, times)
     )
-    config = clips_for_testing(CLIP, segments=3, views=1)
+    config = ProbeClipConfig(clip=CLIP, segments=3)
     together = sample(rows, config, SHORT)
     # Frames 0 2 4 6, 1 3 5 7 and 2 4 6 8: nine times.
     assert reads == [9]
