@@ -52,37 +52,45 @@ def demo(words: Sequence[str], prog: str) -> int:
     config = replace(
         config,
         seed=args.seed,
-        data=replace(config.data, sources=(str(manifest.absolute()),), group_column="group"),
+        data=replace(config.data, sources=(str(manifest.absolute()),)),
     )
     run = args.out / "run"
     start_salt(run, config)
-    results = {task: _probe(run, manifest, task, args.out / f"probe-{task}") for task in TASKS}
-    _embed(run, manifest, args.out / "embeddings")
+    results = _probe(run, manifest, args.out)
+    code = _embed(run, manifest, args.out / "embeddings")
     summary = _summary(results, seconds=time.monotonic() - begin)
     (args.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     console.print(_table(summary))
     console.print(
         f"{summary['seconds']:.0f} s in all. Encoder: {run}. Embeddings: {args.out / 'embeddings'}",
     )
-    return 0
+    return code
 
 
-def _probe(run: Path, manifest: Path, task: str, out: Path) -> Any:
+def _probe(run: Path, manifest: Path, out: Path) -> dict[str, Any]:
+    """Probe student, teacher and random weights on every task; return the results by task."""
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
     from vsalt.training.locate import load_encoder
 
     encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "student" / "teacher")}
-    return fit_probe(
-        encoders, manifest, out, ProbeOptions(kind="linear", task=TaskOptions(label_column=task))
-    )
+    return {
+        task: fit_probe(
+            encoders,
+            manifest,
+            out / f"probe-{task}",
+            ProbeOptions(kind="linear", task=TaskOptions(label_column=task)),
+        )
+        for task in TASKS
+    }
 
 
-def _embed(run: Path, manifest: Path, out: Path) -> None:
+def _embed(run: Path, manifest: Path, out: Path) -> int:
+    """Write the student's embeddings; return the exit code of `vsalt embed`."""
     from vsalt.cli.embed import EmbedArgs
     from vsalt.cli.embed import run as run_embed
 
-    run_embed(EmbedArgs(encoder=run, data=str(manifest), out=out))
+    return run_embed(EmbedArgs(encoder=run, data=str(manifest), out=out))
 
 
 def _summary(results: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -19,8 +19,8 @@ class EmbedArgs:
     """
 
     encoder: Path
-    """A `vsalt salt` run (means its student; RUN/teacher is its teacher), a `vsalt pretrain` run,
-    or a checkpoint."""
+    """A `vsalt salt` run (means its student; RUN/student/teacher is the frozen teacher it learned
+    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, or a checkpoint."""
     data: str
     """A folder of videos or a CSV/JSONL manifest."""
     out: Path

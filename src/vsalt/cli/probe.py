@@ -33,8 +33,9 @@ class FitArgs:
     """
 
     encoder: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """A `vsalt salt` run (means its student; RUN/student/teacher is its frozen teacher), a
-    `vsalt pretrain` run, or a checkpoint. May be repeated, to compare."""
+    """A `vsalt salt` run (means its student; RUN/student/teacher is the frozen teacher it learned
+    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, or a checkpoint.
+    May be repeated, to compare."""
     data: str
     """A folder of videos whose sub-folders are classes (below train and test, or with
     --test-share), or a CSV/JSONL manifest."""
