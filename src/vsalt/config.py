@@ -16,11 +16,13 @@ from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.errors import ConfigError, collect_problems, report_problems
 from vsalt.masking.config import MultiblockConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig, grid_of
-from vsalt.objectives.config import MethodConfig, PixelConfig, SaltConfig
+from vsalt.objectives.config import METHODS, MethodConfig, PixelConfig, SaltConfig
 from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
 
 T = TypeVar("T")
-StageName = Literal["teacher", "student"]
+StageName = Literal["teacher", "assistant", "student"]
+STAGES: tuple[StageName, ...] = ("teacher", "assistant", "student")
+"""The stages of a SALT run in their order; few runs have an assistant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class PretrainConfig(SharedConfig):
 
     stage: Annotated[StageConfig, tyro.conf.arg(name="")] = field(default_factory=StageConfig)
     """The stage."""
+    init_seed: int | None = None
+    """Seed of the initial weights alone; unset: `seed`."""
 
     def __post_init__(self) -> None:
         """Check what the sections say together."""
@@ -69,32 +73,47 @@ class PretrainConfig(SharedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SaltRunConfig(SharedConfig):
-    """Both stages of SALT."""
+    """All stages of SALT; from the second on, each learns from the one before it, frozen."""
 
     teacher: StageConfig = field(default_factory=StageConfig)
     """Stage 1: pixels."""
+    assistant: StageConfig | None = None
+    """Between the two, if given: learns from the frozen teacher, and is frozen for the student."""
     student: StageConfig = field(default_factory=lambda: StageConfig(method=SaltConfig()))
-    """Stage 2: the frozen teacher's latents."""
+    """Last stage: the latents of the stage before it, frozen."""
 
     def __post_init__(self) -> None:
         """Check what the sections say together."""
-        problems = _clip_problems(self.clip, self.teacher.encoder, "teacher.encoder")
-        problems += _clip_problems(self.clip, self.student.encoder, "student.encoder")
-        if self.teacher.encoder.tubelet != self.student.encoder.tubelet:
-            problems.append(
-                f"teacher.encoder.tubelet is {self.teacher.encoder.tubelet}, "
-                f"student.encoder.tubelet {self.student.encoder.tubelet}; they must agree"
-            )
-        if self.teacher.method.name == "salt":
-            problems.append("teacher.method is salt, which needs a teacher itself; use pixel")
-        if self.student.method.name != "salt":
-            problems.append(f"student.method is {self.student.method.name}; it must be salt")
+        problems = []
+        tubelet = self.teacher.encoder.tubelet
+        for name in self.stages:
+            stage: StageConfig = getattr(self, name)
+            problems += _clip_problems(self.clip, stage.encoder, f"{name}.encoder")
+            if stage.encoder.tubelet != tubelet:
+                problems.append(
+                    f"teacher.encoder.tubelet is {tubelet}, "
+                    f"{name}.encoder.tubelet {stage.encoder.tubelet}; they must agree"
+                )
+            problems += _method_problems(name, stage.method)
         report_problems(problems)
 
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Names of the stages, in their order."""
+        return tuple(name for name in STAGES if getattr(self, name) is not None)
+
     def stage(self, name: StageName) -> PretrainConfig:
-        """Return one stage as a run of its own."""
+        """Return one stage as a run of its own.
+
+        An assistant gets initial weights of another seed; by that of the run it would begin as the
+        student does, and the student would learn from a network that shares its own start.
+        """
         shared = {item.name: getattr(self, item.name) for item in dataclasses.fields(SharedConfig)}
-        return PretrainConfig(**shared, stage=getattr(self, name))
+        return PretrainConfig(
+            **shared,
+            stage=getattr(self, name),
+            init_seed=self.seed + 1 if name == "assistant" else None,
+        )
 
 
 def resolve_stage(stage: StageConfig) -> StageConfig:
@@ -114,6 +133,17 @@ def _clip_problems(clip: ClipConfig, encoder: EncoderConfig, name: str) -> list[
     except ConfigError as error:
         return error.problems
     return []
+
+
+def _method_problems(name: StageName, method: MethodConfig) -> list[str]:
+    """The first stage has no teacher to learn from, and all others must have one."""
+    first = name == STAGES[0]
+    if method.needs_teacher != first:
+        return []
+    allowed = " or ".join(key for key, kind in METHODS.items() if kind.needs_teacher != first)
+    if first:
+        return [f"{name}.method is {method.name}, which needs a teacher itself; use {allowed}"]
+    return [f"{name}.method is {method.name}; it must be {allowed}"]
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -234,11 +264,13 @@ def _convert_tuple(
 
 
 __all__ = [
+    "STAGES",
     "ConfigError",
     "PretrainConfig",
     "SaltRunConfig",
     "SharedConfig",
     "StageConfig",
+    "StageName",
     "from_dict",
     "resolve_stage",
     "to_dict",

@@ -60,6 +60,7 @@ def test_completion_knows_verbs_and_flags(tmp_path: Path, monkeypatch: pytest.Mo
         (["probe"], "did you mean probe fit"),
         (["salt", "--out", "x", "--preset", "huge"], "there are demo, tiny-cpu"),
         (["salt", "--out", "x", "--steps", "1:2:3"], "must be a number of steps, or two as T:S"),
+        (["salt", "--out", "x", "--assistant.optim.lr", "1"], "this run has no assistant; take"),
         (["salt", "--out", "x", "--data", "/nowhere"], "no such file or folder: /nowhere"),
         (["pretrain", "--out", "x", "--method", "salt"], "--teacher RUN"),
         (["salt", "--out", "x", "--dry-run"], "--dry-run needs --data"),

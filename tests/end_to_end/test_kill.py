@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from support import runs
+from vsalt.errors import RunFolderError
+from vsalt.training.locate import load_encoder
+from vsalt.training.salt import run_salt
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,47 @@ def test_killed_and_resumed_equals_undisturbed(
     assert found == undisturbed
     leftovers = [*run.rglob(".tmp-*"), *run.rglob(".*.tmp")]
     assert not leftovers
+
+
+def test_killed_at_the_second_hand_over(videos: Path, tmp_path: Path) -> None:
+    """A run of three stages, whose assistant is given by a file and otherwise as the student."""
+    file = tmp_path / "three.toml"
+    file.write_text("[assistant.method]\ntarget_norm = 'none'\n")
+    words = ["--data", videos, "--config", file, *runs.TINY_THREE, "--student.optim.lr", "0.01"]
+    whole, run, marker = tmp_path / "whole", tmp_path / "run", tmp_path / "marker.json"
+    done = runs.vsalt("salt", "--out", whole, *words)
+    assert done.returncode == 0, done.stderr
+    killed = runs.vsalt(
+        *("salt", "--out", run, *words),
+        prefix=(runs.FAULT_DRIVER, "kill", marker, "hand-over", "1"),
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    stages = {stage: latest_step(run / stage) for stage in ("teacher", "assistant", "student")}
+    assert stages == {"teacher": 2, "assistant": 2, "student": None}
+    assert (run / "student" / "teacher" / "model.safetensors").exists()
+    assert not (run / "student" / "config.json").exists()
+    resumed = runs.vsalt("resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert runs.fingerprint(run) == runs.fingerprint(whole)
+
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["assistant"]["method"] == {**config["student"]["method"], "target_norm": "none"}
+    # The student's own flag came after the file.
+    assert config["assistant"]["optim"]["lr"] != config["student"]["optim"]["lr"]
+    for stage, before in (("assistant", "teacher"), ("student", "assistant")):
+        frozen = load_encoder(run / stage / "teacher")
+        assert frozen.sha256 == load_encoder(run / before / "checkpoints" / "latest").sha256
+        # It comes with the rows of all that were frozen before it.
+        assert num_lines(frozen.seen) == num_lines(load_encoder(run / before).seen)
+    assert load_encoder(run / "assistant").checkpoint.path.parents[1] == run / "assistant"
+
+    (run / "assistant").rename(tmp_path / "assistant")
+    with pytest.raises(RunFolderError, match="holds teacher, student; put back what is missing"):
+        run_salt(run, Console())
+
+
+def num_lines(files: tuple[Path, ...]) -> int:
+    return sum(len(file.read_text().splitlines()) for file in files)
 
 
 def prove_phase(kill: Kill, run: Path, marker: dict[str, str]) -> None:

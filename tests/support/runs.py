@@ -40,6 +40,10 @@ TINY = [
 ]
 TINY_SMALL = [*("--steps", "2:2"), *_SHARED, *_stage("teacher.", 12), *_stage("student.", 12)]
 TINY_SMALL += ["--teacher.loop.keep-last", "1", "--student.loop.keep-last", "1"]
+TINY_THREE = [*("--steps", "2:2:2"), *_SHARED]
+"""Needs a file with a table [assistant]."""
+for _name in ("teacher", "assistant", "student"):
+    TINY_THREE += [*_stage(f"{_name}.", 12), f"--{_name}.loop.keep-last", "1"]
 TINY_STAGE = ["--steps", str(STUDENT_STEPS), *_SHARED, *_stage("", width=12)]
 TINY_STAGE += ["--loop.keep-last", "1"]
 
@@ -59,10 +63,11 @@ def vsalt(
 
 
 def fingerprint(run: Path) -> dict[str, str]:
-    """SHA-256 of every tensor, of the optimiser state and of the log, for both stages."""
+    """SHA-256 of every tensor, of the optimiser state and of the log, for all stages."""
     return {
         f"{stage} {name}": digest
-        for stage in ("teacher", "student")
+        for stage in ("teacher", "assistant", "student")
+        if (run / stage).exists()
         for name, digest in stage_fingerprint(run / stage).items()
     }
 

@@ -39,7 +39,7 @@ def test_presets_survive_json(preset: str) -> None:
     config = salt_preset(preset)
     values = json.loads(json.dumps(to_dict(config)))
     assert from_dict(SaltRunConfig, values) == config
-    for name in ("teacher", "student"):
+    for name in config.stages:
         stage = config.stage(name)
         assert from_dict(PretrainConfig, json.loads(json.dumps(to_dict(stage)))) == stage
 
@@ -77,17 +77,24 @@ def test_stages_and_presets_fit_each_other() -> None:
 
 def test_the_papers_preset_is_the_papers() -> None:
     """SALT's table of hyper-parameters; its teachers are ViT-L, and ViT-B for the ViT-B student."""
-    for preset, student, teacher in (
-        ("paper-vitb", "B", "B"),
-        ("paper-vitl", "L", "L"),
-        ("paper-vitG", "G", "L"),
+    for preset, sizes, steps in (
+        ("paper-vitb", "BB", (80_000, 160_000)),
+        ("paper-vitl", "LL", (80_000, 160_000)),
+        ("paper-vitG", "LG", (80_000, 160_000)),
+        ("paper-vitg-40k", "Lg", (40_000, 200_000)),
+        ("paper-vitl-3stage", "LLL", (80_000, 80_000, 80_000)),
+        ("paper-vitl-3stage-40k", "LLL", (40_000, 80_000, 120_000)),
+        ("paper-vith-3stage-40k", "LLH", (40_000, 80_000, 120_000)),
     ):
         config = salt_preset(preset)
-        assert (config.student.encoder.size, config.teacher.encoder.size) == (student, teacher)
-        assert (config.teacher.loop.steps, config.student.loop.steps) == (80_000, 160_000)
+        stages = [getattr(config, name) for name in config.stages]
+        assert [stage.encoder.size for stage in stages] == list(sizes)
+        assert tuple(stage.loop.steps for stage in stages) == steps
+        names = [stage.method.name for stage in stages]
+        assert names == ["pixel", *["salt"] * (len(steps) - 1)]
         clip = config.clip
         assert (clip.num_frames, clip.frame_step, clip.size) == (16, 4, (224, 224))
-        for stage in (config.teacher, config.student):
+        for stage in stages:
             assert stage.loop.batch_size == 3072
             optim = stage.optim.resolved(stage.loop.steps, 3072)
             assert (optim.lr, optim.lr_start, optim.lr_final) == (6.25e-4, 2e-4, 1e-6)
@@ -215,6 +222,29 @@ def test_stages_that_do_not_fit_each_other_are_refused() -> None:
     assert "teacher.encoder.tubelet is (2, 16, 16), student.encoder.tubelet (2, 8, 4)" in text
     assert "teacher.method is salt, which needs a teacher itself; use pixel" in text
     assert "student.method is pixel; it must be salt" in text
+
+
+def test_an_assistant_stands_between_teacher_and_student() -> None:
+    two = salt_preset("tiny-cpu")
+    assert two.stages == ("teacher", "student")
+    three = replace(two, assistant=two.student)
+    assert three.stages == ("teacher", "assistant", "student")
+    assert from_dict(SaltRunConfig, json.loads(json.dumps(to_dict(three)))) == three
+    assert three.stage("assistant").stage == two.student
+    # The other stages are what they are without an assistant.
+    assert three.stage("teacher") == two.stage("teacher")
+    assert three.stage("student") == two.stage("student")
+    # A run folder of before there were assistants can be read.
+    old = to_dict(two)
+    del old["assistant"]
+    assert from_dict(SaltRunConfig, old) == two
+    with pytest.raises(ConfigError) as caught:
+        replace(two, assistant=StageConfig(encoder=EncoderConfig(tubelet=(2, 8, 16))))
+    assert caught.value.problems == [
+        "teacher.encoder.tubelet is (2, 16, 16), assistant.encoder.tubelet (2, 8, 16); "
+        "they must agree",
+        "assistant.method is pixel; it must be salt",
+    ]
 
 
 def test_keys_that_are_not_given_keep_the_bases_values() -> None:

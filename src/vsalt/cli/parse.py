@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -68,10 +68,18 @@ def read_toml(path: Path, base: T) -> T:
     Raises:
         ConfigError: if the file cannot be read, or holds what is no setting.
     """
+    return from_dict(type(base), load_toml(path), base=base)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([f"--config {path}: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"--config {path} is not TOML: {error}"]) from error
-    return from_dict(type(base), values, base=base)

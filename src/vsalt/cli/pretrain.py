@@ -8,13 +8,17 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from vsalt.cli.parse import option, parse, read_toml
+from vsalt.cli.parse import load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
-from vsalt.presets import PRESETS, salt_preset, stage_preset
+from vsalt.presets import PRESET_NAMES, salt_preset, stage_preset
 
 DEFAULT_PRESET = "tiny-cpu"
-_PRESET_HELP = f"Where the defaults of all settings come from: {', '.join(PRESETS)}."
+_PRESET_HELP = f"Where the defaults of all settings come from: {PRESET_NAMES}."
+
+_GET_ASSISTANT = (
+    "take a preset that has one, such as paper-vitl-3stage, or give a table [assistant] in --config"
+)
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 T = TypeVar("T")
@@ -31,11 +35,11 @@ class SaltArgs:
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """A TOML file with settings over those of the preset; flags go over both."""
     steps: str | None = None
-    """Steps of each stage: N for both, or T:S."""
+    """Steps of each stage: N for all, or T:S; with an assistant T:A:S."""
     batch_size: int | None = None
-    """Clips per step of both stages."""
+    """Clips per step of all stages."""
     save_every: str | None = None
-    """Steps between checkpoints: N for both stages, or T:S."""
+    """Steps between checkpoints: N for all stages, or T:S; with an assistant T:A:S."""
     dry_run: bool = False
     """Print what the run would do and cost, and stop."""
     config: Annotated[SaltRunConfig, Flat]
@@ -75,7 +79,8 @@ class ResumeArgs:
 
 def salt(words: Sequence[str], prog: str) -> int:
     """Run the verb `salt`."""
-    config = _defaults(salt_preset(_preset(words)), words)
+    config = _defaults(_with_assistant(salt_preset(_preset(words)), words), words)
+    _refuse_flags_of_no_assistant(config, words)
     with ignore_problems():
         config = with_steps(
             config,
@@ -138,6 +143,20 @@ def _defaults(config: C, words: Sequence[str]) -> C:
     return config
 
 
+def _with_assistant(config: SaltRunConfig, words: Sequence[str]) -> SaltRunConfig:
+    """Add an assistant like the student where the TOML file has one and the preset has none."""
+    path = option(words, "--config")
+    if path is None or config.assistant or "assistant" not in load_toml(Path(path)):
+        return config
+    return replace(config, assistant=config.student)
+
+
+def _refuse_flags_of_no_assistant(config: SaltRunConfig, words: Sequence[str]) -> None:
+    flag = next((word.partition("=")[0] for word in words if word.startswith("--assistant")), None)
+    if flag is not None and config.assistant is None:
+        raise ConfigError([f"{flag}: this run has no assistant; {_GET_ASSISTANT}"])
+
+
 def _placeholder(kind: type[T], config: object) -> T:
     """Arguments whose required ones are still missing; tyro asks for them."""
     values: dict[str, Any] = {}
@@ -153,24 +172,28 @@ def with_steps(
     batch_size: int | None = None,
     save_every: str | None = None,
 ) -> SaltRunConfig:
-    """Return a config with other lengths, each given as N for both stages, or as T:S."""
-    teacher_steps, student_steps = _per_stage("--steps", steps)
-    teacher_save, student_save = _per_stage("--save-every", save_every)
-    return replace(
-        config,
-        teacher=_with_lengths(config.teacher, teacher_steps, batch_size, teacher_save),
-        student=_with_lengths(config.student, student_steps, batch_size, student_save),
-    )
+    """Return a config with other lengths, each given as N for all stages, or as T:S or T:A:S."""
+    all_steps = _per_stage("--steps", steps, len(config.stages))
+    all_saves = _per_stage("--save-every", save_every, len(config.stages))
+    stages: dict[str, Any] = {
+        name: _with_lengths(getattr(config, name), number, batch_size, save)
+        for name, number, save in zip(config.stages, all_steps, all_saves, strict=True)
+    }
+    return replace(config, **stages)
 
 
-def _per_stage(flag: str, text: str | None) -> tuple[int | None, int | None]:
-    """Read N or T:S."""
+def _per_stage(flag: str, text: str | None, num_stages: int) -> list[int | None]:
+    """Read N, or one number for each stage."""
     if text is None:
-        return None, None
+        return [None] * num_stages
     parts = text.split(":")
-    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-        raise ConfigError([f"{flag} is {text!r}; it must be a number of steps, or two as T:S"])
-    return int(parts[0]), int(parts[-1])
+    if len(parts) not in (1, num_stages) or not all(part.isdecimal() for part in parts):
+        several = "two as T:S" if num_stages == 2 else "three as T:A:S"
+        problem = f"{flag} is {text!r}; it must be a number of steps, or {several}"
+        if num_stages == 2 and len(parts) == 3:
+            problem += f". Three need an assistant: {_GET_ASSISTANT}"
+        raise ConfigError([problem])
+    return [int(part) for part in (parts * num_stages if len(parts) == 1 else parts)]
 
 
 def _number(text: str | None) -> int | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.errors import ConfigError
 from vsalt.objectives.config import METHODS
 from vsalt.presets.demo import demo
-from vsalt.presets.paper import paper
+from vsalt.presets.paper import SIZES, SPLITS, paper
 from vsalt.presets.small_gpu import small_gpu
 from vsalt.presets.tiny_cpu import tiny_cpu
 
@@ -15,22 +16,28 @@ PRESETS: dict[str, Callable[[], SaltRunConfig]] = {
     "demo": demo,
     "tiny-cpu": tiny_cpu,
     "small-gpu": small_gpu,
-    "paper-vitb": lambda: paper("B"),
-    "paper-vitl": lambda: paper("L"),
-    "paper-vith": lambda: paper("H"),
-    "paper-vitg": lambda: paper("g"),
-    "paper-vitG": lambda: paper("G"),
+    **{
+        f"paper-vit{letter}{end}": partial(paper, size, steps)
+        for end, steps in SPLITS.items()
+        for letter, size in SIZES.items()
+    },
 }
+PRESET_NAMES = (
+    ", ".join(name for name in PRESETS if not name.startswith("paper-"))
+    + f"; and paper-vitX, where X is one of {', '.join(SIZES)}, alone or followed by one of "
+    + ", ".join(end for end in SPLITS if end)
+)
+"""All names, for people."""
 
 
 def salt_preset(name: str) -> SaltRunConfig:
-    """Return a preset's configuration of both stages.
+    """Return a preset's configuration of all stages.
 
     Raises:
         ConfigError: if there is no preset of that name.
     """
     if name not in PRESETS:
-        raise ConfigError([f"preset {name!r} does not exist; there are {', '.join(PRESETS)}"])
+        raise ConfigError([f"preset {name!r} does not exist; there are {PRESET_NAMES}"])
     return PRESETS[name]()
 
 

@@ -18,7 +18,7 @@ from vsalt.randomness import keyed_int
 
 
 def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objective:
-    """Build the method of a resolved configuration, with initial weights keyed by the seed.
+    """Build the method of a resolved configuration, with initial weights keyed by a seed.
 
     Args:
         config: resolved configuration of the stage.
@@ -31,7 +31,8 @@ def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objectiv
     names = tuple(stage.masks.kinds)
     method = stage.method
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keyed_int("init", config.seed, method.name))
+        seed = config.seed if config.init_seed is None else config.init_seed
+        torch.manual_seed(keyed_int("init", seed, method.name))
         encoder = Encoder(stage.encoder)
         if isinstance(method, PixelConfig):
             return PixelObjective(method, encoder, stage.predictor, names)
@@ -54,10 +55,10 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
 
 
 def resolve_salt(config: SaltRunConfig) -> SaltRunConfig:
-    """Return a run's configuration with every number of both stages written out."""
+    """Return a run's configuration with every number of all stages written out."""
     with collect_problems():
         stages: dict[str, Any] = {}
-        for name in ("teacher", "student"):
+        for name in config.stages:
             try:
                 stages[name] = _resolve(config, getattr(config, name), f"{name}.masks")
             except ConfigError as error:

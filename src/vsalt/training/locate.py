@@ -41,8 +41,9 @@ class LoadedEncoder:
 def load_encoder(path: Path) -> LoadedEncoder:
     """Load the encoder that a path means.
 
-    A salt run means its student; a stage's run means its best checkpoint by val_loss, or the
-    latest if nothing was held out; a checkpoint (or the pointers `latest` and `best`) means itself.
+    A salt run means its student, RUN/teacher and RUN/assistant its other stages; a stage's run
+    means its best checkpoint by val_loss, or the latest if nothing was held out; a checkpoint (or
+    the pointers `latest` and `best`) means itself.
 
     Raises:
         WeightsError: if there is no encoder at the path, with what was found near it.
@@ -80,9 +81,10 @@ def find_checkpoint(path: Path) -> Checkpoint:
 
 
 def _unfinished(path: Path) -> str:
+    before = path / ("assistant" if (path / "assistant").exists() else run_folder.TEACHER)
     return (
         f"the student of {path} has no checkpoint yet; `vsalt resume {path}` goes on. "
-        f"Its teacher can be used as --encoder {path / 'teacher'}"
+        f"Its teacher can be used as --encoder {before}"
     )
 
 
@@ -107,9 +109,11 @@ def _candidates(folder: Path) -> str:
 def _encoders_below(folder: Path) -> Iterator[str]:
     """Yield runs and checkpoints, looking into a limited number of folders."""
     walk = os.walk(folder)
+    # A stage has checkpoints; the stage that every salt run begins with is called teacher.
+    marks = {run_folder.CHECKPOINTS, run_folder.TEACHER}
     for parent, subfolders, names in itertools.islice(walk, MAX_FOLDERS):
         depth = len(Path(parent).relative_to(folder).parts)
-        is_run = run_folder.CONFIG in names and {run_folder.CHECKPOINTS, "teacher"} & {*subfolders}
+        is_run = run_folder.CONFIG in names and marks & {*subfolders}
         if depth and (is_run or META in names):
             yield parent
         # A checkpoint lies four below the folder of a salt run.

@@ -7,10 +7,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from vsalt.compute import paper
 from vsalt.compute.types import ClipFlops, ClipShapes
-from vsalt.config import PretrainConfig
+from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.masking.sampler import build_mask_sampler
-from vsalt.models.config import Architecture, EncoderConfig, grid_of
+from vsalt.models.config import ENCODERS, Architecture, EncoderConfig, grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import count_params
 from vsalt.training.build import build_objective
@@ -30,6 +31,8 @@ class StagePlan:
         steps: optimiser steps.
         clips: training clips over the whole stage.
         flops: operations over the whole stage.
+        published_flops: the same as SALT's tables count them, if the clip and all networks are
+            theirs.
         encoder_params: parameters of the encoder that is kept.
         other_params: parameters of the predictor.
         frozen_params: parameters of a frozen teacher.
@@ -42,11 +45,23 @@ class StagePlan:
     steps: int
     clips: int
     flops: ClipFlops
+    published_flops: float | None
     encoder_params: int
     other_params: int
     frozen_params: int
     memory_bytes: int
     disk_bytes: int
+
+
+def plan_salt(config: SaltRunConfig) -> list[StagePlan]:
+    """Compute the cost of every stage of a resolved run, in their order."""
+    plans: list[StagePlan] = []
+    teacher: EncoderConfig | None = None
+    for name in config.stages:
+        stage = config.stage(name)
+        plans.append(plan_stage(stage, teacher, name))
+        teacher = stage.stage.encoder
+    return plans
 
 
 def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str) -> StagePlan:
@@ -80,6 +95,7 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
         steps=loop.steps,
         clips=clips,
         flops=ClipFlops(exact=clips * per_clip.exact, six_nd=clips * per_clip.six_nd),
+        published_flops=_published_flops(config, teacher, shapes),
         encoder_params=encoder_params,
         other_params=trained - encoder_params,
         frozen_params=frozen_params,
@@ -93,6 +109,29 @@ def clip_shapes(config: PretrainConfig) -> ClipShapes:
     grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
     masks = build_mask_sampler(config.stage.masks, grid, config.seed)
     return ClipShapes(grid=grid, masks=masks.counts)
+
+
+def _published_flops(
+    config: PretrainConfig, teacher: EncoderConfig | None, shapes: ClipShapes
+) -> float | None:
+    """Return a stage's operations as SALT's tables count them, or None if it is none of theirs."""
+    stage = config.stage
+    encoders = [stage.encoder, teacher] if teacher else [stage.encoder]
+    is_published = (
+        stage.method.name in ("pixel", "salt")
+        and (shapes.grid, len(shapes.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
+        and stage.predictor.architecture == paper.PREDICTOR_SHAPE
+        and all(
+            encoder.size in paper.ENCODER_PARAMS and encoder.architecture == ENCODERS[encoder.size]
+            for encoder in encoders
+        )
+    )
+    if not is_published:
+        return None
+    clips = stage.loop.steps * stage.loop.batch_size
+    if teacher is None:
+        return paper.teacher_stage_flops(stage.encoder.size, clips)
+    return paper.student_stage_flops(stage.encoder.size, teacher.size, clips)
 
 
 def _activations(shapes: ClipShapes, encoder: Architecture, predictor: Architecture) -> int:
@@ -110,29 +149,31 @@ def print_plans(plans: list[StagePlan], console: Console) -> None:
     table.add_column("")
     for plan in plans:
         table.add_column(plan.title, justify="right")
+    published = [plan.published_flops for plan in plans if plan.published_flops is not None]
     rows: dict[str, list[float]] = {
         "steps": [plan.steps for plan in plans],
         "clips": [plan.clips for plan in plans],
         "FLOPs, exact": [plan.flops.exact for plan in plans],
         "FLOPs, 6ND": [plan.flops.six_nd for plan in plans],
+        **({"FLOPs, as published": published} if len(published) == len(plans) else {}),
         "parameters, encoder": [plan.encoder_params for plan in plans],
         "parameters, predictor": [plan.other_params for plan in plans],
         "parameters, frozen": [plan.frozen_params for plan in plans],
         "memory, about": [plan.memory_bytes for plan in plans],
         "disk": [plan.disk_bytes for plan in plans],
     }
-    added_up = {"steps", "clips", "FLOPs, exact", "FLOPs, 6ND", "disk"} if len(plans) > 1 else set()
-    if added_up:
-        table.add_column("both", justify="right", style="bold")
+    if len(plans) > 1:
+        table.add_column("both" if len(plans) == 2 else "all", justify="right", style="bold")
     for name, values in rows.items():
-        total = [sum(values)] if name in added_up else []
+        adds_up = len(plans) > 1 and not name.startswith(("parameters", "memory"))
+        total = [sum(values)] if adds_up else []
         table.add_row(name, *(_format(name, value) for value in [*values, *total]))
     console.print(table)
 
 
 def _format(name: str, value: int | float) -> str:
     if name.startswith("FLOPs"):
-        return f"{value:.3g}"
+        return f"{value:.2e}"
     if name.startswith("parameters"):
         return f"{value / 1e6:.2f} M" if value else "-"
     if name.startswith("memory"):

@@ -1,8 +1,9 @@
-"""Both stages of SALT as one resumable job.
+"""All stages of SALT as one resumable job.
 
-RUN/config.json   the resolved configuration of both stages
-RUN/teacher/      stage 1, a run folder of its own
-RUN/student/      stage 2, likewise; it holds a copy of the frozen teacher
+RUN/config.json   the resolved configuration of all stages
+RUN/teacher/      the first stage, a run folder of its own
+RUN/assistant/    likewise, of runs with three stages; it holds a copy of the frozen teacher
+RUN/student/      likewise; it holds a copy of the stage before it, which is its frozen teacher
 """
 
 from pathlib import Path
@@ -10,17 +11,15 @@ from pathlib import Path
 from rich.console import Console
 
 from vsalt import __version__
-from vsalt.config import SaltRunConfig, StageName, from_dict, to_dict
+from vsalt.config import STAGES, SaltRunConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
-from vsalt.training.locate import load_encoder
+from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.stage import create_stage, differences, read_stage, run_stage, steps_done
 
 KIND = "salt"
-TEACHER: StageName = "teacher"
-STUDENT: StageName = "student"
 
 
 def create_salt(run: Path, config: SaltRunConfig) -> None:
@@ -41,7 +40,7 @@ def read_salt(run: Path) -> SaltRunConfig:
 
 
 def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) -> None:
-    """Run what is left of both stages; the caller holds the folder.
+    """Run what is left of all stages, each after the one before it; the caller holds the folder.
 
     Args:
         run: the job's folder, written by `create_salt`.
@@ -50,26 +49,35 @@ def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) ->
     """
     config = read_salt(run)
     catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
-    teacher, student = run / TEACHER, run / STUDENT
     _check_stages(run, config)
-    if not (teacher / run_folder.CONFIG).exists():
-        create_stage(teacher, config.stage("teacher"), catalogue, teacher=None)
-    if steps_done(teacher) < config.teacher.loop.steps:
-        with run_folder.hold(teacher):
-            run_stage(teacher, catalogue, console, "teacher")
-    if not (student / run_folder.CONFIG).exists():
-        last = CheckpointFolder(teacher, keep_last=1).latest()
-        assert last is not None, "a finished stage has a checkpoint"
-        create_stage(student, config.stage("student"), catalogue, load_encoder(last.path))
-    with run_folder.hold(student):
-        run_stage(student, catalogue, console, "student")
+    before: Path | None = None
+    for name in config.stages:
+        folder, stage = run / name, config.stage(name)
+        if not (folder / run_folder.CONFIG).exists():
+            create_stage(folder, stage, catalogue, _hand_over(before) if before else None)
+        # The last stage is always run, so that a finished job says that it is done.
+        if name == config.stages[-1] or steps_done(folder) < stage.stage.loop.steps:
+            with run_folder.hold(folder):
+                run_stage(folder, catalogue, console, name)
+        before = folder
+
+
+def _hand_over(stage: Path) -> LoadedEncoder:
+    """Return the encoder that a finished stage leaves to the next: that of its last step."""
+    last = CheckpointFolder(stage, keep_last=1).latest()
+    assert last is not None, "a finished stage has a checkpoint"
+    return load_encoder(last.path)
 
 
 def _check_stages(run: Path, config: SaltRunConfig) -> None:
     """Refuse stages that were begun with another configuration than the job's."""
-    for name in (TEACHER, STUDENT):
-        if not (run / name / run_folder.CONFIG).exists():
-            continue
+    names = tuple(name for name in STAGES if (run / name / run_folder.CONFIG).exists())
+    if names != config.stages[: len(names)]:
+        raise RunFolderError(
+            f"{run / run_folder.CONFIG} has the stages {', '.join(config.stages)}, but {run} holds "
+            f"{', '.join(names)}; put back what is missing, or begin a new run with another --out"
+        )
+    for name in names:
         begun = to_dict(read_stage(run / name).config)
         changed = differences(begun, to_dict(config.stage(name)))
         if changed:

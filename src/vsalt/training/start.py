@@ -19,7 +19,7 @@ from vsalt.errors import ConfigError, RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.build import resolve, resolve_salt
 from vsalt.training.locate import load_encoder
-from vsalt.training.plan import StagePlan, plan_stage, print_plans
+from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
 from vsalt.training.salt import create_salt, run_salt
 from vsalt.training.stage import KIND as STAGE
@@ -31,7 +31,7 @@ SYNTHETIC_FPS = 12
 
 
 def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> None:
-    """Begin both stages in a new run folder.
+    """Begin all stages in a new run folder.
 
     Raises:
         RunFolderError: if the folder holds a run already, cannot be written or is too small.
@@ -42,13 +42,9 @@ def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> No
     run_folder.check_new_run(run)
     resolved = _with_data(resolve_salt(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
-    _say_lengths("teacher", config.teacher, resolved.teacher, console)
-    _say_lengths("student", config.student, resolved.student, console)
-    teacher = resolved.stage("teacher")
-    plans = [
-        plan_stage(teacher, None, "teacher"),
-        plan_stage(resolved.stage("student"), teacher.stage.encoder, "student"),
-    ]
+    for name in config.stages:
+        _say_lengths(name, getattr(config, name), getattr(resolved, name), console)
+    plans = plan_salt(resolved)
     print_plans(plans, console)
     if dry_run:
         return

@@ -58,6 +58,15 @@ def test_initial_weights_are_a_function_of_the_seed_and_the_method() -> None:
     assert not torch.equal(one, two)
 
 
+def test_an_assistant_does_not_begin_as_the_student_begins() -> None:
+    run = SaltRunConfig(clip=PIXEL.clip, teacher=STAGE, student=SALT.stage, seed=5)
+    three = replace(run, assistant=SALT.stage)
+    student = weights(three.stage("student"))
+    assert weights(run.stage("student")) == student
+    assert weights(three.stage("assistant")) != student
+    assert weights(three.stage("assistant")) != weights(replace(three, seed=6).stage("assistant"))
+
+
 def test_salt_without_a_teacher_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"method salt needs a frozen teacher; give --teacher"):
         build_objective(resolve(SALT), None)
@@ -138,7 +147,7 @@ def test_plans_are_printed_side_by_side_with_their_sum() -> None:
     assert cells["steps"] == ["50", "50", "100"]
     assert cells["clips"] == ["200", "200", "400"]
     exact = [teacher.flops.exact, student.flops.exact]
-    assert cells["FLOPs, exact"] == [f"{flops:.3g}" for flops in [*exact, sum(exact)]]
+    assert cells["FLOPs, exact"] == [f"{flops:.2e}" for flops in [*exact, sum(exact)]]
     millions = f"{student.encoder_params / 1e6:.2f} M"
     assert cells["parameters, encoder"] == [millions, millions, ""]
     assert cells["parameters, frozen"] == ["-", millions, ""]

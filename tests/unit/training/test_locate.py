@@ -63,6 +63,11 @@ def test_a_student_without_checkpoint_names_its_teacher(tmp_path: Path) -> None:
         find_checkpoint(run)
     assert f"`vsalt resume {run}`" in str(caught.value)
     assert f"--encoder {run / 'teacher'}" in str(caught.value)
+    write_stage(run / "assistant")
+    with pytest.raises(WeightsError, match="has no checkpoint yet") as caught:
+        find_checkpoint(run)
+    assert f"--encoder {run / 'assistant'}" in str(caught.value)
+    assert find_checkpoint(run / "assistant").path == run / "assistant" / "checkpoints" / "step-2"
 
 
 def test_nonsense_is_answered_with_what_is_near(tmp_path: Path) -> None:
