@@ -14,7 +14,7 @@ import tyro
 
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.errors import ConfigError, collect_problems, report_problems
-from vsalt.masking.config import MultiblockConfig
+from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig, grid_of
 from vsalt.objectives.config import METHODS, MethodConfig, PixelConfig, SaltConfig
 from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
@@ -31,7 +31,7 @@ class StageConfig:
 
     method: MethodConfig = field(default_factory=PixelConfig)
     """What is learned, and its own settings."""
-    masks: MultiblockConfig = field(default_factory=MultiblockConfig)
+    masks: MaskConfig = field(default_factory=MultiblockConfig)
     """Which tokens are seen and which are predicted."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """The network that is kept."""
@@ -125,6 +125,26 @@ def resolve_stage(stage: StageConfig) -> StageConfig:
         optim=stage.optim.resolved(stage.loop.steps, stage.loop.batch_size),
         loop=stage.loop.resolved(),
     )
+
+
+def group_problems(stage: StageConfig, prefix: str = "") -> list[str]:
+    """What is wrong with a resolved stage whose clips are masked in groups (`batch_min`).
+
+    The numbers of tokens differ from group to group, so a micro-batch must be one group.
+    """
+    masks, micro = stage.masks, stage.loop.micro_batch_size
+    if masks.name != "multiblock" or masks.policy != "batch_min" or micro == masks.group_size:
+        return []
+    size = masks.group_size
+    multiple = -(-stage.loop.batch_size // size) * size
+    problem = (
+        f"{prefix}masks.group-size is {size}, {prefix}loop.micro-batch-size {micro}; with "
+        f"--{prefix}masks.policy batch_min they must agree: give "
+        f"--{prefix}loop.micro-batch-size {size}"
+    )
+    if multiple != stage.loop.batch_size:
+        problem += f" and a --batch-size that is a multiple of it, such as {multiple}"
+    return [f"{problem}, or another --{prefix}masks.group-size"]
 
 
 def _clip_problems(clip: ClipConfig, encoder: EncoderConfig, name: str) -> list[str]:
@@ -272,6 +292,7 @@ __all__ = [
     "StageConfig",
     "StageName",
     "from_dict",
+    "group_problems",
     "resolve_stage",
     "to_dict",
 ]

@@ -1,6 +1,5 @@
 """`vsalt salt`, `vsalt pretrain` and `vsalt resume`."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from vsalt.cli.parse import load_toml, option, parse, read_toml
+from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
+from vsalt.masking.config import MASKS, MaskName
 from vsalt.presets import PRESET_NAMES, salt_preset, stage_preset
 
 DEFAULT_PRESET = "tiny-cpu"
@@ -21,7 +21,6 @@ _GET_ASSISTANT = (
 )
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
-T = TypeVar("T")
 Flat = tyro.conf.arg(name="")
 
 
@@ -40,6 +39,12 @@ class SaltArgs:
     """Clips per step of all stages."""
     save_every: str | None = None
     """Steps between checkpoints: N for all stages, or T:S; with an assistant T:A:S."""
+    teacher_masks: Annotated[MaskName | None, tyro.conf.arg(name="teacher.masks")] = None
+    """Family of the teacher's masks; its own settings begin with --teacher.masks."""
+    assistant_masks: Annotated[MaskName | None, tyro.conf.arg(name="assistant.masks")] = None
+    """Family of the assistant's masks, likewise."""
+    student_masks: Annotated[MaskName | None, tyro.conf.arg(name="student.masks")] = None
+    """Family of the student's masks, likewise."""
     dry_run: bool = False
     """Print what the run would do and cost, and stop."""
     config: Annotated[SaltRunConfig, Flat]
@@ -64,6 +69,8 @@ class PretrainArgs:
     """Clips per step."""
     save_every: int | None = None
     """Steps between checkpoints."""
+    masks: MaskName | None = None
+    """Family of the masks; its own settings begin with --masks."""
     dry_run: bool = False
     """Print what the run would do and cost, and stop."""
     config: Annotated[PretrainConfig, Flat]
@@ -88,7 +95,12 @@ def salt(words: Sequence[str], prog: str) -> int:
             _number(option(words, "--batch-size")),
             option(words, "--save-every"),
         )
-    args = parse(SaltArgs, words, prog, _placeholder(SaltArgs, config))
+        stages: dict[str, Any] = {
+            name: _with_masks(getattr(config, name), words, f"--{name}.masks")
+            for name in config.stages
+        }
+        config = replace(config, **stages)
+    args = parse(SaltArgs, words, prog, incomplete(SaltArgs, config=config))
     config = from_dict(SaltRunConfig, to_dict(args.config))
     from vsalt.training.start import start_salt
 
@@ -111,8 +123,8 @@ def pretrain(words: Sequence[str], prog: str) -> int:
             _number(option(words, "--batch-size")),
             _number(option(words, "--save-every")),
         )
-        config = replace(config, stage=stage)
-    args = parse(PretrainArgs, words, prog, _placeholder(PretrainArgs, config))
+        config = replace(config, stage=_with_masks(stage, words, "--masks"))
+    args = parse(PretrainArgs, words, prog, incomplete(PretrainArgs, config=config))
     config = from_dict(PretrainConfig, to_dict(args.config))
     from vsalt.training.start import start_stage
 
@@ -157,15 +169,6 @@ def _refuse_flags_of_no_assistant(config: SaltRunConfig, words: Sequence[str]) -
         raise ConfigError([f"{flag}: this run has no assistant; {_GET_ASSISTANT}"])
 
 
-def _placeholder(kind: type[T], config: object) -> T:
-    """Arguments whose required ones are still missing; tyro asks for them."""
-    values: dict[str, Any] = {}
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
-        required = item.default is dataclasses.MISSING
-        values[item.name] = tyro.MISSING if required else item.default
-    return kind(**{**values, "config": config})
-
-
 def with_steps(
     config: SaltRunConfig,
     steps: str | None,
@@ -208,6 +211,16 @@ def _with_lengths(
     given = {"steps": steps, "batch_size": batch_size, "save_every": save_every}
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(stage, loop=replace(loop, **changes))
+
+
+def _with_masks(stage: StageConfig, words: Sequence[str], flag: str) -> StageConfig:
+    """Put the named family of masks, with its defaults, in the place of another family."""
+    name = option(words, flag)
+    if name is None or name in ("None", stage.masks.name):
+        return stage
+    if name not in MASKS:
+        raise ConfigError([f"{flag} is {name!r}; there are {', '.join(MASKS)}"])
+    return replace(stage, masks=MASKS[name]())
 
 
 def _absolute(config: C) -> C:

@@ -1,19 +1,19 @@
 """The `budget` policy: every clip has the same number of context and target tokens.
 
-V-JEPA cuts all index lists of a batch to the shortest one in raster order, so the number of
-tokens depends on the batch and late frames are seen less (measured in its own code, at 24 clips and
-long masks: 3 % of the targets lie in the last of 8 time steps). Here the numbers are fixed in
-the config, a clip that has more keeps a uniformly random subset, and a draw that has fewer is
-drawn again. Shapes are static and every time step is treated alike.
+V-JEPA cuts all index lists of a batch to the shortest one in raster order (`batch_min.py`), so the
+number of tokens depends on the batch and late frames are seen less (measured in its own code, at 24
+clips and long masks: 3 % of the targets lie in the last of 8 time steps). Here the numbers are
+fixed in the config, a clip that has more keeps a uniformly random subset, and a draw that has fewer
+is drawn again. Shapes are static and every time step is treated alike.
 """
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from vsalt.errors import ConfigError
+from vsalt.masking.batch_min import truncated_means
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
 from vsalt.masking.multiblock import draw_block_size, draw_hidden
 from vsalt.masking.types import Grid, Mask
@@ -23,8 +23,6 @@ MAX_ATTEMPTS = 200
 """Far beyond what an accepted configuration needs: at acceptance 1/2 it fails once in 1e60."""
 
 MIN_ACCEPTANCE = 0.5
-TRUNCATION_CLIPS = 24
-"""Clips per device in V-JEPA's published runs, over which its truncation takes the minimum."""
 
 
 class BudgetMasker:
@@ -48,7 +46,7 @@ class BudgetMasker:
     def attempt(self, generator: np.random.Generator) -> Mask | None:
         """Draw once; None if the draw falls short of the budget."""
         size = draw_block_size(generator, self.grid, self.blocks, self.aspect_ratio)
-        hidden = draw_hidden(generator, self.grid, size, self.blocks.num_blocks).ravel()
+        hidden = draw_hidden(generator, self.grid, size, self.blocks).ravel()
         context, targets = np.flatnonzero(~hidden), np.flatnonzero(hidden)
         if len(context) < self.num_context or len(targets) < self.num_targets:
             return None
@@ -57,8 +55,14 @@ class BudgetMasker:
             targets=_subset(generator, targets, self.num_targets),
         )
 
-    def draw(self, *key: str | int) -> Mask:
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of (context, target) tokens."""
+        return self.num_context, self.num_targets
+
+    def draw(self, seed: int, step: int, position: int, kind: str) -> Mask:
         """Return the mask of a key: the first of its attempts 0, 1, 2, ... with enough tokens."""
+        key = ("mask", seed, step, position, kind)
         for attempt in range(MAX_ATTEMPTS):
             mask = self.attempt(keyed_generator(*key, attempt))
             if mask is not None:
@@ -132,51 +136,3 @@ def _fill_in(
         if share >= MIN_ACCEPTANCE or not unset:
             break
     return filled, share
-
-
-@lru_cache(maxsize=64)
-def truncated_means(
-    grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float], num_groups: int = 250
-) -> tuple[int, int]:
-    """Mean number of (context, target) tokens that V-JEPA's truncation leaves at 24 clips.
-
-    Every group of 24 clips shares one block size, and keeps the smallest number of context and of
-    target tokens among its clips. The groups are keyed, so the result is a constant of the
-    arguments. It is at least 1.
-    """
-    totals = np.zeros(2)
-    for group in range(num_groups):
-        generator = keyed_generator("truncation", group)
-        size = draw_block_size(generator, grid, blocks, aspect_ratio)
-        num_hidden = [
-            _count_hidden(generator, grid, size, blocks.num_blocks) for _ in range(TRUNCATION_CLIPS)
-        ]
-        totals += (grid[0] * grid[1] * grid[2] - max(num_hidden), min(num_hidden))
-    context, targets = np.maximum(1, np.floor(totals / num_groups + 0.5)).astype(int).tolist()
-    return context, targets
-
-
-def _count_hidden(generator: np.random.Generator, grid: Grid, size: Grid, num_blocks: int) -> int:
-    """Number of hidden tokens of a draw that leaves some context.
-
-    Raises:
-        ConfigError: if one block covers the whole grid, which leaves no context ever.
-    """
-    if size == grid:
-        raise ConfigError(
-            [
-                f"masks: a block of {size} tokens covers the whole grid {grid}; "
-                "lower --masks.*.spatial-scale, or use a larger --clip.size or a smaller patch"
-            ]
-        )
-    num_tokens = grid[0] * grid[1] * grid[2]
-    for _ in range(10_000):
-        count = int(draw_hidden(generator, grid, size, num_blocks).sum())
-        if count < num_tokens:
-            return count
-    raise ConfigError(
-        [
-            f"masks: {num_blocks} blocks of {size} tokens cover the whole grid {grid} in nearly "
-            "every draw; lower --masks.*.num-blocks or --masks.*.spatial-scale"
-        ]
-    )

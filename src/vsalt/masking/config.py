@@ -1,9 +1,13 @@
-"""Settings of masks."""
+"""Settings of masks: one dataclass per family, told apart by `name`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from fractions import Fraction
+from typing import Literal, TypeAlias
 
 from vsalt.errors import report_problems
+
+MaskName = Literal["multiblock", "tube", "random", "causal"]
+Policy = Literal["budget", "batch_min"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,8 @@ class BlocksConfig:
     """Area of a block as a share of the frame."""
     temporal_scale: float = 1.0
     """Length of a block as a share of the clip."""
+    max_temporal_keep: float = 1.0
+    """Share of the time steps, from the first one, that may hold context; later ones are hidden."""
     num_context: int | None = None
     """Tokens the encoder sees, per clip. Unset: the mean that V-JEPA's truncation reaches."""
     num_targets: int | None = None
@@ -26,7 +32,7 @@ class BlocksConfig:
         problems = []
         if self.num_blocks < 1:
             problems.append(f"masks num-blocks is {self.num_blocks}; it must be at least 1")
-        for name in ("spatial_scale", "temporal_scale"):
+        for name in ("spatial_scale", "temporal_scale", "max_temporal_keep"):
             value = getattr(self, name)
             if not 0 < value <= 1:
                 problems.append(f"masks {name.replace('_', '-')} is {value}; it must be in (0, 1]")
@@ -43,8 +49,10 @@ class MultiblockConfig:
 
     name: Literal["multiblock"] = "multiblock"
     """Which masker."""
-    policy: Literal["budget"] = "budget"
-    """How every clip gets the same number of tokens. budget: a random subset of fixed size."""
+    policy: Policy = "budget"
+    """How clips get equally many tokens: random subsets (budget), or V-JEPA's cut (batch_min)."""
+    group_size: int = 24
+    """Clips of a group, with batch_min; loop.micro-batch-size must be the same."""
     aspect_ratio: tuple[float, float] = (0.75, 1.5)
     """Height over width of a block, drawn uniformly."""
     short: BlocksConfig = field(
@@ -58,13 +66,132 @@ class MultiblockConfig:
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        problems = []
         low, high = self.aspect_ratio
         if not 0 < low <= high:
-            report_problems(
-                [f"masks.aspect-ratio is {self.aspect_ratio}; it must be 0 < low <= high"]
+            problems.append(
+                f"masks.aspect-ratio is {self.aspect_ratio}; it must be 0 < low <= high"
             )
+        if self.group_size < 1:
+            problems.append(f"masks.group-size is {self.group_size}; it must be at least 1")
+        report_problems([*problems, *self._counts_without_budget()])
 
     @property
     def kinds(self) -> dict[str, BlocksConfig]:
         """The mask kinds by name, in the order in which they are applied."""
         return {"short": self.short, "long": self.long}
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """Names of the mask kinds, in the order in which they are applied."""
+        return tuple(self.kinds)
+
+    def _counts_without_budget(self) -> list[str]:
+        if self.policy == "budget":
+            return []
+        return [
+            f"masks.{kind}.{name.replace('_', '-')} is {getattr(blocks, name)}, but with "
+            "--masks.policy batch_min the group decides; set it to None, or --masks.policy budget"
+            for kind, blocks in self.kinds.items()
+            for name in ("num_context", "num_targets")
+            if getattr(blocks, name) is not None
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TubeConfig:
+    """Tubes: the same places of the frame are hidden at all times (VideoMAE)."""
+
+    name: Literal["tube"] = "tube"
+    """Which masker."""
+    ratio: float = 0.9
+    """Share of the places that is hidden; of H W places, floor(H W (1 - ratio)) are seen."""
+    num_masks: int = 1
+    """Masks per clip, drawn independently."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_ratio(self.ratio, self.num_masks)
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """tube_1, tube_2, ..."""
+        return _numbered(self.name, self.num_masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig:
+    """Random tokens are hidden, each on its own."""
+
+    name: Literal["random"] = "random"
+    """Which masker."""
+    ratio: float = 0.9
+    """Share of the tokens that is hidden; of N tokens, floor(N (1 - ratio)) are seen."""
+    num_masks: int = 1
+    """Masks per clip, drawn independently."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_ratio(self.ratio, self.num_masks)
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """random_1, random_2, ..."""
+        return _numbered(self.name, self.num_masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalConfig:
+    """The beginning of the clip is seen, the rest is hidden."""
+
+    name: Literal["causal"] = "causal"
+    """Which masker."""
+    ratio: float = 0.9
+    """Share of the tokens that is hidden; of N tokens, the first floor(N (1 - ratio)) are seen."""
+    num_masks: int = 1
+    """Masks per clip; they differ in the time step that is seen partly."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_ratio(self.ratio, self.num_masks)
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """causal_1, causal_2, ..."""
+        return _numbered(self.name, self.num_masks)
+
+
+RatioConfig: TypeAlias = TubeConfig | RandomConfig | CausalConfig
+MaskConfig: TypeAlias = MultiblockConfig | TubeConfig | RandomConfig | CausalConfig
+MASKS: dict[
+    str, type[MultiblockConfig] | type[TubeConfig] | type[RandomConfig] | type[CausalConfig]
+] = {
+    "multiblock": MultiblockConfig,
+    "tube": TubeConfig,
+    "random": RandomConfig,
+    "causal": CausalConfig,
+}
+
+
+def num_kept(num_items: int, ratio: float) -> int:
+    """Return floor(num_items (1 - ratio)), with the ratio as the decimal number that it prints as.
+
+    In binary floating point 100 (1 - 0.9) is just below 10.
+    """
+    return int(num_items * (1 - Fraction(repr(ratio))))
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{number}" for number in range(1, count + 1))
+
+
+def _check_ratio(ratio: float, num_masks: int) -> None:
+    problems = []
+    if not 0 < ratio < 1:
+        problems.append(
+            f"masks.ratio is {ratio}; it must be above 0 (some token is predicted) and below 1 "
+            "(some token is seen)"
+        )
+    if num_masks < 1:
+        problems.append(f"masks.num-masks is {num_masks}; it must be at least 1")
+    report_problems(problems)

@@ -1,13 +1,31 @@
 """What the loader calls for each clip: one mask of every kind, keyed by (seed, step, position)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vsalt.masking.budget import BudgetMasker
-from vsalt.masking.config import MultiblockConfig
+from vsalt.masking.batch_min import BatchMinMasker, truncated_means
+from vsalt.masking.budget import BudgetMasker, resolve_budget
+from vsalt.masking.config import MaskConfig, MultiblockConfig
+from vsalt.masking.ratio import build_ratio_masker, check_ratio
 from vsalt.masking.types import Grid, Mask
+
+
+@runtime_checkable
+class Masker(Protocol):
+    """Draws the masks of a clip as a pure function of a key; must be picklable."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of (context, target) tokens; their expectation where they vary."""
+        ...
+
+    def draw(self, seed: int, step: int, position: int, kind: str) -> Mask:
+        """Return the mask of a kind for the clip at a position of the global batch of a step."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,7 +38,7 @@ class MaskSampler:
     """
 
     seed: int
-    maskers: dict[str, BudgetMasker]
+    maskers: Mapping[str, Masker]
 
     def __call__(
         self,
@@ -30,22 +48,47 @@ class MaskSampler:
     ) -> tuple[Mask, ...]:
         """Return one mask per kind. `clip` is for maskers that look at the input; none does yet."""
         return tuple(
-            masker.draw("mask", self.seed, step, position, kind)
-            for kind, masker in self.maskers.items()
+            masker.draw(self.seed, step, position, kind) for kind, masker in self.maskers.items()
         )
 
     @property
     def counts(self) -> tuple[tuple[int, int], ...]:
-        """(context, target) tokens of every kind."""
-        return tuple((masker.num_context, masker.num_targets) for masker in self.maskers.values())
+        """(context, target) tokens of every kind; under `batch_min` their expectation."""
+        return tuple(masker.counts for masker in self.maskers.values())
 
 
-def build_mask_sampler(config: MultiblockConfig, grid: Grid, seed: int) -> MaskSampler:
-    """Build the sampler of a resolved mask config (see `resolve_budget`)."""
+def build_mask_sampler(config: MaskConfig, grid: Grid, seed: int) -> MaskSampler:
+    """Build the sampler of a resolved mask config (see `resolve_masks`)."""
     return MaskSampler(
-        seed=seed,
-        maskers={
-            name: BudgetMasker(grid, blocks, config.aspect_ratio)
-            for name, blocks in config.kinds.items()
-        },
+        seed=seed, maskers={kind: _build_masker(config, grid, kind) for kind in config.kind_names}
     )
+
+
+def resolve_masks(config: MaskConfig, grid: Grid, *, flag: str = "masks") -> MaskConfig:
+    """Write out the numbers that depend on the grid, and refuse what the grid does not allow.
+
+    Args:
+        config: settings of any family.
+        grid: size of a clip in tokens.
+        flag: path of the settings on the command line, for messages.
+
+    Raises:
+        ConfigError: if masks leave no context, or seldom reach their budget.
+    """
+    if not isinstance(config, MultiblockConfig):
+        check_ratio(config, grid, flag=flag)
+        return config
+    if config.policy == "budget":
+        return resolve_budget(config, grid, flag=flag)
+    for blocks in config.kinds.values():
+        truncated_means(grid, blocks, config.aspect_ratio, group_size=config.group_size)
+    return config
+
+
+def _build_masker(config: MaskConfig, grid: Grid, kind: str) -> Masker:
+    if not isinstance(config, MultiblockConfig):
+        return build_ratio_masker(config, grid)
+    blocks = config.kinds[kind]
+    if config.policy == "budget":
+        return BudgetMasker(grid, blocks, config.aspect_ratio)
+    return BatchMinMasker(grid, blocks, config.aspect_ratio, config.group_size)

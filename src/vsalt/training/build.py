@@ -5,9 +5,15 @@ from typing import Any
 
 import torch
 
-from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, resolve_stage
+from vsalt.config import (
+    PretrainConfig,
+    SaltRunConfig,
+    StageConfig,
+    group_problems,
+    resolve_stage,
+)
 from vsalt.errors import ConfigError, collect_problems, report_problems
-from vsalt.masking.budget import resolve_budget
+from vsalt.masking.sampler import resolve_masks
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import PixelConfig, SaltConfig
@@ -28,7 +34,7 @@ def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objectiv
         ConfigError: if the method needs a teacher and there is none.
     """
     stage = config.stage
-    names = tuple(stage.masks.kinds)
+    names = stage.masks.kind_names
     method = stage.method
     with torch.random.fork_rng(devices=[]):
         seed = config.seed if config.init_seed is None else config.init_seed
@@ -69,4 +75,6 @@ def resolve_salt(config: SaltRunConfig) -> SaltRunConfig:
 
 def _resolve(config: PretrainConfig | SaltRunConfig, stage: StageConfig, flag: str) -> StageConfig:
     grid = grid_of(config.clip.num_frames, config.clip.size, stage.encoder.tubelet)
-    return replace(resolve_stage(stage), masks=resolve_budget(stage.masks, grid, flag=flag))
+    stage = resolve_stage(stage)
+    report_problems(group_problems(stage, flag.removesuffix("masks")))
+    return replace(stage, masks=resolve_masks(stage.masks, grid, flag=flag))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vsalt.errors import ConfigError
-from vsalt.masking.budget import BudgetMasker, _subset, resolve_budget, truncated_means
+from vsalt.masking.batch_min import truncated_means
+from vsalt.masking.budget import BudgetMasker, _subset, resolve_budget
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
 from vsalt.masking.types import Grid
 from vsalt.presets import salt_preset
@@ -34,7 +35,7 @@ def test_every_draw_has_the_budgets_and_no_token_twice(
 ) -> None:
     draw = masker(blocks, num_context, num_targets, (8, 7, 7)).draw
     for key in range(300):
-        mask = draw(key)
+        mask = draw(0, 0, key, "kind")
         assert mask.context.shape == (num_context,)
         assert mask.targets.shape == (num_targets,)
         for ids in (mask.context, mask.targets):
@@ -59,7 +60,7 @@ def test_all_time_steps_are_treated_alike(blocks: BlocksConfig, budgets: tuple[i
     """
     grid = (8, 7, 7)
     one = masker(blocks, *budgets, grid)
-    masks = [one.draw(key) for key in range(400)]
+    masks = [one.draw(0, 0, key, "kind") for key in range(400)]
     assert chi_square_over_time([mask.context for mask in masks], grid) < 24.3
     assert chi_square_over_time([mask.targets for mask in masks], grid) < 24.3
 
@@ -78,9 +79,9 @@ def test_kept_subsets_are_equally_likely() -> None:
 
 def test_a_mask_is_a_function_of_its_key() -> None:
     one, other = masker(SHORT, 80, 190, (8, 7, 7)), masker(SHORT, 80, 190, (8, 7, 7))
-    masks = [one.draw("mask", 7, step, 2, "short") for step in range(20)]
+    masks = [one.draw(7, step, 2, "short") for step in range(20)]
     for step, mask in reversed(list(enumerate(masks))):
-        again = other.draw("mask", 7, step, 2, "short")
+        again = other.draw(7, step, 2, "short")
         np.testing.assert_array_equal(mask.context, again.context)
         np.testing.assert_array_equal(mask.targets, again.targets)
     assert len({mask.targets.tobytes() for mask in masks}) == 20
@@ -91,11 +92,11 @@ def test_draws_that_fall_short_are_drawn_again_from_the_same_key() -> None:
     redraws: Counter[int] = Counter()
     for key in range(200):
         for attempt in itertools.count():
-            mask = one.attempt(keyed_generator("clip", key, attempt))
+            mask = one.attempt(keyed_generator("mask", 3, 4, key, "kind", attempt))
             if mask is not None:
                 break
         redraws[attempt] += 1
-        np.testing.assert_array_equal(one.draw("clip", key).targets, mask.targets)
+        np.testing.assert_array_equal(one.draw(3, 4, key, "kind").targets, mask.targets)
     assert redraws[0] < 200
     assert max(redraws) >= 2
     # The number of attempts is geometric, with the acceptance that the masker states.

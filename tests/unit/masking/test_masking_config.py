@@ -9,12 +9,18 @@ from vsalt.masking.config import BlocksConfig, MultiblockConfig
 def test_wrong_settings_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         BlocksConfig(
-            num_blocks=0, spatial_scale=1.01, temporal_scale=0.0, num_context=0, num_targets=-1
+            num_blocks=0,
+            spatial_scale=1.01,
+            temporal_scale=0.0,
+            max_temporal_keep=1.5,
+            num_context=0,
+            num_targets=-1,
         )
     assert caught.value.problems == [
         "masks num-blocks is 0; it must be at least 1",
         "masks spatial-scale is 1.01; it must be in (0, 1]",
         "masks temporal-scale is 0.0; it must be in (0, 1]",
+        "masks max-temporal-keep is 1.5; it must be in (0, 1]",
         "masks num-context is 0; it must be at least 1",
         "masks num-targets is -1; it must be at least 1",
     ]
@@ -30,6 +36,8 @@ def test_an_aspect_ratio_is_a_range_above_zero(ratio: tuple[float, float]) -> No
 def test_the_defaults_are_vjepas() -> None:
     config = MultiblockConfig()
     assert list(config.kinds) == ["short", "long"]
+    assert config.kind_names == ("short", "long")
+    assert (config.policy, config.group_size) == ("budget", 24)
     assert config.kinds["short"] == BlocksConfig(num_blocks=8, spatial_scale=0.15)
     assert config.kinds["long"] == BlocksConfig(num_blocks=2, spatial_scale=0.7)
     assert config.aspect_ratio == (0.75, 1.5)

@@ -12,6 +12,10 @@ from vsalt.masking.multiblock import draw_block_size, draw_hidden
 ASPECT = (0.75, 1.5)
 
 
+def blocks_of(num_blocks: int, **given: float) -> BlocksConfig:
+    return BlocksConfig(num_blocks=num_blocks, spatial_scale=0.5, **given)
+
+
 def size_shares(area: int) -> dict[tuple[int, int], float]:
     """Probability of each (height, width), by a fine grid of aspect ratios."""
     ratios = np.linspace(*ASPECT, 100_001)
@@ -73,7 +77,7 @@ def test_a_block_is_placed_uniformly() -> None:
     generator = np.random.default_rng(0)
     places: Counter[tuple[int, ...]] = Counter()
     for _ in range(num_draws):
-        hidden = draw_hidden(generator, grid, size, 1)
+        hidden = draw_hidden(generator, grid, size, blocks_of(1))
         assert hidden.sum() == math.prod(size)
         corner = np.argwhere(hidden).min(axis=0)
         start, top, left = corner
@@ -91,7 +95,7 @@ def test_several_blocks_hide_their_union() -> None:
     generator = np.random.default_rng(0)
     counts = set()
     for _ in range(300):
-        hidden = draw_hidden(generator, grid, size, num_blocks)[0]
+        hidden = draw_hidden(generator, grid, size, blocks_of(num_blocks))[0]
         covered = np.zeros_like(hidden)
         for top in range(7):
             for left in range(6):
@@ -101,3 +105,18 @@ def test_several_blocks_hide_their_union() -> None:
         counts.add(int(hidden.sum()))
     assert min(counts) >= 12
     assert max(counts) == 36  # three blocks that do not overlap
+
+
+@pytest.mark.parametrize(
+    ("share", "num_steps"), [(1.0, 8), (0.999, 7), (0.75, 6), (0.5, 4), (0.13, 1), (0.01, 1)]
+)
+def test_context_lies_in_the_first_time_steps_only(share: float, num_steps: int) -> None:
+    """V-JEPA's causal multi-block: later steps are hidden, earlier ones as without it."""
+    grid, size = (8, 5, 6), (8, 3, 3)
+    whole, early = (
+        draw_hidden(np.random.default_rng(5), grid, size, blocks_of(2, max_temporal_keep=keep))
+        for keep in (1.0, share)
+    )
+    assert not whole[-1].all()
+    np.testing.assert_array_equal(early[:num_steps], whole[:num_steps])
+    assert early[num_steps:].all()

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from vsalt.masking.config import BlocksConfig, MultiblockConfig
-from vsalt.masking.sampler import build_mask_sampler
+import pytest
+
+from vsalt.masking.config import MASKS, BlocksConfig, MultiblockConfig
+from vsalt.masking.sampler import Masker, build_mask_sampler, resolve_masks
 
 BLOCKS = BlocksConfig(num_blocks=2, spatial_scale=0.3, num_context=60, num_targets=90)
 GRID = (4, 6, 8)
@@ -64,3 +66,19 @@ def test_the_first_mask_of_a_run_stays_what_it_is() -> None:
     assert short.context[:6].tolist() == [0, 1, 2, 9, 15, 18]
     assert short.targets[:6].tolist() == [5, 11, 12, 19, 20, 21]
     assert long.targets[-6:].tolist() == [174, 178, 179, 180, 181, 182]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_every_family_gives_maskers_that_loader_processes_can_hold(name: str) -> None:
+    grid = (4, 5, 7)
+    config = resolve_masks(MASKS[name](), grid)
+    assert config.name == name
+    draw = build_mask_sampler(config, grid, 11)
+    assert tuple(draw.maskers) == config.kind_names
+    for masker in draw.maskers.values():
+        assert isinstance(masker, Masker)
+    drawn = draw(4, 2)
+    assert tuple((len(mask.context), len(mask.targets)) for mask in drawn) == draw.counts
+    for mask, again in zip(drawn, pickle.loads(pickle.dumps(draw))(4, 2), strict=True):
+        np.testing.assert_array_equal(mask.context, again.context)
+        np.testing.assert_array_equal(mask.targets, again.targets)
