@@ -4,7 +4,6 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
-
 import pytest
 
 from vsalt.masking.config import MASKS, BlocksConfig, MultiblockConfig
