@@ -1,7 +1,7 @@
 """Presets `paper-vit*`: SALT's own settings (arXiv 2509.24317, table 5), 3072 clips per step.
 
-The teacher is a ViT-L (ViT-B for the ViT-B student). Deviation: masks follow the `budget` policy
-(docs/explanation/method.md).
+The teacher is a ViT-L (ViT-B for the ViT-B student). Masks are cut to the minimum of 24 clips, as
+V-JEPA's are on each of its devices.
 """
 
 from vsalt.config import SaltRunConfig, StageConfig
@@ -21,8 +21,8 @@ SPLITS: dict[str, tuple[int, ...]] = {
 }
 """Steps of every stage by the end of a preset's name: the main results, and the best split of two
 and both of three stages in the table of step allocations (table 16)."""
-MASKS = MultiblockConfig()
-"""Of all stages."""
+MASKS = MultiblockConfig(policy="batch_min")
+"""Of all stages; a micro-batch is one of its groups."""
 
 
 def paper(student: SizeName, steps: tuple[int, ...] = SPLITS[""]) -> SaltRunConfig:
@@ -51,6 +51,10 @@ def _stage(method: MethodConfig, size: SizeName, steps: int) -> StageConfig:
         encoder=EncoderConfig(size=size),
         optim=OptimConfig(warmup_steps=10_000),
         loop=LoopConfig(
-            steps=steps, batch_size=3072, micro_batch_size=24, save_every=2000, log_every=20
+            steps=steps,
+            batch_size=3072,
+            micro_batch_size=MASKS.group_size,
+            save_every=2000,
+            log_every=20,
         ),
     )
