@@ -85,14 +85,29 @@ class MaskedPrediction:
         grid = grid_of(clips.shape[2], size, self._encoder.config.tubelet)
         target_at = self._target.open(clips)
         sums: dict[str, Tensor] = {}
+        by_clip: list[Tensor] = []
+        contexts: dict[str, Tensor] = {}
+        predictions: dict[str, Tensor] = {}
+        targets: dict[str, Tensor] = {}
         for name, mask in zip(self.mask_names, batch.masks, strict=True):
             context = self._encoder(clips, mask.context)
             prediction = self._predictor(context, mask.context, mask.targets, grid)
-            distances = token_distance(prediction.float(), target_at(mask.targets), self.distance)
-            sums[f"loss_{name}"] = distances.flatten(1).mean(dim=1).sum()
+            target = target_at(mask.targets)
+            distances = token_distance(prediction.float(), target, self.distance)
+            by_clip.append(distances.flatten(1).mean(dim=1))
+            sums[f"loss_{name}"] = by_clip[-1].sum()
+            contexts[name], predictions[name] = context.detach(), prediction.detach()
+            targets[name] = target.detach()
         loss_sum = torch.stack(list(sums.values())).mean()
-        metrics = {name: value.detach() for name, value in sums.items()}
-        return ObjectiveOutput(loss_sum=loss_sum, num_clips=clips.shape[0], metrics=metrics)
+        return ObjectiveOutput(
+            loss_sum=loss_sum,
+            num_clips=clips.shape[0],
+            clip_losses=torch.stack(by_clip).detach().mean(dim=0),
+            metrics={name: value.detach() for name, value in sums.items()},
+            context=contexts,
+            predictions=predictions,
+            targets=targets,
+        )
 
     def param_groups(self) -> list[ParamGroup]:
         """Clip encoder and predictor separately; matrices decay."""

@@ -21,12 +21,22 @@ class ObjectiveOutput:
             its mean over target tokens and channels, averaged over the masks. The trainer divides
             by the number of clips of the whole step, so micro-batches and processes change nothing.
         num_clips: clips of the micro-batch.
+        clip_losses: each clip's loss, detached; they add up to `loss_sum`.
         metrics: detached scalars, each a sum over clips like the loss.
+
+    For listeners, by mask kind, detached and not copied; a method without them leaves them empty:
+        context: the encoder's tokens of the visible part.
+        predictions: the predictor's output; the same keys as `targets`.
+        targets: what it should have been.
     """
 
     loss_sum: Float[Tensor, ""]
     num_clips: int
+    clip_losses: Float[Tensor, " B"]
     metrics: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    context: Mapping[str, Float[Tensor, "B _ D"]] = field(default_factory=dict)
+    predictions: Mapping[str, Float[Tensor, "B _ P"]] = field(default_factory=dict)
+    targets: Mapping[str, Float[Tensor, "B _ P"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def assert_losses(objective: Objective, batch: Batch, expected: np.ndarray) -> N
     assert output.num_clips == len(batch.clips)
     assert output.loss_sum.dtype == torch.float32
     np.testing.assert_allclose(output.loss_sum.item(), expected.mean(axis=0).sum(), rtol=2e-5)
+    assert not output.clip_losses.requires_grad
+    np.testing.assert_allclose(output.clip_losses.numpy(), expected.mean(axis=0), rtol=2e-5)
     assert set(output.metrics) == {"loss_short", "loss_long"}
     for name, by_clip in zip(NAMES, expected, strict=True):
         value = output.metrics[f"loss_{name}"]
@@ -97,6 +99,25 @@ def test_the_salt_loss_is_the_formula(loss: TokenLoss, norm: str) -> None:
         return slow.layer_norm(row, 1e-5) if norm == "layer_norm" else row
 
     assert_losses(objective, batch, slow_clip_losses(objective, batch, target_of, loss))
+
+
+@pytest.mark.parametrize("make", [make_pixel, make_salt])
+def test_listeners_get_what_the_loss_was_taken_from(make) -> None:
+    objective, batch = make(), make_batch(3)
+    output = objective.loss(batch)
+    assert tuple(output.context) == tuple(output.predictions) == tuple(output.targets) == NAMES
+    for name, mask in zip(NAMES, batch.masks, strict=True):
+        context = objective.encoder(batch.clips, mask.context)
+        assert torch.equal(output.context[name], context)
+        predictor = objective.trainable["predictor"]
+        prediction = predictor(context, mask.context, mask.targets, GRID)
+        assert torch.equal(output.predictions[name], prediction)
+        off = output.predictions[name] - output.targets[name]
+        distance = off.abs() if objective.distance == "l1" else off.square()
+        loss = distance.mean(dim=(1, 2)).sum().item()
+        assert output.metrics[f"loss_{name}"].item() == pytest.approx(loss, rel=1e-6)
+        for found in (output.context, output.predictions, output.targets):
+            assert not found[name].requires_grad
 
 
 def test_default_losses_are_the_papers() -> None:
