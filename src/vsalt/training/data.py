@@ -13,6 +13,7 @@ from vsalt.data.types import Batch
 from vsalt.errors import DataError
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import grid_of
+from vsalt.training import run_folder
 
 
 class StageData:
@@ -68,12 +69,14 @@ class StageData:
         if not rows:
             return None
         readable = []
-        for row in rows:
-            bad_files = self._holdout_dataset((row,)).try_read(0)
-            if bad_files is None:
+        everything = self._holdout_dataset(rows)
+        for position, row in enumerate(rows):
+            bad_file = everything.try_read(position)
+            if bad_file is None:
                 readable.append(row)
             else:
-                quarantine.note(bad_files)
+                with run_folder.explain_write_errors(run_folder.QUARANTINE):
+                    quarantine.note(bad_file)
         if not readable:
             raise DataError(
                 f"none of the {len(rows)} held-out clips can be read; mend the files, or begin "
