@@ -1,6 +1,7 @@
 """Small real runs of the command line, and what identifies their results."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def stage_fingerprint(run: Path) -> dict[str, str]:
         "step": last.name,
         "best": (checkpoints / "best").read_text().strip(),
         "metrics": hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest(),
+        "warnings": (run / "warnings.jsonl").read_text(),
+        "health": repr(json.loads((last / "meta.json").read_text())["health"]),
         **{name: _sha(tensor) for name, tensor in weights.items()},
         **{f"optimiser {name}": digest for name, digest in _optimiser(last / "state").items()},
     }

@@ -1,7 +1,7 @@
 """A trainer of real tiny parts, on batches that need no files."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -13,12 +13,14 @@ from vsalt.data.types import Batch
 from vsalt.objectives.config import PixelConfig, SaltConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.salt import SaltObjective
+from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
+from vsalt.training.health import Health
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.progress import Progress
-from vsalt.training.run_folder import METRICS, TIMINGS, JsonLines
+from vsalt.training.run_folder import METRICS, TIMINGS, WARNINGS, JsonLines
 
 NAMES = ("short", "long")
 
@@ -61,6 +63,7 @@ def make_trainer(
     loop: LoopConfig | None = None,
     optim: OptimConfig | None = None,
     first_step: int = 0,
+    memory: Memory | None = None,
 ) -> Trainer:
     """A trainer in the folder `run`."""
     loop = (loop or LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1)).resolved()
@@ -70,6 +73,9 @@ def make_trainer(
     objective = objective or make_pixel()
     checkpoints = CheckpointFolder(run, loop.keep_last)
     checkpoints.path.mkdir(parents=True, exist_ok=True)
+    alarms = Alarms(
+        JsonLines(run / WARNINGS, keep_to_step=first_step), describe_rows, optim, memory
+    )
     return Trainer(
         objective=objective,
         optimiser=build_optimiser(objective.param_groups(), optim),
@@ -82,11 +88,17 @@ def make_trainer(
         metrics=JsonLines(run / METRICS, keep_to_step=first_step),
         timings=JsonLines(run / TIMINGS, keep_to_step=first_step),
         quarantine=Quarantine(run / "quarantine.jsonl", max_bad_share=0.01),
+        health=Health(loop, alarms),
         validate=None,
-        describe_rows=lambda rows: [f"clip-{row}.mp4" for row in rows],
+        describe_rows=describe_rows,
         meta={"config": {}, "manifest_sha256": "0"},
         done=Progressed(step=first_step),
     )
+
+
+def describe_rows(rows: Iterable[int]) -> list[str]:
+    """Names as a catalogue's paths."""
+    return [f"clip-{row}.mp4" for row in rows]
 
 
 def make_progress(loop: LoopConfig, out: io.StringIO | None = None) -> Progress:

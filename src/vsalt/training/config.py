@@ -1,5 +1,6 @@
 """Settings of optimiser, loop and device."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -90,6 +91,8 @@ class LoopConfig:
     """Clips per forward pass; a divisor of the batch size. Unset: the whole batch."""
     log_every: int = 10
     """Steps between records in metrics.jsonl."""
+    health_every: int = 100
+    """Steps between measures of the features' health; rounded up to a multiple of log_every."""
     val_every: int | None = None
     """Steps between two val_loss; unset: save_every."""
     save_every: int = 100
@@ -101,7 +104,14 @@ class LoopConfig:
         """Check the settings."""
         problems = [
             f"loop.{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1"
-            for name in ("steps", "batch_size", "log_every", "save_every", "keep_last")
+            for name in (
+                "steps",
+                "batch_size",
+                "log_every",
+                "health_every",
+                "save_every",
+                "keep_last",
+            )
             if getattr(self, name) < 1
         ]
         if self.val_every is not None and self.val_every < 1:
@@ -125,6 +135,7 @@ class LoopConfig:
             self,
             micro_batch_size=self.micro_batch_size or self.batch_size,
             val_every=self.val_every or self.save_every,
+            health_every=math.ceil(self.health_every / self.log_every) * self.log_every,
         )
 
 

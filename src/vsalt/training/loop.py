@@ -1,12 +1,11 @@
 """The training loop: one for all methods, which it knows by the `Objective` protocol only.
 
 A step:  schedule -> for each micro-batch: loss / clips of the step, backward -> finite check ->
-clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint.
+clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint. `Health` listens.
 """
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,9 +19,10 @@ from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
+from vsalt.training.accumulate import accumulate
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
-from vsalt.training.device import autocast
+from vsalt.training.health import Health, finite_or_none
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
 from vsalt.training.schedule import learning_rate, weight_decay
@@ -77,7 +77,9 @@ class Trainer:
         metrics: log of all that is a function of the configuration.
         timings: log of what is not.
         quarantine: writes down the files that could not be read.
-        validate: returns val_loss, or None where nothing is held out.
+        health: measures features, and warns.
+        validate: returns `val_loss` and what else a val record holds; None where nothing is held
+            out.
         describe_rows: names the files of catalogue rows, for errors.
         meta: what every checkpoint's meta.json holds beside `done`.
         done: what has been done; the start of a resumed run.
@@ -95,7 +97,8 @@ class Trainer:
     metrics: run_folder.JsonLines
     timings: run_folder.JsonLines
     quarantine: Quarantine
-    validate: Callable[[], float] | None
+    health: Health
+    validate: Callable[[], Mapping[str, float]] | None
     describe_rows: Callable[[Iterable[int]], list[str]]
     meta: dict[str, Any]
     done: Progressed = field(default_factory=Progressed)
@@ -110,6 +113,7 @@ class Trainer:
             InterruptedRunError: if `stop` was raised; likewise.
         """
         self.objective.trainable.train()
+        self.health.alarms.show = progress.note
         stream = iter(batches)
         for step in range(self.done.step, self.loop.steps):
             record = self._step(step, stream)
@@ -130,9 +134,14 @@ class Trainer:
         decay = weight_decay(step, self.loop.steps, self.optim)
         set_schedule(self.optimiser, lr, decay)
         self.optimiser.zero_grad(set_to_none=True)
-        batches = self._read(stream, step, rows)
+        self.health.begin_step()
         sums = accumulate(
-            self.objective, batches, self.loop.batch_size, self.device, self.precision
+            self.objective,
+            self._read(stream, step, rows),
+            self.loop.batch_size,
+            self.device,
+            self.precision,
+            listen=lambda output: self.health.hear(step + 1, output),
         )
         groups = self.objective.param_groups()
         norms = gradient_norms(groups)
@@ -143,6 +152,7 @@ class Trainer:
         self.optimiser.step()
         self.objective.after_step(step)
         self.done.reads, self.done.bad_reads = self.quarantine.counts
+        self.health.end_step(step + 1, lr, rows, sums["loss"], norms)
         values = {**sums, **{f"grad_norm_{name}": norm for name, norm in norms.items()}}
         return {"lr": lr, "weight_decay": decay, **values}
 
@@ -156,12 +166,24 @@ class Trainer:
         """Save the weights as they were before this step, and end the run with the clips' names."""
         self.optimiser.zero_grad(set_to_none=True)
         self._save(validated=False)
-        clips = self.describe_rows(rows)
         values = ", ".join(f"gradient norm of {name} {norm:.4g}" for name, norm in norms.items())
         raise NonFiniteError(
             f"step {step + 1}: loss {loss:.4g}, {values}. The weights were not changed and are "
             f"saved as step {self.done.step}. Begin a new run with a lower optim.lr, or look at "
-            "the clips of this step:\n" + "\n".join(f"  {clip}" for clip in clips)
+            f"the clips of this step{self._clips(rows)}"
+        )
+
+    def _clips(self, rows: list[int]) -> str:
+        """Name the clips of a step, those first whose own loss is not finite."""
+        finite = self.health.finite_clips()
+        bad = [row for row, good in zip(rows, finite, strict=True) if not good]
+        others = [row for row, good in zip(rows, finite, strict=True) if good]
+        parts = [(bad, "; those whose own loss is not finite"), (others, "the others")]
+        if not bad or not others:
+            parts = [(rows, "")]
+        return "\n".join(
+            f"{title}:\n" + "\n".join(f"  {clip}" for clip in self.describe_rows(part))
+            for part, title in parts
         )
 
     def _read(
@@ -183,10 +205,7 @@ class Trainer:
     def _log(self, record: dict[str, Any], wait_s: float, progress: Progress) -> None:
         if not self._due(self.loop.log_every):
             return
-        values = {
-            name: value.item() if isinstance(value, Tensor) else value
-            for name, value in record.items()
-        }
+        values = self.health.collect(self.done.step, record)
         self.metrics.write({"kind": "train", **self._counts(), **values})
         timing = progress.update(self.done.step, values, wait_s)
         self.timings.write({"step": self.done.step, **timing})
@@ -198,16 +217,19 @@ class Trainer:
             return False
         self.objective.trainable.eval()
         with torch.no_grad(), progress.paused():
-            self.done.val_loss = self.validate()
+            found = self.validate()
         self.objective.trainable.train()
-        finite = math.isfinite(self.done.val_loss)
-        shown = self.done.val_loss if finite else None
-        self.metrics.write({"kind": "val", **self._counts(), "val_loss": shown})
+        shown = {name: finite_or_none(value) for name, value in found.items()}
+        self.metrics.write({"kind": "val", **self._counts(), **shown})
+        self.done.val_loss = shown["val_loss"]
         progress.note(
-            f"step {self.done.step}: val_loss {self.done.val_loss:.4f}"
-            + ("" if finite else "; not finite, so this checkpoint cannot become the best")
+            f"step {self.done.step}: val_loss {found['val_loss']:.4f}"
+            + (
+                "; not finite, so this checkpoint cannot become the best"
+                if self.done.val_loss is None
+                else ""
+            )
         )
-        self.done.val_loss = shown
         return True
 
     def _save(self, validated: bool) -> None:
@@ -217,13 +239,14 @@ class Trainer:
         loss, best = self.done.val_loss, self.done.best_val_loss
         # A checkpoint that only a signal caused must not change which one is the best.
         counts = validated and self._due(self.loop.save_every)
-        if counts and loss is not None and math.isfinite(loss) and (best is None or loss < best):
+        if counts and loss is not None and (best is None or loss < best):
             self.done.best_step, self.done.best_val_loss = self.done.step, loss
-        self.metrics.sync()
-        self.timings.sync()
-        self.checkpoints.save(
-            self.objective, self.optimiser, {**self.meta, **vars(self.done), **self._counts()}
-        )
+        self.health.flush()
+        for log in (self.metrics, self.timings, self.health.alarms.log):
+            log.sync()
+        health = self.health.alarms.memory.to_dict()
+        meta = {**self.meta, **vars(self.done), **self._counts(), "health": health}
+        self.checkpoints.save(self.objective, self.optimiser, meta)
         self.saved_step = self.done.step
 
     def _counts(self) -> dict[str, Any]:
@@ -235,44 +258,3 @@ class Trainer:
             "flops_six_nd": clips * self.clip_flops.six_nd,
             "bad_reads": self.done.bad_reads,
         }
-
-
-def accumulate(
-    objective: Objective, batches: Iterable[Batch], num_clips: int, device: str, precision: str
-) -> dict[str, Float[Tensor, ""]]:
-    """Add up the gradients of a step's micro-batches.
-
-    Every micro-batch's loss is a sum over its clips, divided here by the clips of the whole step:
-    the gradient is that of the mean over clips, however the step is cut.
-
-    Args:
-        objective: the method.
-        batches: the step's micro-batches.
-        num_clips: clips of the whole step.
-        device: where to compute.
-        precision: "fp32" or "bf16".
-
-    Returns:
-        `loss` and the objective's metrics, means over the step's clips, detached.
-    """
-    sums: dict[str, Tensor] = {}
-    for batch in batches:
-        with autocast(device, precision):
-            output = objective.loss(batch.to(device))
-        (output.loss_sum / num_clips).backward()
-        values = {"loss": output.loss_sum.detach(), **output.metrics}
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value / num_clips
-    return sums
-
-
-def mean_loss(objective: Objective, batches: Iterable[Batch], device: str, precision: str) -> float:
-    """Return the mean loss over the clips of some batches, without gradient."""
-    total, num_clips = 0.0, 0
-    with torch.no_grad():
-        for batch in batches:
-            with autocast(device, precision):
-                output = objective.loss(batch.to(device))
-            total += output.loss_sum.item()
-            num_clips += output.num_clips
-    return total / num_clips if num_clips else math.nan

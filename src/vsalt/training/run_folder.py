@@ -5,6 +5,7 @@ RUN/
   environment.json   versions, commit, device, threads, command line, manifest hash; per start
   metrics.jsonl      one record per `log_every` steps and per val_loss; a function of the config
   timings.jsonl      clips/s and data-wait share of the same steps; differs from run to run
+  warnings.jsonl     what looked wrong in training; empty if nothing did
   quarantine.jsonl   files that could not be read
   seen.jsonl         the rows that pretraining may draw
   teacher/           of a salt stage: the frozen teacher (weights, meta.json, seen.jsonl)
@@ -29,6 +30,7 @@ CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
+WARNINGS = "warnings.jsonl"
 QUARANTINE = "quarantine.jsonl"
 SEEN = "seen.jsonl"
 TEACHER = "teacher"

@@ -7,6 +7,7 @@ config.json last; `run_stage` goes on from the newest checkpoint, or from step 0
 import contextlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vsalt.errors import RunFolderError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import save_weights, weights_hash
 from vsalt.training import environment, run_folder
+from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import (
     META,
@@ -31,12 +33,14 @@ from vsalt.training.checkpoint import (
 )
 from vsalt.training.data import StageData
 from vsalt.training.device import choose_device, choose_precision, set_up
+from vsalt.training.health import Health
 from vsalt.training.locate import LoadedEncoder, load_encoder
-from vsalt.training.loop import Progressed, Trainer, mean_loss
+from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
 from vsalt.training.stop import InterruptedRunError, StopFlag
+from vsalt.training.validation import validate
 
 KIND = "stage"
 
@@ -163,10 +167,12 @@ def _train(
         clip_flops=trainer.clip_flops.exact,
     )
     data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
-    with contextlib.closing(trainer.metrics), contextlib.closing(trainer.timings):
+    with contextlib.ExitStack() as logs:
+        for log in (trainer.metrics, trainer.timings, trainer.health.alarms.log):
+            logs.enter_context(contextlib.closing(log))
         holdout = data.holdout(trainer.quarantine, console)
         if holdout is not None:
-            trainer.validate = lambda: mean_loss(
+            trainer.validate = lambda: validate(
                 trainer.objective, holdout, trainer.device, trainer.precision
             )
         with progress.shown(), data.batches(trainer.done.step) as batches:
@@ -189,11 +195,12 @@ def _build_trainer(
     optimiser = build_optimiser(objective.param_groups(), stage.optim)
     checkpoints = CheckpointFolder(run, stage.loop.keep_last)
     latest = checkpoints.clean()
-    done = Progressed()
+    done, memory = Progressed(), Memory()
     if latest is not None:
         _check_same_config(latest, config)
         restore(latest, objective, optimiser)
         done = Progressed(**{item.name: latest.meta[item.name] for item in fields(Progressed)})
+        memory = Memory.from_dict(latest.meta.get("health"), str(latest.path / META))
     quarantine = Quarantine(
         run / run_folder.QUARANTINE,
         max_bad_share=config.data.max_bad_share,
@@ -201,6 +208,12 @@ def _build_trainer(
     )
     with run_folder.explain_write_errors(str(run / run_folder.QUARANTINE)):
         quarantine.cut(done.step)
+
+    def describe_rows(rows: Iterable[int]) -> list[str]:
+        return [catalogue.rows[row].path for row in rows]
+
+    warnings = run_folder.JsonLines(run / run_folder.WARNINGS, keep_to_step=done.step)
+    alarms = Alarms(warnings, describe_rows, stage.optim, memory)
     return Trainer(
         objective=objective,
         optimiser=optimiser,
@@ -213,8 +226,9 @@ def _build_trainer(
         metrics=run_folder.JsonLines(run / run_folder.METRICS, keep_to_step=done.step),
         timings=run_folder.JsonLines(run / run_folder.TIMINGS, keep_to_step=done.step),
         quarantine=quarantine,
+        health=Health(stage.loop, alarms),
         validate=None,
-        describe_rows=lambda rows: [catalogue.rows[row].path for row in rows],
+        describe_rows=describe_rows,
         meta={"config": to_dict(config), "manifest_sha256": record.manifest_sha256},
         done=done,
         saved_step=latest.step if latest else None,

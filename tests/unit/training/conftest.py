@@ -22,3 +22,4 @@ def make_trainer() -> Iterator[Callable[..., Trainer]]:
     for trainer in made:
         trainer.metrics.close()
         trainer.timings.close()
+        trainer.health.alarms.log.close()

@@ -9,7 +9,8 @@ from support.tiny import cut, make_batch
 from support.trainers import make_pixel, make_salt
 from vsalt.data.types import Batch
 from vsalt.objectives.masked_prediction import MaskedPrediction
-from vsalt.training.loop import accumulate, mean_loss
+from vsalt.training.accumulate import accumulate
+from vsalt.training.validation import validate
 
 TOLERANCE = 1e-6
 Make = Callable[[], MaskedPrediction]
@@ -85,7 +86,8 @@ def test_validation_is_the_mean_over_clips() -> None:
     objective = make_pixel()
     batches = [make_batch(3, seed=1), make_batch(1, ((2, 5), (6, 6)), seed=2)]
     _, expected = one_by_one(make_pixel, batches)
-    assert mean_loss(objective, batches, "cpu", "fp32") == pytest.approx(expected, rel=1e-6)
+    found = validate(objective, batches, "cpu", "fp32")
+    assert found["val_loss"] == pytest.approx(expected, rel=1e-6)
     assert all(param.grad is None for param in objective.trainable.parameters())
 
 

@@ -176,10 +176,10 @@ def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(
     losses = iter([0.1, 3.0, 0.2, 2.0, 0.3, 2.0])  # steps 2, 4 and 6 are saved; the first best
     seen = []
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         modules = list(trainer.objective.trainable.modules())
         seen.append((any(module.training for module in modules), torch.is_grad_enabled()))
-        return next(losses)
+        return {"val_loss": next(losses)}
 
     trainer.validate = validate
     run(trainer)
@@ -281,10 +281,10 @@ def test_a_checkpoint_without_its_own_val_loss_is_never_the_best(
     losses = iter([1.0, 3.0])
     stop = StopFlag()
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         loss = next(losses)
         stop.number = 15 if loss == 3.0 else None
-        return loss
+        return {"val_loss": loss}
 
     # Step 2 has the lowest loss but is not saved; step 4 is.
     trainer.validate = validate
@@ -332,7 +332,7 @@ def test_a_signal_does_not_change_which_checkpoint_is_the_best(
     loop = replace(LOOP, steps=6, save_every=3, val_every=1)
     trainer = make_trainer(tmp_path, loop=loop)
     losses = iter(range(1, 100))
-    trainer.validate = lambda: float(next(losses))
+    trainer.validate = lambda: {"val_loss": float(next(losses))}
     stop = StopFlag()
     stop.number = 15
     with pytest.raises(InterruptedRunError):
@@ -348,7 +348,7 @@ def test_a_val_loss_that_is_not_finite_is_null_in_the_log_and_never_the_best(
 ) -> None:
     trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2, save_every=1))
     losses = iter([float("nan"), 3.0])
-    trainer.validate = lambda: next(losses)
+    trainer.validate = lambda: {"val_loss": next(losses)}
     run(trainer)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line, parse_constant=pytest.fail) for line in lines]

@@ -57,3 +57,17 @@ def test_every_checkpoint_has_a_val_loss() -> None:
 def test_threads_must_be_positive() -> None:
     with pytest.raises(ConfigError, match=r"device\.threads is 0"):
         DeviceConfig(threads=0)
+
+
+@pytest.mark.parametrize(
+    ("log_every", "health_every", "expected"),
+    [(10, 100, 100), (30, 100, 120), (7, 1, 7), (1, 3, 3)],
+)
+def test_health_is_measured_at_steps_that_are_logged(
+    log_every: int, health_every: int, expected: int
+) -> None:
+    config = LoopConfig(log_every=log_every, health_every=health_every).resolved()
+    assert config.health_every == expected
+    assert config.resolved() == config
+    with pytest.raises(ConfigError, match=r"loop.health-every is 0; it must be at least 1"):
+        LoopConfig(health_every=0)

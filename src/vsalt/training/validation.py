@@ -1,0 +1,68 @@
+"""Loss and health of the features over the held-out clips."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vsalt.data.types import Batch
+from vsalt.objectives.protocol import Objective, ObjectiveOutput
+from vsalt.training.device import autocast
+from vsalt.training.health import rounded
+from vsalt.training.measures import lidar, rankme
+
+MIN_CLIPS = 4
+"""Held-out clips from which on the rank of their features is computed."""
+
+
+def validate(
+    objective: Objective, batches: Iterable[Batch], device: str, precision: str
+) -> dict[str, float]:
+    """Return what a val record holds, without gradient and with one transfer from the device.
+
+    A clip's features are the means of its context tokens, one per mask kind.
+
+    Args:
+        objective: the method, in eval mode.
+        batches: the held-out clips.
+        device: where to compute.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        `val_loss`, the mean over clips (nan without clips); with at least 4 clips `val_rankme`,
+        over all features; and with at least 2 mask kinds also `val_lidar`, a clip being a class.
+        Values may be nan.
+    """
+    losses: list[Tensor] = []
+    features: list[Tensor] = []
+    num_clips = 0
+    with torch.no_grad():
+        for batch in batches:
+            with autocast(device, precision):
+                output = objective.loss(batch.to(device))
+            losses.append(output.loss_sum)
+            num_clips += output.num_clips
+            if output.context:
+                features.append(clip_features(output))
+            del output
+    if not losses:
+        return {"val_loss": math.nan}
+    found = {"val_loss": sum(torch.stack(losses).tolist()) / num_clips}
+    return found | (_ranks(torch.cat(features).cpu()) if features else {})
+
+
+def clip_features(output: ObjectiveOutput) -> Float[Tensor, "B q D"]:
+    """Return the mean context token of each clip under each of the q mask kinds."""
+    return torch.stack([tokens.float().mean(dim=1) for tokens in output.context.values()], dim=1)
+
+
+def _ranks(features: Float[Tensor, "n q D"]) -> dict[str, float]:
+    num_clips, num_masks, _ = features.shape
+    ranks: dict[str, float] = {}
+    if num_clips >= MIN_CLIPS:
+        ranks["val_rankme"] = rounded(rankme(features.flatten(0, 1)))
+        if num_masks > 1:
+            ranks["val_lidar"] = rounded(lidar(features))
+    return ranks
