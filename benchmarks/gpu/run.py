@@ -29,8 +29,8 @@ from vsalt.masking.types import MaskBatch
 from vsalt.models.config import EncoderConfig, grid_of
 from vsalt.models.vit import Encoder
 from vsalt.presets import stage_preset
+from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective, resolve
-from vsalt.training.loop import accumulate
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 
