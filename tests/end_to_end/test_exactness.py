@@ -58,9 +58,13 @@ def test_metrics_follow_the_documented_schema(videos: Path, tmp_path: Path) -> N
     counts = {"kind", "step", "clips", "flops_exact", "flops_six_nd", "bad_reads"}
     for record in records:
         if record["kind"] == "val":
-            assert set(record) == counts | {"val_loss"}
+            assert set(record) == counts | {"val_loss", "val_rankme", "val_lidar"}
         else:
-            assert set(record) == counts | {
+            health = {
+                *("rankme", "rankme_clips", "feature_deviation", "dead_dimensions"),
+                *("cosine", "target_variance"),
+            }
+            assert set(record) == counts | (health if record["step"] == 8 else set()) | {
                 *("lr", "weight_decay", "loss", "loss_short", "loss_long"),
                 *("grad_norm_encoder", "grad_norm_predictor"),
             }
