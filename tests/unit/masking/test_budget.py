@@ -12,6 +12,7 @@ from vsalt.errors import ConfigError
 from vsalt.masking.batch_min import truncated_means
 from vsalt.masking.budget import BudgetMasker, _subset, resolve_budget
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
+from vsalt.masking.sampler import build_mask_sampler
 from vsalt.masking.types import Grid
 from vsalt.presets import salt_preset
 from vsalt.randomness import keyed_generator
@@ -163,7 +164,6 @@ def test_default_budgets_are_those_measured_on_vjepa2s_collator(
     [
         ("tiny-cpu", (39, 51), (27, 88)),
         ("small-gpu", (81, 190), (35, 270)),
-        ("paper-vitl", (367, 759), (95, 1106)),
     ],
 )
 def test_resolved_budgets_of_presets(
@@ -175,6 +175,16 @@ def test_resolved_budgets_of_presets(
         assert (stage.masks.short.num_context, stage.masks.short.num_targets) == short
         assert (stage.masks.long.num_context, stage.masks.long.num_targets) == long
     assert resolve_salt(config) == config
+
+
+def test_the_papers_presets_are_cut_as_vjepas_are() -> None:
+    config = resolve_salt(salt_preset("paper-vitl"))
+    for stage in (config.teacher, config.student):
+        assert isinstance(stage.masks, MultiblockConfig)
+        assert (stage.masks.policy, stage.masks.group_size) == ("batch_min", 24)
+        assert stage.loop.micro_batch_size == 24
+    sampler = build_mask_sampler(config.student.masks, (8, 14, 14), 0)
+    assert sampler.counts == ((367, 759), (95, 1106))
 
 
 def test_given_budgets_are_kept_and_the_others_filled_in() -> None:
