@@ -46,7 +46,7 @@ def test_completion_knows_verbs_and_flags(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)  # no file here looks like a verb
     script = runs.vsalt("completion", "bash").stdout
     assert completions(script, ["vsalt", "pr"]) == ["pretrain", "probe"]
-    assert completions(script, ["vsalt", "probe", ""]) == ["fit"]
+    assert completions(script, ["vsalt", "probe", ""]) == ["fit", "eval", "predict"]
     assert completions(script, ["vsalt", "salt", "--teacher.optim.cl"]) == [
         "--teacher.optim.clip-norm"
     ]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ from vsalt.presets import salt_preset
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from vsalt.data.manifest import Row
+    from vsalt.evaluation.subjects import Subject, SubjectFeatures
+    from vsalt.training.extract import ExtractConfig, Progress
 
 TASKS = ("motion", "appearance")
 
@@ -74,15 +78,40 @@ def _probe(run: Path, manifest: Path, out: Path) -> dict[str, Any]:
     from vsalt.training.locate import load_encoder
 
     encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "student" / "teacher")}
+    extract = _extract_once()
     return {
         task: fit_probe(
             encoders,
             manifest,
             out / f"probe-{task}",
             ProbeOptions(kind="linear", task=TaskOptions(label_column=task)),
+            extract=extract,
         )
         for task in TASKS
     }
+
+
+def _extract_once() -> "Callable[..., SubjectFeatures]":
+    """Return `extract_all` with a memory: the tasks are two columns of the same rows."""
+    from vsalt.evaluation.subjects import extract_all
+
+    kept: dict[object, SubjectFeatures] = {}
+
+    def extract(
+        subjects: "Sequence[Subject]",
+        rows: "Sequence[Row]",
+        config: "ExtractConfig",
+        on_progress: "Progress | None" = None,
+    ) -> "SubjectFeatures":
+        weights = tuple(subject.sha256 for subject in subjects)
+        clips = tuple((row.path, row.start_s, row.end_s) for row in rows)
+        if (weights, clips, config) not in kept:
+            kept[weights, clips, config] = extract_all(
+                subjects, rows, config, on_progress=on_progress
+            )
+        return kept[weights, clips, config]
+
+    return extract
 
 
 def _embed(run: Path, manifest: Path, out: Path) -> int:

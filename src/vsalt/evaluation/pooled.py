@@ -1,6 +1,6 @@
 """Probes on pooled features: every row becomes one vector, on which heads are fitted exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,19 +24,25 @@ class PooledProber:
         kind: of the heads.
         subjects: the encoders.
         config: how features are computed.
+        extract: called as `extract_all` is.
     """
 
     def __init__(
-        self, kind: PooledKind, subjects: Sequence[Subject], config: ExtractConfig
+        self,
+        kind: PooledKind,
+        subjects: Sequence[Subject],
+        config: ExtractConfig,
+        extract: Callable[..., SubjectFeatures] = extract_all,
     ) -> None:
         self.kind = kind
         self.subjects = subjects
         self.config = config
+        self.extract = extract
         self._found: SubjectFeatures | None = None
 
     def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
         """Extract the features of all rows; return why some cannot be read, by index."""
-        self._found = extract_all(self.subjects, rows, self.config, on_progress=on_progress)
+        self._found = self.extract(self.subjects, rows, self.config, on_progress=on_progress)
         return self._found.errors
 
     def fit(self, task: Task, on_progress: Progress | None) -> list[list[FittedPart]]:  # noqa: ARG002

@@ -1,7 +1,7 @@
 """`vsalt probe fit`: from encoders and labelled videos to scores, heads and predictions on disk."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -26,7 +26,13 @@ from vsalt.evaluation.result import (
     Unreadable,
 )
 from vsalt.evaluation.saved import write_probe
-from vsalt.evaluation.subjects import Subject, random_init, trained
+from vsalt.evaluation.subjects import (
+    Subject,
+    SubjectFeatures,
+    extract_all,
+    random_init,
+    trained,
+)
 from vsalt.evaluation.transductive import Exposure, exposure_of
 from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, Progress
@@ -100,6 +106,7 @@ def fit_probe(
     out: Path,
     options: ProbeOptions,
     *,
+    extract: Callable[..., SubjectFeatures] = extract_all,
     on_progress: Progress | None = None,
     say: Say = print,
 ) -> ProbeResult:
@@ -110,6 +117,8 @@ def fit_probe(
         source: a folder of videos or a manifest.
         out: folder to make; must not exist or be empty.
         options: settings.
+        extract: called as `extract_all` is, by probes on pooled features; for callers that have
+            these already.
         on_progress: is called with the rows done and their number, anew for every pass over them.
         say: is called with what a user should know while it runs.
 
@@ -123,7 +132,7 @@ def fit_probe(
     subjects = [trained(name, loaded) for name, loaded in encoders.items()]
     if options.random_init:
         subjects.append(random_init(subjects[0].config, seed=options.seed))
-    prober = _prober(subjects, out, options, say)
+    prober = _prober(subjects, out, options, extract, say)
     errors = prober.read(task.rows, on_progress)
     unreadable = tuple(
         Unreadable(path=task.rows[index].relative_path, error=text)
@@ -158,10 +167,16 @@ def fit_probe(
     return result
 
 
-def _prober(subjects: Sequence[Subject], out: Path, options: ProbeOptions, say: Say) -> Prober:
+def _prober(
+    subjects: Sequence[Subject],
+    out: Path,
+    options: ProbeOptions,
+    extract: Callable[..., SubjectFeatures],
+    say: Say,
+) -> Prober:
     match options.kind:
         case "linear" | "knn" as kind:
-            return PooledProber(kind, subjects, options.extract)
+            return PooledProber(kind, subjects, options.extract, extract)
         case kind:
             return AttentiveProber(
                 kind,
