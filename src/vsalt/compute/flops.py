@@ -7,9 +7,6 @@ gradient (the tubelets).
 
 from vsalt.compute.types import ClipShapes
 
-PAPER_CONTEXT_SHARE = 0.1
-"""Share of the tokens that SALT's tables count for the encoder, per mask (its appendix)."""
-
 
 def block_flops(num_tokens: int, width: int, mlp_width: int) -> int:
     """Forward operations of one transformer block: 8 n d^2 + 4 n^2 d + 4 n d m."""
@@ -53,8 +50,8 @@ def predictor_train_flops(
 
 
 def six_nd_trained_encoder(num_params: int, shapes: ClipShapes) -> float:
-    """6 N D with D = a tenth of the clip's tokens per mask, as SALT's tables count."""
-    tokens = PAPER_CONTEXT_SHARE * shapes.num_tokens * len(shapes.masks)
+    """6 N D with D = the configured share of the clip's tokens per mask."""
+    tokens = shapes.context_share * shapes.num_tokens * len(shapes.masks)
     return 6.0 * num_params * tokens
 
 

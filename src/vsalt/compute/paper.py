@@ -12,7 +12,7 @@ teacher all of them once. `compute.flops` has the same rule with the true number
 
 import math
 
-from vsalt.compute.flops import PAPER_CONTEXT_SHARE
+from vsalt.compute.types import PAPER_CONTEXT_SHARE
 
 ENCODER_PARAMS = {"B": 86e6, "L": 303e6, "H": 632e6, "g": 1.012e9, "G": 1.843e9}
 """Parameters as printed, by size (table 3)."""

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PAPER_CONTEXT_SHARE = 0.1
+"""Share of the tokens that SALT's tables count for the encoder, per mask (its appendix)."""
+
 
 @dataclass(frozen=True)
 class ClipShapes:
@@ -10,10 +13,13 @@ class ClipShapes:
     Attributes:
         grid: the clip in tokens (T, H, W).
         masks: (context, target) tokens of every mask kind.
+        context_share: what the 6 N D convention takes for the share of tokens that an encoder sees
+            under one mask; SALT's for multi-block masks, else the configured one.
     """
 
     grid: tuple[int, int, int]
     masks: tuple[tuple[int, int], ...]
+    context_share: float = PAPER_CONTEXT_SHARE
 
     @property
     def num_tokens(self) -> int:

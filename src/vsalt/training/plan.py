@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vsalt.compute import paper
-from vsalt.compute.types import ClipFlops, ClipShapes
+from vsalt.compute.types import PAPER_CONTEXT_SHARE, ClipFlops, ClipShapes
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import ENCODERS, Architecture, EncoderConfig, grid_of
@@ -108,7 +108,9 @@ def clip_shapes(config: PretrainConfig) -> ClipShapes:
     """Return the token counts of a resolved configuration."""
     grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
     masks = build_mask_sampler(config.stage.masks, grid, config.seed)
-    return ClipShapes(grid=grid, masks=masks.counts)
+    given = config.stage.masks
+    share = PAPER_CONTEXT_SHARE if given.name == "multiblock" else 1 - given.ratio
+    return ClipShapes(grid=grid, masks=masks.counts, context_share=share)
 
 
 def _published_flops(
@@ -120,6 +122,7 @@ def _published_flops(
     is_published = (
         stage.method.name in ("pixel", "salt")
         and (shapes.grid, len(shapes.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
+        and math.isclose(shapes.context_share, PAPER_CONTEXT_SHARE)
         and stage.predictor.architecture == paper.PREDICTOR_SHAPE
         and all(
             encoder.size in paper.ENCODER_PARAMS and encoder.architecture == ENCODERS[encoder.size]

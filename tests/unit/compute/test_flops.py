@@ -1,6 +1,7 @@
 """Analytic FLOPs: exact ones against torch's counter, 6ND ones against SALT's tables."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from vsalt.compute.flops import (
 )
 from vsalt.compute.types import ClipFlops, ClipShapes
 from vsalt.data.types import Batch
+from vsalt.masking.config import RandomConfig
 from vsalt.masking.types import MaskBatch
 from vsalt.models.config import EncoderConfig, PredictorConfig, SizeName, grid_of
 from vsalt.models.vit import Encoder
@@ -24,7 +26,10 @@ from vsalt.objectives.config import PixelConfig, SaltConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
+from vsalt.presets import stage_preset
 from vsalt.presets.paper import paper
+from vsalt.training.build import resolve
+from vsalt.training.plan import clip_shapes
 
 NAMES = ("short", "long")
 
@@ -112,6 +117,15 @@ def test_six_nd_of_one_clip_is_salts_table() -> None:
         six_nd_frozen_encoder(TEACHER, PAPER_SHAPES),
     )
     assert [f"{part / 1e12:.3f}" for part in parts] == ["0.570", "0.414", "0.950"]
+
+
+def test_six_nd_takes_the_configured_share_of_other_masks() -> None:
+    masks = RandomConfig(ratio=0.75, num_masks=2)
+    config = stage_preset("tiny-cpu", "pixel")
+    config = resolve(replace(config, stage=replace(config.stage, masks=masks)))
+    shapes = clip_shapes(config)
+    assert shapes.masks == ((32, 96), (32, 96))
+    assert six_nd_trained_encoder(1000, shapes) == pytest.approx(6 * 1000 * (32 + 32))
 
 
 STAGES = [
