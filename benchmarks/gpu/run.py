@@ -5,6 +5,7 @@ usage: python benchmarks/gpu/run.py PIECE... [--out FOLDER] [--data MANIFEST] [-
 Pieces, in the order of importance:
     tests        tests/gpu: agreement with the CPU, exact resuming on the device
     step         seconds per training step of both methods: fp32, bf16, per micro-batch size
+    health       benchmarks/health.py: what the health measures cost, as a share of a step
     small-gpu    200 + 200 steps of the preset `small-gpu`: clips/s, data-wait share, peak memory
 
 Every piece writes FOLDER/PIECE.json with what it measured and the machine's name.
@@ -146,6 +147,20 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def run_health(args: argparse.Namespace) -> dict[str, Any]:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(REPOSITORY / "benchmarks" / "health.py")),
+            *("--device", args.device, "--size", "Ti" if args.device == "cpu" else "B"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {"exit_code": done.returncode, "rows": rows, "errors": done.stderr[-2000:]}
+
+
 def run_small_gpu(args: argparse.Namespace) -> dict[str, Any]:
     if args.data is None:
         raise SystemExit("piece small-gpu needs --data MANIFEST")
@@ -168,7 +183,12 @@ def run_small_gpu(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-PIECES = {"tests": run_tests, "step": run_step, "small-gpu": run_small_gpu}
+PIECES = {
+    "tests": run_tests,
+    "step": run_step,
+    "health": run_health,
+    "small-gpu": run_small_gpu,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())
