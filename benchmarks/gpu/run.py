@@ -25,6 +25,7 @@ import torch
 
 from vsalt.config import PretrainConfig
 from vsalt.data.types import Batch
+from vsalt.masking.config import MultiblockConfig
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.masking.types import MaskBatch
 from vsalt.models.config import EncoderConfig, grid_of
@@ -123,7 +124,10 @@ def step_config(method: str, size: str, clips: int) -> PretrainConfig:
     config = stage_preset("paper-vitb", method)
     loop = replace(config.stage.loop, batch_size=clips, micro_batch_size=clips)
     encoder = EncoderConfig(size=size)  # type: ignore[arg-type]
-    return resolve(replace(config, stage=replace(config.stage, encoder=encoder, loop=loop)))
+    # Any number of clips: the preset's own masks come in groups of 24.
+    masks = MultiblockConfig()
+    stage = replace(config.stage, encoder=encoder, loop=loop, masks=masks)
+    return resolve(replace(config, stage=stage))
 
 
 def random_batch(config: PretrainConfig, clips: int) -> Batch:
