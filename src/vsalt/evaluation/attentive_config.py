@@ -7,7 +7,9 @@ takes its probe.
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vsalt.data.config import ClipConfig
 from vsalt.errors import ConfigError, report_problems
@@ -49,7 +51,9 @@ class AttentiveConfig:
     """Height and width in pixels; unset: as in pretraining."""
     layers: tuple[int, ...] = (-1,)
     """Encoder blocks whose tokens the probe sees side by side; -1 is the last."""
-    features: Literal["cached", "online"] = "cached"
+    features: Annotated[Literal["cached", "online"], tyro.conf.arg(aliases=("--features",))] = (
+        "cached"
+    )
     """cached: the encoder's tokens of `cached_views` views of every training row are computed once
     and kept on disk while the probe trains. online: they are computed anew in every epoch."""
     cached_views: int = 1
