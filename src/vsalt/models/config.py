@@ -9,6 +9,7 @@ SizeName = Literal["Ti", "S", "B", "L", "H", "g", "G"]
 Rope = Literal["vjepa2", "interleaved"]
 Positions = Literal["vjepa2", "interleaved", "sincos"]
 Pooling = Literal["mean", "mean_space"]
+FeaturePooling = Literal["tokens", "mean", "mean_space"]
 
 
 class Architecture(NamedTuple):

@@ -3,12 +3,10 @@
 Shapes: B clips, N tokens, D width, F channels of a feature.
 """
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
-FeaturePooling = Literal["tokens", "mean", "mean_space"]
+from vsalt.models.config import FeaturePooling
 
 
 def pool_tokens(

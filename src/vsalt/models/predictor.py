@@ -52,7 +52,8 @@ class Predictor(nn.Module):
         """Predict the targets at `target_ids`."""
         seen = self.embed(context)
         num_context = seen.shape[1]
-        hidden = self.mask_token.to(seen.dtype).expand(*target_ids.shape, -1)
+        hidden = self.mask_token.expand(*target_ids.shape, -1)
+        # Under autocast `seen` is bf16 and the mask token fp32: what follows is added up in fp32.
         x = torch.cat([seen, hidden], dim=1)
         ids = torch.cat([context_ids, target_ids], dim=1)
         x, table = add_positions(x, ids, grid, self.head_dim, self.positions)

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from vsalt.models.config import Architecture, EncoderConfig, Positions, grid_of
-from vsalt.models.pooling import FeaturePooling, pool_tokens
+from vsalt.models.config import Architecture, EncoderConfig, FeaturePooling, Positions, grid_of
+from vsalt.models.pooling import pool_tokens
 from vsalt.models.rope import RopeTable, apply_rope, rope_table
 from vsalt.models.sincos import sincos_table
 from vsalt.models.tokenizer import Tokenizer
@@ -184,7 +184,9 @@ def add_positions(
     Sin-cos positions are added to the tokens; rotary ones leave them as they are.
     """
     if positions == "sincos":
-        return x + sincos_table(ids, grid, x.shape[-1]).to(x.dtype), None
+        table = sincos_table(ids, grid, x.shape[-1])
+        # As V-JEPA's, the table stays fp32 under autocast, and with it all that is added to it.
+        return x + (table if torch.is_autocast_enabled(x.device.type) else table.to(x.dtype)), None
     return x, rope_table(ids, grid, head_dim, positions)
 
 

@@ -79,3 +79,18 @@ def test_every_parameter_gets_a_gradient() -> None:
         assert param.grad is not None, name
         assert param.grad.abs().max() > 0, name
     assert (context.grad.abs().amax(dim=-1) > 0).all()
+
+
+@pytest.mark.parametrize("positions", ["vjepa2", "sincos"])
+def test_under_autocast_tokens_are_added_up_in_float32(positions: Positions) -> None:
+    """As in V-JEPA 2, whose float32 mask tokens decide the type of what they are put beside."""
+    predictor = make_predictor(positions)
+    context, mask = make_input()
+    types: list[torch.dtype] = []
+    for block in predictor.blocks:
+        block.register_forward_hook(lambda _, given, out: types.extend([given[0].dtype, out.dtype]))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        coarse = predictor(context, mask.context, mask.targets, GRID)
+    assert set(types) == {torch.float32}
+    exact = predictor(context, mask.context, mask.targets, GRID)
+    assert 0 < (coarse - exact).abs().max() < 0.1 * exact.abs().max()
