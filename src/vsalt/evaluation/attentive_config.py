@@ -92,6 +92,11 @@ class AttentiveConfig:
             if len(set(values)) < len(values):
                 flag = name.replace("_", "-")
                 problems.append(f"attentive.{flag} is {values}; each number may be given once")
+        if self.features == "online" and self.cached_views != 1:
+            problems.append(
+                f"attentive.cached-views is {self.cached_views}, but --attentive.features online "
+                "caches nothing; leave one of them out"
+            )
         if not self.layers:
             problems.append("attentive.layers is empty; -1 is the last block")
         report_problems(problems)

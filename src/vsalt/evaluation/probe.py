@@ -68,6 +68,10 @@ class ProbeOptions:
     def __post_init__(self) -> None:
         """Check what the settings say together."""
         if self.kind not in ATTENTIVE:
+            if self.attentive != AttentiveConfig():
+                report_problems(
+                    [f"attentive.* settings mean nothing to kind {self.kind}; use --kind attentive"]
+                )
             return
         given, default = self.extract, ExtractConfig()
         report_problems(
@@ -153,6 +157,7 @@ def fit_probe(
         left_out=task.left_out,
         unreadable=unreadable,
         num_groups=None if task.groups is None else len(np.unique(task.groups)),
+        num_test_groups=_num_test_groups(task),
         num_shared_test_rows=task.num_shared_test_rows,
         chance=chance_of(
             [(task.labels[part.train], task.labels[part.test]) for part in task.parts],
@@ -165,6 +170,13 @@ def fit_probe(
     )
     write_probe(out, result, task, fits)
     return result
+
+
+def _num_test_groups(task: Task) -> int | None:
+    if task.groups is None:
+        return None
+    rows = np.concatenate([part.test for part in task.parts])
+    return len(np.unique(task.groups[rows]))
 
 
 def _prober(

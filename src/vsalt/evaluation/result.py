@@ -97,6 +97,7 @@ class ProbeResult:
         left_out: rows that take no part, by reason.
         unreadable: the rows among them whose video cannot be read.
         num_groups: groups among the rows; None without groups.
+        num_test_groups: groups among the test rows, which the interval resamples.
         num_shared_test_rows: test rows whose group has training rows, too.
         chance: accuracies without looking.
         encoders: in the order given, the random initialisation last.
@@ -112,6 +113,7 @@ class ProbeResult:
     left_out: dict[str, int]
     unreadable: tuple[Unreadable, ...]
     num_groups: int | None
+    num_test_groups: int | None
     num_shared_test_rows: int
     chance: Chance
     encoders: tuple[EncoderResult, ...]

@@ -134,8 +134,9 @@ def read_head(probe: Path, sha256: str, part: str | None) -> SavedHead:
     try:
         return _head(probe, record, sha256, part)
     except (KeyError, TypeError) as error:
+        why = f"no entry {error}" if isinstance(error, KeyError) else str(error)
         raise RunFolderError(
-            f"{probe / RESULT} is not a probe that this version can read ({error!r}); fit it anew"
+            f"{probe / RESULT} is not a probe that this version can read ({why}); fit it anew"
         ) from error
 
 

@@ -103,7 +103,7 @@ def score_tables(scores: Scores, probe: str, source: str) -> RenderableType:
 def _classes(classes: tuple[str, ...], metrics: Metrics, title: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     table.add_column("class", overflow="fold")
-    table.add_column("test rows", justify="right")
+    table.add_column("rows", justify="right")
     table.add_column("recall", justify="right")
     table.add_column("most often taken for", overflow="fold")
     for index, entry in enumerate(metrics.classes):
@@ -126,8 +126,11 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     bootstrap = method == "group bootstrap"
     how = "bootstrap over the groups of the test rows" if bootstrap else "Wilson, rows independent"
     yield f"95 % intervals: {how}. {_CHOSEN[result.encoders[0].parts[0].selected_on]}"
-    if bootstrap and result.num_groups is not None and result.num_groups < FEW_GROUPS:
-        yield f"There are {result.num_groups} groups only; the intervals are rough."
+    if bootstrap and result.num_test_groups is not None and result.num_test_groups < FEW_GROUPS:
+        yield (
+            f"The test rows are of {result.num_test_groups} groups only; the intervals are rough, "
+            "and too narrow rather than too wide."
+        )
     for encoder in result.encoders:
         if encoder.exposure.kind in ("transductive", "unknown"):
             yield f"{encoder.name}: {encoder.exposure}."

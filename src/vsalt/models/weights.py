@@ -22,6 +22,10 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     try:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+        # The library makes files that only their owner may read, whatever the umask says.
+        umask = os.umask(0)
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)
     except safetensors.SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
