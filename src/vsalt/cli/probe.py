@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vsalt.data.manifest import Row
     from vsalt.evaluation.apply import Answers
+    from vsalt.evaluation.saved import SavedHead
     from vsalt.training.locate import LoadedEncoder
 
 _PROTOCOL_HELP = (
@@ -29,6 +30,7 @@ _PROTOCOL_HELP = (
 class FitArgs:
     """Fit a probe on frozen features, and score it on rows that played no role in any choice.
 
+    Protocols with many probes choose on the test rows, as the paper does; the tables say so.
     Beside the encoders, a randomly initialised one of the first one's configuration is probed.
     """
 
@@ -90,14 +92,15 @@ class EvalArgs(SavedArgs):
 
     out: Path | None = None
     """Folder for scores.json and predictions.jsonl; must not exist or be empty."""
-    label_column: str = "label"
-    """Manifest column of the class."""
-    split_column: str = "split"
-    """Manifest column of splits."""
+    label_column: str | None = None
+    """Manifest column of the class; unset: as the probe was fitted."""
+    split_column: str | None = None
+    """Manifest column of splits; unset: as the probe was fitted."""
     split: str | None = None
     """Score the rows of this split only; unset: all labelled rows."""
-    group_column: str = "group"
-    """Manifest column of groups, resampled together for the interval; none: rows stand alone."""
+    group_column: str | None = None
+    """Manifest column of groups, resampled together for the interval; none: rows stand alone.
+    Unset: as the probe was fitted."""
     skip_bad: bool = False
     """Leave out videos that cannot be read; by default they are listed and nothing is scored."""
 
@@ -122,13 +125,12 @@ def fit(words: Sequence[str], prog: str) -> int:
 def _fit_defaults(words: Sequence[str]) -> FitArgs | None:
     """Let a protocol choose the defaults of all other flags."""
     name = option(words, "--protocol")
-    if name is None:
+    if name in (None, "None"):
         return None
+    assert name is not None
     kind = option(words, "--kind") or "attentive"
-    if kind != "attentive":
-        raise ConfigError(
-            [f"--protocol {name} is one of attentive probes; leave out --kind {kind}"]
-        )
+    if not kind.startswith("attentive"):
+        raise ConfigError([f"--protocol {name} is of attentive probes; leave out --kind {kind}"])
     return incomplete(FitArgs, kind="attentive", protocol=name, attentive=protocol(name))
 
 
@@ -159,6 +161,7 @@ def run_fit(args: FitArgs) -> int:
         ),
         extract=args.extract.config(),
         attentive=args.attentive,
+        protocol=args.protocol,
         random_init=args.random_init,
         skip_bad=args.skip_bad,
         seed=args.seed,
@@ -186,24 +189,29 @@ def evaluate(words: Sequence[str], prog: str) -> int:
 
     from vsalt.errors import DataError
     from vsalt.evaluation.apply import score, select_rows, write_answers, write_scores
-    from vsalt.evaluation.probe import claim
+    from vsalt.evaluation.probe import claim, list_unreadable
     from vsalt.evaluation.tables import score_tables
 
     if args.out is not None:
         claim(args.out)
     console = Console()
-    rows = select_rows(Path(args.data), args.label_column, args.split_column, args.split)
-    answers, loaded = _answer(args, rows, console)
-    if answers.errors and not args.skip_bad:
-        lines = [f"  {text}" for text in answers.errors.values()]
-        raise DataError(
-            f"{len(lines)} of {len(rows)} videos cannot be read; mend them, or leave them out by "
-            "--skip-bad:\n" + "\n".join(lines)
-        )
-    scores = score(answers, loaded, label_column=args.label_column, group_column=args.group_column)
+    loaded, head = _load(args)
+    selection = select_rows(
+        Path(args.data),
+        head,
+        label_column=args.label_column,
+        split_column=args.split_column,
+        split=args.split,
+        group_column=args.group_column,
+    )
+    answers = _answer(args, head, loaded, selection.rows, console)
+    if answers.bad and not args.skip_bad:
+        raise DataError(list_unreadable([text for _, text in answers.bad], len(selection.rows)))
+    scores = score(answers, selection, loaded)
     console.print(score_tables(scores, str(args.probe), args.data))
     if args.out is not None:
-        write_answers(answers, args.out)
+        label_column = args.label_column or head.options["task"]["label_column"]
+        write_answers(answers, args.out, label_column=label_column)
         write_scores(scores, args.out)
         console.print(f"Written to {args.out}", highlight=False, markup=False)
     return 0
@@ -222,34 +230,43 @@ def predict(words: Sequence[str], prog: str) -> int:
 
     claim(args.out)
     console = Console()
+    loaded, head = _load(args)
     rows = read_source(Path(args.data)).rows
-    answers, _ = _answer(args, rows, console)
+    answers = _answer(args, head, loaded, rows, console)
     write_answers(answers, args.out, top=args.top)
     lines = [f"{len(answers.rows)} of {len(rows)} rows answered: {args.out / PREDICTIONS}"]
-    if answers.errors:
-        lines.append(f"{len(answers.errors)} rows could not be read: see {args.out / BAD}")
+    if answers.bad:
+        lines.append(f"{len(answers.bad)} rows could not be read: see {args.out / BAD}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return 1 if answers.errors and not args.skip_bad else 0
+    return 1 if answers.bad and not args.skip_bad else 0
 
 
-def _answer(
-    args: SavedArgs, rows: Sequence["Row"], console: "Console"
-) -> tuple["Answers", "LoadedEncoder"]:
-    from vsalt.cli.row_progress import row_progress
-    from vsalt.evaluation.apply import answer_rows
+def _load(args: SavedArgs) -> tuple["LoadedEncoder", "SavedHead"]:
+    from vsalt.evaluation.saved import read_head
     from vsalt.training.locate import load_encoder
 
     loaded = load_encoder(args.encoder)
+    return loaded, read_head(args.probe, loaded.sha256, args.part)
+
+
+def _answer(
+    args: SavedArgs,
+    head: "SavedHead",
+    loaded: "LoadedEncoder",
+    rows: Sequence["Row"],
+    console: "Console",
+) -> "Answers":
+    from vsalt.cli.row_progress import row_progress
+    from vsalt.evaluation.apply import answer_rows
+
     with row_progress(console, "rows") as show:
-        answers = answer_rows(
-            args.probe,
+        return answer_rows(
+            head,
             loaded,
             rows,
-            part=args.part,
             workers=args.read.workers,
             batch_size=args.read.batch_size,
             device=args.read.device,
             on_progress=show,
         )
-    return answers, loaded

@@ -94,10 +94,6 @@ class ProbeBatch:
         """Return the batch with its clips in page-locked memory, as torch's loader asks for."""
         return replace(self, clips=self.clips.pin_memory())
 
-    def to(self, device: str) -> "ProbeBatch":
-        """Return the batch with its clips on `device`."""
-        return replace(self, clips=self.clips.to(device, non_blocking=True))
-
 
 class ProbeClips(Dataset[ProbeSample]):
     """The samples of a list of rows, by `ProbeKey`.

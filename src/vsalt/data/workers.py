@@ -92,7 +92,7 @@ class WorkerPool(Generic[BatchT]):
                 raise
             raise DataError(
                 f"a data worker ended unexpectedly ({error}); if the machine is short of "
-                "memory, give fewer --data.workers or a smaller --data.prefetch"
+                "memory, give fewer --data.workers (in probes and embeddings --workers)"
             ) from error
         return result
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from vsalt.config import from_dict
 from vsalt.data.config import ClipConfig
@@ -30,7 +30,7 @@ from vsalt.evaluation.metrics import measure
 from vsalt.evaluation.probe import ProbeOptions
 from vsalt.evaluation.protocol import group_numbers
 from vsalt.evaluation.result import Scores
-from vsalt.evaluation.saved import TRAINED_ON, SavedHead, read_head
+from vsalt.evaluation.saved import TRAINED_ON, SavedHead
 from vsalt.evaluation.subjects import Subject, trained
 from vsalt.evaluation.transductive import exposure_of
 from vsalt.models.weights import load_strictly
@@ -41,6 +41,7 @@ from vsalt.training.locate import LoadedEncoder
 SCORES = "scores.json"
 PREDICTIONS = "predictions.jsonl"
 BAD = "bad.jsonl"
+_NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,23 +52,22 @@ class Answers:
         rows: those that could be read.
         classes: C names.
         probabilities: of each class for each row.
-        errors: why the others could not be read, by path.
+        bad: the others, and why they cannot be read.
         head: what answered.
     """
 
     rows: tuple[Row, ...]
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, "rows C"]
-    errors: dict[str, str]
+    bad: tuple[tuple[Row, str], ...]
     head: SavedHead
 
 
 def answer_rows(
-    probe: Path,
+    head: SavedHead,
     loaded: LoadedEncoder,
     rows: Sequence[Row],
     *,
-    part: str | None = None,
     workers: int = 0,
     batch_size: int = 16,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -76,20 +76,17 @@ def answer_rows(
     """Let a saved probe answer rows.
 
     Args:
-        probe: folder that `vsalt probe fit` wrote.
+        head: of `read_head`, for this encoder.
         loaded: the encoder it was fitted to.
         rows: what to answer.
-        part: which of its heads, for probes over folds.
         workers: processes that decode.
         batch_size: clips that are encoded at once.
         device: auto, cpu or cuda.
         on_progress: is called with the rows done and their number.
 
     Raises:
-        RunFolderError: if there is no probe.
-        WeightsError: if it belongs to another encoder, or is damaged.
+        WeightsError: if the head's weights do not fit.
     """
-    head = read_head(probe, loaded.sha256, part)
     options = from_dict(ProbeOptions, head.options)
     extract = replace(options.extract, workers=workers, batch_size=batch_size, device=device)
     subject = _subject(head, loaded)
@@ -102,7 +99,7 @@ def answer_rows(
         rows=tuple(row for index, row in enumerate(rows) if index not in errors),
         classes=head.classes,
         probabilities=found,
-        errors={rows[index].relative_path: text for index, text in sorted(errors.items())},
+        bad=tuple((rows[index], text) for index, text in sorted(errors.items())),
         head=head,
     )
 
@@ -155,69 +152,122 @@ def _attentive(
     return found[[index for index in range(len(rows)) if index not in errors]], errors
 
 
-def select_rows(source: Path, label_column: str, split_column: str, split: str | None) -> list[Row]:
-    """Return the labelled rows of a source, of one split if it is named.
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The rows of a source that are scored.
+
+    Attributes:
+        rows: labelled, and of the split that was asked for.
+        labels: index of each row's class among those of the probe.
+        groups: index of each row's group, or None.
+        left_out: number of other rows, by reason.
+    """
+
+    rows: tuple[Row, ...]
+    labels: Int64[np.ndarray, "rows"]
+    groups: Int64[np.ndarray, "rows"] | None
+    left_out: dict[str, int]
+
+
+def select_rows(
+    source: Path,
+    head: SavedHead,
+    *,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    split: str | None = None,
+    group_column: str | None = None,
+) -> Selection:
+    """Return the rows to score; columns that are not named are those the probe was fitted with.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, a column does not exist, or labels are not among the probe's
+            classes.
     """
-    rows = [row for row in read_source(source).rows if row.columns.get(label_column)]
+    task = from_dict(ProbeOptions, head.options).task
+    label_column, split_column = (
+        label_column or task.label_column,
+        split_column or task.split_column,
+    )
+    every = read_source(source).rows
+    rows = [row for row in every if row.columns.get(label_column)]
+    left_out = {"no label": len(every) - len(rows)} if len(rows) < len(every) else {}
     if split is not None:
-        rows = [row for row in rows if row.columns.get(split_column, "").casefold() == split]
+        wanted = split.casefold()
+        kept = [row for row in rows if row.columns.get(split_column, "").casefold() == wanted]
+        if len(kept) < len(rows):
+            left_out["another split"] = len(rows) - len(kept)
+        rows = kept
     if not rows:
         where = f" whose {split_column} is {split}" if split is not None else ""
         raise DataError(
             f"no row of {source} has a {label_column}{where}; give --label-column, "
             "--split-column or --split"
         )
-    return rows
+    return Selection(
+        rows=tuple(rows),
+        labels=_labels(rows, label_column, head.classes),
+        groups=group_numbers(rows, group_column or task.group_column),
+        left_out=left_out,
+    )
+
+
+def _labels(
+    rows: Sequence[Row], column: str, classes: tuple[str, ...]
+) -> Int64[np.ndarray, "rows"]:
+    number = {name: index for index, name in enumerate(classes)}
+    unknown = sorted({row.columns[column] for row in rows} - number.keys())
+    if unknown:
+        more = " …" if len(classes) > _NAMES_SHOWN else ""
+        raise DataError(
+            f"the probe does not know {len(unknown)} of the labels: "
+            f"{', '.join(unknown[:_NAMES_SHOWN])}. It knows {', '.join(classes[:_NAMES_SHOWN])}"
+            + more
+        )
+    return np.array([number[row.columns[column]] for row in rows], dtype=np.int64)
 
 
 def score(
-    answers: Answers,
-    loaded: LoadedEncoder,
-    *,
-    label_column: str,
-    group_column: str = "group",
-    seed: int = 0,
+    answers: Answers, selection: Selection, loaded: LoadedEncoder, *, seed: int = 0
 ) -> Scores:
     """Compare answers with labels.
 
     Raises:
-        DataError: if no row could be read, or labels are not among the probe's classes.
+        DataError: if no row could be read.
     """
     if not answers.rows:
         raise DataError("none of the rows can be read")
-    number = {name: index for index, name in enumerate(answers.classes)}
-    names = [row.columns[label_column] for row in answers.rows]
-    unknown = sorted(set(names) - number.keys())
-    if unknown:
-        shown = ", ".join(unknown[:10])
-        raise DataError(
-            f"the probe does not know {len(unknown)} of the labels: {shown}. It knows "
-            f"{', '.join(answers.classes[:10])}{' …' if len(answers.classes) > 10 else ''}"
-        )
+    bad = {id(row) for row, _ in answers.bad}
+    kept = np.array([id(row) not in bad for row in selection.rows])
+    left_out = dict(selection.left_out)
+    if answers.bad:
+        left_out["unreadable"] = len(answers.bad)
+    groups = selection.groups
     return Scores(
         metrics=measure(
-            np.array([number[name] for name in names], dtype=np.int64),
+            selection.labels[kept],
             answers.probabilities.argmax(axis=1),
             classes=answers.classes,
-            groups=group_numbers(answers.rows, group_column),
+            groups=None if groups is None else groups[kept],
             seed=seed,
         ),
         classes=answers.classes,
+        left_out=left_out,
         pretraining=exposure_of(loaded.seen, answers.rows),
         probe=exposure_of([answers.head.probe / TRAINED_ON], answers.rows, part=answers.head.part),
     )
 
 
-def write_answers(answers: Answers, out: Path, *, top: int = 5) -> None:
+def write_answers(
+    answers: Answers, out: Path, *, top: int = 5, label_column: str | None = None
+) -> None:
     """Write what a probe says of each row, and which rows could not be read.
 
     Args:
         answers: of `answer_rows`.
         out: folder, which exists.
         top: how many classes to name per row, the most probable first.
+        label_column: of rows whose own label is to stand beside.
     """
     lines = []
     for row, shares in zip(answers.rows, answers.probabilities, strict=True):
@@ -227,13 +277,17 @@ def write_answers(answers: Answers, out: Path, *, top: int = 5) -> None:
             "path": row.relative_path,
             "start_s": row.start_s,
             "end_s": row.end_s,
+            **({} if label_column is None else {"label": row.columns[label_column]}),
             "predicted": answers.classes[order[0]],
             "probabilities": best,
         }
         lines.append(json.dumps(record) + "\n")
     run_folder.write_file(out / PREDICTIONS, "".join(lines))
-    bad = [json.dumps({"path": path, "error": text}) for path, text in answers.errors.items()]
-    run_folder.write_file(out / BAD, "".join(f"{line}\n" for line in bad))
+    bad = [
+        {"path": row.relative_path, "start_s": row.start_s, "end_s": row.end_s, "error": text}
+        for row, text in answers.bad
+    ]
+    run_folder.write_file(out / BAD, "".join(f"{json.dumps(record)}\n" for record in bad))
 
 
 def write_scores(scores: Scores, out: Path) -> None:

@@ -2,11 +2,13 @@
 
 As in V-JEPA 2's evaluation, which SALT takes over (arXiv 2509.24317, appendix on evaluation):
 AdamW with its default betas, weight decay on all parameters, learning rate falling along half a
-cosine to 0 without warm-up, cross-entropy; probabilities are averaged over views.
+cosine to 0 without warm-up, cross-entropy; probabilities are averaged over views. (There the first
+step has the rate after one step already and the last one 0; here the first has the full rate.)
 
 Shapes: B rows, V views, M tokens, D channels, C classes.
 """
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,26 +22,35 @@ from torch import Tensor, nn
 from vsalt.data.probe_clips import ProbeKey
 from vsalt.errors import ConfigError
 from vsalt.evaluation.attentive_config import AttentiveConfig
-from vsalt.evaluation.tokens import TokenSource, chunked
+from vsalt.evaluation.tokens import TokenBatch, TokenSource, chunked
 from vsalt.models.pooler import POOLER_NORM_EPS, AttentiveClassifier, AttentivePooler
 from vsalt.models.vit import NORM_EPS, Encoder
 from vsalt.randomness import keyed_int, keyed_permutation
 from vsalt.training.device import autocast
 
+PAPER_HEADS = 16
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentiveHead:
-    """A trained probe and the settings it was trained with."""
+    """A trained probe.
+
+    Attributes:
+        classifier: in eval mode.
+        settings: learning rate and weight decay it was trained with.
+        losses: mean cross-entropy of the training rows in each epoch, in nats; it ends with the
+            first epoch in which it was not finite.
+    """
 
     classifier: AttentiveClassifier
     settings: dict[str, float]
+    losses: tuple[float, ...] = ()
 
     @property
     def converged(self) -> bool:
-        """It is trained for a number of epochs, not to a minimum."""
-        return True
+        """Whether training did not diverge; it is for a number of epochs, not to a minimum."""
+        return all(map(math.isfinite, self.losses))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what has to be stored."""
@@ -75,7 +86,7 @@ class HeadTraining:
             ConfigError: if the heads do not divide the encoder's width.
         """
         hf = self.config.mode == "hf"
-        heads = encoder.config.architecture.heads if hf else self.config.heads
+        heads = encoder.config.architecture.heads if hf else self.config.heads or PAPER_HEADS
         if encoder.width % heads:
             raise ConfigError(
                 [
@@ -90,10 +101,6 @@ class HeadTraining:
             classifier = AttentiveClassifier(pooler, self.num_classes)
         return classifier.to(self.device)
 
-    def num_visits(self, num_rows: int) -> int:
-        """Rows that a training of this many rows goes through."""
-        return num_rows * self.config.epochs
-
     def train(
         self,
         source: TokenSource,
@@ -104,6 +111,9 @@ class HeadTraining:
         on_progress: Progress | None = None,
     ) -> list[list[AttentiveHead]]:
         """Train one probe per encoder and settings, all in one pass over the tokens.
+
+        Rows whose clips cannot be read have no part in their step. A probe whose loss is not
+        finite is left as it is from that epoch on.
 
         Args:
             source: of the encoders' tokens.
@@ -118,48 +128,54 @@ class HeadTraining:
             for encoder, own in zip(encoders, settings, strict=True)
         ]
         label_of = dict(zip(rows.tolist(), labels.tolist(), strict=True))
-        steps = list(self._steps(rows))
-        chunks = [chunk for step in steps for chunk in chunked(step, self.rows_at_once)]
-        batches = zip(chunks, source.batches(chunks), strict=True)
-        done, total = 0, self.num_visits(len(rows))
-        for index, step in enumerate(steps):
-            for learners in heads:
-                learners.begin_step(index / len(steps))
-            for _ in chunked(step, self.rows_at_once):
-                keys, tokens = next(batches)
-                truth = torch.tensor([label_of[key.row] for key in keys], device=self.device)
-                for learners, own in zip(heads, tokens, strict=True):
-                    self._backward(learners, own, truth, len(step))
-                done += len(keys)
-                if on_progress:
-                    on_progress(done, total)
-            for learners in heads:
-                learners.end_step()
-        # The source has nothing more to give; asking ends its workers.
-        assert next(batches, None) is None
+        num_steps = math.ceil(len(rows) / self.config.batch_size)
+        done, total = 0, len(rows) * self.config.epochs
+        with contextlib.closing(source.batches(self._all_chunks(rows))) as batches:
+            for epoch in range(self.config.epochs):
+                for index, step in enumerate(self._steps(rows, epoch)):
+                    for learners in heads:
+                        learners.begin_step((epoch + index / num_steps) / self.config.epochs)
+                    for keys in chunked(step, self.rows_at_once):
+                        truth = [label_of[key.row] for key in keys]
+                        self._learn(heads, next(batches), truth, len(step))
+                        done += len(keys)
+                        if on_progress:
+                            on_progress(done, total)
+                    for learners in heads:
+                        learners.end_step()
+                for learners in heads:
+                    learners.end_epoch(len(rows))
         return [learners.heads() for learners in heads]
 
-    def _steps(self, rows: Int64[np.ndarray, "n"]) -> Iterator[list[ProbeKey]]:
-        """The rows of every step: each epoch visits all rows in an order of its own."""
-        for epoch in range(self.config.epochs):
-            order = rows[keyed_permutation(len(rows), "attentive order", self.seed, epoch)]
-            keys = [ProbeKey(epoch, int(row)) for row in order]
-            yield from chunked(keys, self.config.batch_size)
+    def _steps(self, rows: Int64[np.ndarray, "n"], epoch: int) -> Iterator[list[ProbeKey]]:
+        """The rows of an epoch's steps: all rows, in an order of the epoch's own."""
+        order = rows[keyed_permutation(len(rows), "attentive order", self.seed, epoch)]
+        return chunked([ProbeKey(epoch, int(row)) for row in order], self.config.batch_size)
 
-    def _backward(
+    def _all_chunks(self, rows: Int64[np.ndarray, "n"]) -> Iterator[list[ProbeKey]]:
+        for epoch in range(self.config.epochs):
+            for step in self._steps(rows, epoch):
+                yield from chunked(step, self.rows_at_once)
+
+    def _learn(
         self,
-        learners: "_Learners",
-        tokens: Float[Tensor, "B V M D"],
-        labels: Int64[Tensor, "B"],
+        heads: Sequence["_Learners"],
+        batch: TokenBatch,
+        labels: Sequence[int],
         batch_size: int,
     ) -> None:
-        """Add the gradients of the batch's mean cross-entropy over rows; views are rows, too."""
-        flat, truth = tokens.flatten(0, 1), labels.repeat_interleave(tokens.shape[1])
-        for classifier in learners.classifiers:
-            with autocast(self.device, self.precision):
-                logits = classifier(flat)
-            loss = nn.functional.cross_entropy(logits.float(), truth, reduction="sum")
-            (loss / (batch_size * tokens.shape[1])).backward()
+        """Add the gradients of some rows of a step to every probe."""
+        truth = torch.tensor(labels, device=self.device)
+        weight = torch.tensor(batch.readable, device=self.device).float() / batch_size
+        for learners, tokens in zip(heads, batch.tokens, strict=True):
+            for index in learners.alive:
+                with autocast(self.device, self.precision):
+                    logits = learners.classifiers[index](tokens[:, 0])
+                losses = nn.functional.cross_entropy(logits.float(), truth, reduction="none")
+                # A product with 0 would let a loss that is not finite through.
+                loss = torch.where(weight > 0, weight * losses, 0.0).sum()
+                loss.backward()
+                learners.sums[index] += loss.detach() * batch_size
 
     @torch.no_grad()
     def answer(
@@ -177,17 +193,20 @@ class HeadTraining:
             rows: indices of the rows to answer.
             on_progress: is called with the rows done and their number.
         """
-        chunks = chunked([ProbeKey(0, int(row)) for row in rows], self.rows_at_once)
-        found: list[list[list[Tensor]]] = [[[] for _ in own] for own in heads]
+        keys = [ProbeKey(0, int(row)) for row in rows]
+        shape = (len(rows), self.num_classes)
+        found = [[np.zeros(shape, dtype=np.float32) for _ in own] for own in heads]
         done = 0
-        for keys, tokens in zip(chunks, source.batches(chunks), strict=True):
-            for own, answers, values in zip(heads, found, tokens, strict=True):
-                for head, collected in zip(own, answers, strict=True):
-                    collected.append(self._probabilities(head, values))
-            done += len(keys)
-            if on_progress:
-                on_progress(done, len(rows))
-        return [[torch.cat(collected).numpy() for collected in own] for own in found]
+        with contextlib.closing(source.batches(chunked(keys, self.rows_at_once))) as batches:
+            for batch in batches:
+                end = done + len(batch.readable)
+                for own, answers, values in zip(heads, found, batch.tokens, strict=True):
+                    for head, array in zip(own, answers, strict=True):
+                        array[done:end] = self._probabilities(head, values)
+                done = end
+                if on_progress:
+                    on_progress(done, len(rows))
+        return found
 
     def _probabilities(
         self, head: AttentiveHead, tokens: Float[Tensor, "B V M D"]
@@ -200,7 +219,12 @@ class HeadTraining:
 
 
 class _Learners:
-    """Probes of one encoder that start alike and differ in their optimiser's settings."""
+    """Probes of one encoder that start alike and differ in their optimiser's settings.
+
+    Attributes:
+        alive: indices of the probes whose loss has been finite so far.
+        sums: of each probe's losses over the rows of this epoch, on the device.
+    """
 
     def __init__(
         self, classifier: AttentiveClassifier, settings: Sequence[dict[str, float]]
@@ -213,22 +237,39 @@ class _Learners:
             )
             for own, each in zip(self.classifiers, settings, strict=True)
         ]
+        self.alive = list(range(len(settings)))
+        self.losses: list[list[float]] = [[] for _ in settings]
+        self._reset()
 
     def begin_step(self, progress: float) -> None:
         """Set learning rates for a step, `progress` in [0, 1) of the way."""
-        for optimiser, each in zip(self.optimisers, self.settings, strict=True):
+        for index in self.alive:
+            optimiser = self.optimisers[index]
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
-                group["lr"] = each["lr"] * 0.5 * (1 + math.cos(math.pi * progress))
+                rate = self.settings[index]["lr"]
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def end_step(self) -> None:
         """Change the weights."""
-        for optimiser in self.optimisers:
-            optimiser.step()
+        for index in self.alive:
+            self.optimisers[index].step()
+
+    def end_epoch(self, num_rows: int) -> None:
+        """Note the losses of the epoch; probes whose loss is not finite learn no more."""
+        means = (torch.stack(self.sums) / num_rows).tolist()
+        for index in self.alive:
+            self.losses[index].append(means[index])
+        self.alive = [index for index in self.alive if math.isfinite(means[index])]
+        self._reset()
 
     def heads(self) -> list[AttentiveHead]:
         """Return the probes."""
         return [
-            AttentiveHead(classifier=own.eval(), settings=dict(each))
-            for own, each in zip(self.classifiers, self.settings, strict=True)
+            AttentiveHead(classifier=own.eval(), settings=dict(each), losses=tuple(losses))
+            for own, each, losses in zip(self.classifiers, self.settings, self.losses, strict=True)
         ]
+
+    def _reset(self) -> None:
+        device = next(self.classifiers[0].parameters()).device
+        self.sums = [torch.zeros((), device=device) for _ in self.settings]

@@ -5,6 +5,7 @@ paper leaves open follows V-JEPA 2's evaluation code (facebookresearch/vjepa2), 
 takes its probe.
 """
 
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Literal
@@ -23,10 +24,10 @@ class AttentiveConfig:
     """How an attentive probe is trained and tested."""
 
     mode: Literal["paper", "hf"] = "paper"
-    """paper: `heads` attention heads, norms with eps 1e-5, as in V-JEPA 2's evaluation. hf: as many
-    heads as the encoder, eps 1e-6, as transformers' VJEPA2ForVideoClassification has."""
-    heads: int = 16
-    """Attention heads of the probe in mode paper; must divide the encoder's width."""
+    """paper: 16 attention heads or `heads`, norms with eps 1e-5, as in V-JEPA 2's evaluation. hf:
+    as many heads as the encoder, eps 1e-6, as transformers' VJEPA2ForVideoClassification has."""
+    heads: int | None = None
+    """Attention heads of the probe in mode paper; must divide the encoder's width. Unset: 16."""
     epochs: int = 20
     """Passes over the training rows."""
     batch_size: int = 64
@@ -49,6 +50,10 @@ class AttentiveConfig:
     """Frames from one to the next; unset: as in pretraining."""
     size: tuple[int, int] | None = None
     """Height and width in pixels; unset: as in pretraining."""
+    spacing: Literal["exact", "linspace"] | None = None
+    """How the frames of a window are spaced; unset: as in pretraining."""
+    antialias: bool | None = None
+    """Average over source pixels when shrinking; unset: as in pretraining."""
     layers: tuple[int, ...] = (-1,)
     """Encoder blocks whose tokens the probe sees side by side; -1 is the last."""
     features: Annotated[Literal["cached", "online"], tyro.conf.arg(aliases=("--features",))] = (
@@ -62,7 +67,7 @@ class AttentiveConfig:
     """Training views. none: the middle. crop: a random crop. randaugment: RandAugment, too."""
     crop_scale: tuple[float, float] = (0.3, 1.0)
     """Area of a random crop as a share of the frame."""
-    crop_ratio: tuple[float, float] = (0.75, 1.33)
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
     """Width over height of a random crop."""
     erase: float = 0.0
     """Probability that a box of a training view is replaced by noise."""
@@ -73,17 +78,24 @@ class AttentiveConfig:
         """Check the settings."""
         problems = [
             f"attentive.{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1"
-            for name in ("heads", "epochs", "batch_size", "segments", "views", "cached_views")
+            for name in ("epochs", "batch_size", "segments", "views", "cached_views")
             if getattr(self, name) < 1
         ]
+        if self.heads is not None and self.heads < 1:
+            problems.append(f"attentive.heads is {self.heads}; it must be at least 1")
+        if self.heads is not None and self.mode == "hf":
+            problems.append(
+                f"attentive.heads is {self.heads}, but --attentive.mode hf takes the encoder's own "
+                "number; leave one of them out"
+            )
         problems += [
             f"attentive.{name} is {getattr(self, name)}; it must be in [0, 1]"
             for name in ("erase", "flip")
             if not 0 <= getattr(self, name) <= 1
         ]
-        if not self.lr or min(self.lr) <= 0:
+        if not self.lr or not all(0 < lr < math.inf for lr in self.lr):
             problems.append(f"attentive.lr is {self.lr}; give one or more numbers above 0")
-        if not self.weight_decay or min(self.weight_decay) < 0:
+        if not self.weight_decay or not all(0 <= w < math.inf for w in self.weight_decay):
             problems.append(
                 f"attentive.weight-decay is {self.weight_decay}; give one or more numbers from 0"
             )
@@ -92,6 +104,22 @@ class AttentiveConfig:
             if len(set(values)) < len(values):
                 flag = name.replace("_", "-")
                 problems.append(f"attentive.{flag} is {values}; each number may be given once")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            problems.append(f"attentive.crop-scale is {self.crop_scale}; 0 < low <= high <= 1")
+        low, high = self.crop_ratio
+        if not 0 < low <= high:
+            problems.append(f"attentive.crop-ratio is {self.crop_ratio}; 0 < low <= high")
+        if self.augment == "none" and (self.erase or self.flip):
+            problems.append(
+                f"attentive.erase is {self.erase} and attentive.flip {self.flip}, but "
+                "--attentive.augment none changes nothing; set them to 0"
+            )
+        if self.features == "cached" and self.cached_views > self.epochs:
+            problems.append(
+                f"attentive.cached-views is {self.cached_views}, more than the {self.epochs} "
+                "epochs that would use them"
+            )
         if self.features == "online" and self.cached_views != 1:
             problems.append(
                 f"attentive.cached-views is {self.cached_views}, but --attentive.features online "
@@ -107,22 +135,36 @@ class AttentiveConfig:
         pairs = product(self.lr, self.weight_decay)
         return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
 
+    @property
+    def chooses_on_test(self) -> bool:
+        """Whether the best of several probes is chosen on the test rows."""
+        return self.select == "test" and len(self.settings) > 1
+
     def clip(self, pretraining: ClipConfig) -> ClipConfig:
-        """Return the windows for an encoder: its own, with what is set here."""
+        """Return the windows for an encoder: its own, with what is set here.
+
+        Raises:
+            ConfigError: if they make no clip.
+        """
         given = {
             name: getattr(self, name)
-            for name in ("num_frames", "frame_step", "size")
+            for name in ("num_frames", "frame_step", "size", "spacing")
             if getattr(self, name) is not None
         }
         if "frame_step" in given:
             given["fps"] = None  # a step in frames replaces a rate
-        return replace(pretraining, **given)
+        try:
+            return replace(pretraining, **given)
+        except ConfigError as error:
+            raise ConfigError([f"attentive: {problem}" for problem in error.problems]) from error
 
 
 _VIDEO = AttentiveConfig(
     num_frames=16,
     frame_step=4,
     size=(224, 224),
+    spacing="linspace",
+    antialias=False,
     batch_size=256,
     augment="randaugment",
     crop_scale=(0.08, 1.0),

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
+from vsalt.data.config import ClipConfig
 from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeKey
 from vsalt.data.probe_config import ProbeClipConfig
+from vsalt.errors import ConfigError, DataError
 from vsalt.evaluation.attentive import AttentiveHead, HeadTraining, Progress
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.heads import AttentiveKind, FittedPart, Selected
@@ -37,9 +39,15 @@ def testing_clips(subject: Subject, config: AttentiveConfig) -> ProbeClipConfig:
         segments=config.segments,
         views=config.views,
         augment="none",
-        antialias=subject.config.data.antialias,
+        antialias=antialias_of(subject, config),
         window="fixed",
     )
+
+
+def antialias_of(subject: Subject, config: AttentiveConfig) -> bool:
+    """How frames are shrunk for a subject."""
+    pretraining = subject.config.data.antialias
+    return pretraining if config.antialias is None else config.antialias
 
 
 def training_clips(subject: Subject, config: AttentiveConfig) -> ProbeClipConfig:
@@ -74,8 +82,12 @@ class AttentiveProber:
         config: of the probes.
         extract: workers, device, and how many clips are encoded at once.
         seed: of windows, views, weights and order.
-        cache: folder for cached tokens; it must not exist.
+        skip_bad: pass over clips that cannot be read though their row could be, and note them.
+        cache: folder on the disk for cached tokens.
         say: is called with what a user should know while it runs.
+
+    Attributes:
+        passed_over: why training clips were passed over, by index of their row in the task.
     """
 
     def __init__(
@@ -86,9 +98,12 @@ class AttentiveProber:
         extract: ExtractConfig,
         *,
         seed: int,
+        skip_bad: bool,
         cache: Path,
         say: Say,
     ) -> None:
+        self.passed_over: dict[int, str] = {}
+        self.skip_bad = skip_bad
         self.kind = kind
         self.subjects = subjects
         self.config = config
@@ -97,8 +112,38 @@ class AttentiveProber:
         self.cache = cache
         self.say = say
 
+    def check(self, task: Task) -> None:
+        """Refuse at once what would fail later, and say how much disk the tokens will take.
+
+        Raises:
+            ConfigError: if settings do not fit the encoders or clips.
+            RunFolderError: if the disk is too small.
+        """
+        for group in self._groups(task.rows):
+            training = self._training(group.train, len(task.classes))
+            for encoder in group.train.encoders:
+                training.new_classifier(encoder)
+            try:
+                group.train.num_tokens()
+            except ConfigError as error:
+                problems = [text.replace("--clip.", "--attentive.") for text in error.problems]
+                raise ConfigError(problems) from error
+            if self.config.features == "cached":
+                cache = self._new_cache(group, task)
+                self.say(f"caching will take {cache.describe()}")
+                cache.require_disk()
+            for index in group.indices:
+                self._tell_other_clips(self.subjects[index])
+
+    def _tell_other_clips(self, subject: Subject) -> None:
+        """Say so where an encoder is given other clips than it was trained with."""
+        own, given = subject.config.clip, testing_clips(subject, self.config).clip
+        if own != given:
+            self.say(f"{subject.name}: trained on {_in_words(own)}, probed on {_in_words(given)}")
+
     def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
         """Decode the test windows of every row once; return why some cannot be read, by index."""
+        self.say(f"reading the test windows of {len(rows)} rows once")
         errors: dict[int, str] = {}
         groups = self._groups(rows)
         for number, group in enumerate(groups):
@@ -135,17 +180,15 @@ class AttentiveProber:
         if self.config.features == "online":
             yield group.train
             return
-        rows = sorted({int(row) for part in task.parts for row in part.train})
-        folder = self.cache / f"group-{group.indices[0]}"
-        cache = TokenCache(group.train, rows, self.config.cached_views, folder)
+        cache = self._new_cache(group, task)
         self.say(f"caching {cache.describe()}")
-        try:
+        with contextlib.closing(cache):
             cache.fill(rows_at_once(group.train, self.extract), on_progress)
             yield cache
-        finally:
-            cache.close()
-            with contextlib.suppress(OSError):
-                self.cache.rmdir()
+
+    def _new_cache(self, group: _Group, task: Task) -> TokenCache:
+        rows = sorted({int(row) for part in task.parts for row in part.train})
+        return TokenCache(group.train, rows, self.config.cached_views, self.cache)
 
     def _fit_part(
         self,
@@ -172,14 +215,21 @@ class AttentiveProber:
             trials = _score(heads, answers, labels[part.selection])
             chosen = [[best_trial(own).settings] for own in trials]
         count = f"{len(chosen[0])} probe{'s' if len(chosen[0]) > 1 else ''} per encoder"
-        self.say(f"{where}training {count} on {len(part.train)} rows, {self.config.epochs} epochs")
+        self.say(f"{where}training {count} on {len(part.train)} rows")
         heads = training.train(
             source, encoders, part.train, labels[part.train], chosen, on_progress
         )
+        self._tell_losses(group, heads)
         answers = self._answer(group, heads, part.test, len(task.classes), on_progress)
         if selected_on == "test":
             trials = _score(heads, answers, labels[part.test])
         best = [own.index(best_trial(own)) if selected_on == "test" else 0 for own in trials]
+        for index, choice in enumerate(best):
+            if not heads[index][choice].converged:
+                raise DataError(
+                    f"the probe of {self.subjects[group.indices[index]].name} diverged; give a "
+                    "lower --attentive.lr"
+                )
         return [
             FittedPart(
                 head=heads[index][choice],
@@ -189,6 +239,16 @@ class AttentiveProber:
             )
             for index, choice in enumerate(best)
         ]
+
+    def _tell_losses(self, group: _Group, heads: Sequence[Sequence[AttentiveHead]]) -> None:
+        for index, own in zip(group.indices, heads, strict=True):
+            for head in own:
+                first, last = head.losses[0], head.losses[-1]
+                settings = ", ".join(f"{name} {value:g}" for name, value in head.settings.items())
+                self.say(
+                    f"{self.subjects[index].name} ({settings}): training loss {first:.3f} in epoch "
+                    f"1, {last:.3f} in epoch {len(head.losses)}"
+                )
 
     def _answer(
         self,
@@ -214,7 +274,10 @@ class AttentiveProber:
         return [
             _Group(
                 indices=tuple(indices),
-                train=self._reader(rows, indices, training_clips),
+                train=replace(
+                    self._reader(rows, indices, training_clips),
+                    errors=self.passed_over if self.skip_bad else None,
+                ),
                 test=self._reader(rows, indices, testing_clips),
             )
             for indices in alike.values()
@@ -287,6 +350,12 @@ def head_training(
     )
 
 
+def _in_words(clip: ClipConfig) -> str:
+    rate = f"{clip.fps:g} per second" if clip.fps else f"every {clip.frame_step}"
+    height, width = clip.size
+    return f"{clip.num_frames} frames of {height} x {width} ({rate}, {clip.spacing})"
+
+
 def _score(
     heads: Sequence[Sequence[AttentiveHead]],
     answers: Sequence[Sequence[Float[np.ndarray, "m C"]]],
@@ -294,20 +363,20 @@ def _score(
 ) -> list[list[Trial]]:
     """Return every candidate's accuracy and cross-entropy, by encoder."""
     return [
-        [
-            Trial(settings=head.settings, **_scores(probabilities, labels))
-            for head, probabilities in zip(own, given, strict=True)
-        ]
-        for own, given in zip(heads, answers, strict=True)
+        [_trial(head, given, labels) for head, given in zip(own, probabilities, strict=True)]
+        for own, probabilities in zip(heads, answers, strict=True)
     ]
 
 
-def _scores(
-    probabilities: Float[np.ndarray, "m C"], labels: Int64[np.ndarray, "m"]
-) -> dict[str, float]:
+def _trial(
+    head: AttentiveHead, probabilities: Float[np.ndarray, "m C"], labels: Int64[np.ndarray, "m"]
+) -> Trial:
+    if not head.converged or not np.isfinite(probabilities).all():
+        return Trial(settings=head.settings, accuracy=0.0, cross_entropy=None)
     own = probabilities[np.arange(len(labels)), labels]
     tiny = np.finfo(probabilities.dtype).tiny
-    return {
-        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        "cross_entropy": float(-np.log(np.maximum(own, tiny)).mean()),
-    }
+    return Trial(
+        settings=head.settings,
+        accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        cross_entropy=float(-np.log(np.maximum(own, tiny)).mean()),
+    )

@@ -23,12 +23,17 @@ class Head(Protocol):
 
     @property
     def converged(self) -> bool:
-        """Whether the fit reached its minimum, for heads that have one."""
+        """Whether the fit reached its minimum, or, trained for epochs, did not diverge."""
         ...
 
     @property
     def settings(self) -> dict[str, float]:
         """The hyper-parameters it was fitted with, by name."""
+        ...
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Mean cross-entropy of the training rows by epoch; empty where there are no epochs."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:

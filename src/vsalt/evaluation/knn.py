@@ -38,6 +38,7 @@ class KnnHead:
     num_classes: int
     k: int
     converged: ClassVar[bool] = True
+    losses: ClassVar[tuple[float, ...]] = ()
 
     @property
     def settings(self) -> dict[str, float]:

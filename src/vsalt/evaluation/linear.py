@@ -5,6 +5,7 @@ Shapes: n rows, D features, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -38,6 +39,8 @@ class LinearHead:
     bias: Float64[Tensor, "C"]
     l2: float
     converged: bool
+
+    losses: ClassVar[tuple[float, ...]] = ()
 
     @property
     def settings(self) -> dict[str, float]:

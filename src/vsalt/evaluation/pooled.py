@@ -14,7 +14,7 @@ from vsalt.evaluation.linear import LinearHead, fit_linear, try_linear
 from vsalt.evaluation.protocol import Part, Task
 from vsalt.evaluation.selection import best_trial
 from vsalt.evaluation.subjects import Subject, SubjectFeatures, extract_all
-from vsalt.training.extract import ExtractConfig, Progress
+from vsalt.training.extract import ExtractConfig, Progress, require_layers
 
 
 class PooledProber:
@@ -38,7 +38,17 @@ class PooledProber:
         self.subjects = subjects
         self.config = config
         self.extract = extract
+        self.passed_over: dict[int, str] = {}
         self._found: SubjectFeatures | None = None
+
+    def check(self, task: Task) -> None:  # noqa: ARG002
+        """Refuse settings that do not fit the encoders.
+
+        Raises:
+            ConfigError: if an encoder has not the blocks that are asked for.
+        """
+        for subject in self.subjects:
+            require_layers(subject.encoder, self.config.layers)
 
     def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
         """Extract the features of all rows; return why some cannot be read, by index."""

@@ -25,7 +25,7 @@ from vsalt.evaluation.result import (
     ProbeResult,
     Unreadable,
 )
-from vsalt.evaluation.saved import write_probe
+from vsalt.evaluation.saved import trained_on_lines, write_probe
 from vsalt.evaluation.subjects import (
     Subject,
     SubjectFeatures,
@@ -38,7 +38,6 @@ from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, Progress
 from vsalt.training.locate import LoadedEncoder
 
-CACHE = "tokens"
 _BAD_SHOWN = 20
 
 
@@ -52,6 +51,7 @@ class ProbeOptions:
         extract: how features are computed. Attentive probes have windows, frames and layers of
             their own, in `attentive`.
         attentive: how attentive probes are trained.
+        protocol: name of the protocol that these settings began with.
         random_init: probe a randomly initialised encoder of the first one's configuration, too.
         skip_bad: leave out files that cannot be read, instead of refusing to go on.
         seed: of the random initialisation and the bootstrap.
@@ -61,6 +61,7 @@ class ProbeOptions:
     task: TaskOptions = field(default_factory=TaskOptions)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     attentive: AttentiveConfig = field(default_factory=AttentiveConfig)
+    protocol: str | None = None
     random_init: bool = True
     skip_bad: bool = False
     seed: int = 0
@@ -89,7 +90,17 @@ class ProbeOptions:
 
 @runtime_checkable
 class Prober(Protocol):
-    """Reads rows and fits heads: one way for each family of probes."""
+    """Reads rows and fits heads: one way for each family of probes.
+
+    Attributes:
+        passed_over: why training clips were passed over, by index of their row in the task.
+    """
+
+    passed_over: dict[int, str]
+
+    def check(self, task: Task) -> None:
+        """Refuse at once what would fail later; raises `VsaltError`."""
+        ...
 
     def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
         """Look at every row; return why some cannot be read, by index."""
@@ -137,6 +148,7 @@ def fit_probe(
     if options.random_init:
         subjects.append(random_init(subjects[0].config, seed=options.seed))
     prober = _prober(subjects, out, options, extract, say)
+    prober.check(task)
     errors = prober.read(task.rows, on_progress)
     unreadable = tuple(
         Unreadable(path=task.rows[index].relative_path, error=text)
@@ -145,6 +157,10 @@ def fit_probe(
     if unreadable:
         readable = [row for index, row in enumerate(task.rows) if index not in errors]
         task = _without(task, readable, unreadable, options)
+    # Whatever else can fail comes before the training that it would throw away.
+    exposures = [_exposure(subject, task) for subject in subjects]
+    chosen_on_test = options.kind in ATTENTIVE and options.attentive.chooses_on_test
+    trained_on = trained_on_lines(task, chosen_on_test=chosen_on_test)
     fits = prober.fit(task, on_progress)
     result = ProbeResult(
         vsalt=__version__,
@@ -156,6 +172,10 @@ def fit_probe(
         parts=_sizes(task),
         left_out=task.left_out,
         unreadable=unreadable,
+        passed_over=tuple(
+            Unreadable(path=task.rows[index].relative_path, error=text)
+            for index, text in sorted(prober.passed_over.items())
+        ),
         num_groups=None if task.groups is None else len(np.unique(task.groups)),
         num_test_groups=_num_test_groups(task),
         num_shared_test_rows=task.num_shared_test_rows,
@@ -164,11 +184,11 @@ def fit_probe(
             len(task.classes),
         ),
         encoders=tuple(
-            _describe(subject, task, parts, prober.num_features(index), options)
+            _describe(subject, task, parts, prober.num_features(index), exposures[index], options)
             for index, (subject, parts) in enumerate(zip(subjects, fits, strict=True))
         ),
     )
-    write_probe(out, result, task, fits)
+    write_probe(out, result, task, fits, trained_on)
     return result
 
 
@@ -196,7 +216,8 @@ def _prober(
                 options.attentive,
                 options.extract,
                 seed=options.seed,
-                cache=out / CACHE,
+                skip_bad=options.skip_bad,
+                cache=out,
                 say=say,
             )
 
@@ -212,18 +233,23 @@ def claim(out: Path) -> None:
     run_folder.create_folder(out)
 
 
+def list_unreadable(errors: Sequence[str], num_rows: int) -> str:
+    """Return the message about rows that cannot be read, with the first of them."""
+    lines = [f"  {text}" for text in errors[:_BAD_SHOWN]]
+    if len(errors) > _BAD_SHOWN:
+        lines.append(f"  and {len(errors) - _BAD_SHOWN} more")
+    return (
+        f"{len(errors)} of {num_rows} videos cannot be read; mend them, or leave them out by "
+        "--skip-bad:\n" + "\n".join(lines)
+    )
+
+
 def _without(
     task: Task, readable: Sequence[Row], unreadable: Sequence[Unreadable], options: ProbeOptions
 ) -> Task:
     """Return the task of the rows that can be read, if that is wanted."""
     if not options.skip_bad:
-        lines = [f"  {bad.error}" for bad in unreadable[:_BAD_SHOWN]]
-        if len(unreadable) > _BAD_SHOWN:
-            lines.append(f"  and {len(unreadable) - _BAD_SHOWN} more")
-        raise DataError(
-            f"{len(unreadable)} of {len(task.rows)} videos cannot be read; mend them, or leave "
-            "them out by --skip-bad:\n" + "\n".join(lines)
-        )
+        raise DataError(list_unreadable([bad.error for bad in unreadable], len(task.rows)))
     left_out = {**task.left_out, "unreadable": len(unreadable)}
     return dataclasses.replace(make_task(readable, options.task), left_out=left_out)
 
@@ -240,21 +266,28 @@ def _sizes(task: Task) -> tuple[PartSize, ...]:
     )
 
 
+def _exposure(subject: Subject, task: Task) -> Exposure:
+    rows = np.concatenate([part.test for part in task.parts])
+    if subject.loaded is None:
+        return Exposure(kind="none", num_seen=0, num_test=len(rows))
+    return exposure_of(subject.loaded.seen, [task.rows[index] for index in rows])
+
+
 def _describe(
     subject: Subject,
     task: Task,
     fits: Sequence[FittedPart],
     num_features: int,
+    exposure: Exposure,
     options: ProbeOptions,
 ) -> EncoderResult:
     """Score the test rows of all parts together."""
     loaded = subject.loaded
     rows = np.concatenate([part.test for part in task.parts])
-    test_rows = [task.rows[index] for index in rows]
-    exposure = Exposure(kind="none", num_seen=0, num_test=len(test_rows))
-    clip = subject.config.clip
+    clip, antialias = subject.config.clip, subject.config.data.antialias
     if options.kind in ATTENTIVE:
-        clip = testing_clips(subject, options.attentive).clip
+        clips = testing_clips(subject, options.attentive)
+        clip, antialias = clips.clip, clips.antialias
     return EncoderResult(
         name=subject.name,
         role=subject.role,
@@ -262,9 +295,9 @@ def _describe(
         step=None if loaded is None else loaded.checkpoint.step,
         sha256=subject.sha256,
         clip=to_dict(clip),
-        antialias=subject.config.data.antialias,
+        antialias=antialias,
         num_features=num_features,
-        exposure=exposure if loaded is None else exposure_of(loaded.seen, test_rows),
+        exposure=exposure,
         metrics=measure(
             task.labels[rows],
             np.concatenate([fit.predicted for fit in fits]),
@@ -286,6 +319,7 @@ def _part_results(task: Task, fits: Sequence[FittedPart]) -> list[PartResult]:
                 settings=fit.head.settings,
                 selected_on=fit.selected_on,
                 converged=fit.head.converged,
+                losses=fit.head.losses,
                 accuracy=metrics.accuracy,
                 balanced_accuracy=metrics.balanced_accuracy,
                 trials=fit.trials,

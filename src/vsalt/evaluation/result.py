@@ -18,7 +18,8 @@ class PartResult:
         name: "test", or the value of the fold.
         settings: the chosen hyper-parameters, by name.
         selected_on: the rows they were chosen on.
-        converged: whether the final fit reached its minimum.
+        converged: whether the final fit reached its minimum, or did not diverge.
+        losses: mean training cross-entropy by epoch, in nats; empty for exact fits.
         accuracy: on the part's test rows.
         balanced_accuracy: mean recall over the classes among them.
         trials: the candidates' scores on these rows.
@@ -28,6 +29,7 @@ class PartResult:
     settings: dict[str, float]
     selected_on: Selected
     converged: bool
+    losses: tuple[float, ...]
     accuracy: float
     balanced_accuracy: float
     trials: tuple[Trial, ...]
@@ -96,6 +98,7 @@ class ProbeResult:
         parts: their sizes.
         left_out: rows that take no part, by reason.
         unreadable: the rows among them whose video cannot be read.
+        passed_over: rows of which training clips were passed over, and why.
         num_groups: groups among the rows; None without groups.
         num_test_groups: groups among the test rows, which the interval resamples.
         num_shared_test_rows: test rows whose group has training rows, too.
@@ -112,6 +115,7 @@ class ProbeResult:
     parts: tuple[PartSize, ...]
     left_out: dict[str, int]
     unreadable: tuple[Unreadable, ...]
+    passed_over: tuple[Unreadable, ...]
     num_groups: int | None
     num_test_groups: int | None
     num_shared_test_rows: int
@@ -130,11 +134,13 @@ class Scores:
     Attributes:
         metrics: over the readable rows.
         classes: names.
+        left_out: rows that are not scored, by reason.
         pretraining: what the encoder's pretraining has seen of these rows.
-        probe: what the probe itself was trained on of them.
+        probe: what the probe itself was trained on, or chosen by, of them.
     """
 
     metrics: Metrics
     classes: tuple[str, ...]
+    left_out: dict[str, int]
     pretraining: Exposure
     probe: Exposure

@@ -4,7 +4,7 @@ OUT/
   probe.json          everything that was found, and all settings; written last
   probe.safetensors   the heads, named encoder<i>.part<j>.<tensor> in the order of probe.json
   predictions.jsonl   one line per encoder and test row
-  trained_on.jsonl    the training rows, with the parts in which they are
+  trained_on.jsonl    the rows that probes were trained on or chosen by, with their parts
 """
 
 import hashlib
@@ -31,9 +31,21 @@ TRAINED_ON = "trained_on.jsonl"
 
 
 def write_probe(
-    out: Path, result: ProbeResult, task: Task, fits: Sequence[Sequence[FittedPart]]
+    out: Path,
+    result: ProbeResult,
+    task: Task,
+    fits: Sequence[Sequence[FittedPart]],
+    trained_on: Sequence[str],
 ) -> None:
-    """Write a probe's files; `fits` holds the parts of every encoder, in the result's order."""
+    """Write a probe's files.
+
+    Args:
+        out: folder, which exists.
+        result: of the probe.
+        task: its rows.
+        fits: the parts of every encoder, in the result's order.
+        trained_on: of `trained_on_lines`.
+    """
     heads = {
         f"encoder{index}.part{number}.{name}": tensor
         for index, parts in enumerate(fits)
@@ -43,7 +55,7 @@ def write_probe(
     with run_folder.explain_write_errors(f"to {out}"):
         save_weights(out / HEADS, heads)
     run_folder.write_file(out / PREDICTIONS, "".join(_predictions(result, task, fits)))
-    run_folder.write_file(out / TRAINED_ON, "".join(_trained_on(task)))
+    run_folder.write_file(out / TRAINED_ON, "".join(trained_on))
     record = {**result.to_dict(), "heads_sha256": weights_hash(heads)}
     record["use_sha256"] = _use_hash(record)
     run_folder.write_json(out / RESULT, record)
@@ -52,7 +64,10 @@ def write_probe(
 def _use_hash(record: dict[str, Any]) -> str:
     """Hash of all that decides what the heads are given: encoders, sampling, classes."""
     encoders = [
-        [own["sha256"], own["clip"], own["antialias"], [part["name"] for part in own["parts"]]]
+        [
+            *(own["sha256"], own["clip"], own["antialias"]),
+            [[part["name"], part["settings"]] for part in own["parts"]],
+        ]
         for own in record["encoders"]
     ]
     use = [record["kind"], record["classes"], record["options"], encoders]
@@ -82,10 +97,20 @@ def _predictions(
     return lines
 
 
-def _trained_on(task: Task) -> list[str]:
+def trained_on_lines(task: Task, *, chosen_on_test: bool) -> list[str]:
+    """Return a line for each row that a probe learns from, with the parts in which it does.
+
+    Args:
+        task: the rows.
+        chosen_on_test: whether the test rows choose among probes, and so count, too.
+
+    Raises:
+        DataError: if a file has gone.
+    """
     parts_of: dict[int, list[str]] = {}
     for part in task.parts:
-        for row in part.train.tolist():
+        rows = [*part.train.tolist(), *(part.test.tolist() if chosen_on_test else [])]
+        for row in rows:
             parts_of.setdefault(row, []).append(part.name)
     return [
         json.dumps({**seen_row(task.rows[row], "train")._asdict(), "parts": names}) + "\n"
@@ -100,7 +125,6 @@ class SavedHead:
     Attributes:
         probe: the probe's folder.
         part: name of its part.
-        kind: of the head.
         classes: names, in the order of its outputs.
         options: all settings of the probe, as plain values.
         encoder: what probe.json says of its encoder.
@@ -110,7 +134,6 @@ class SavedHead:
 
     probe: Path
     part: str
-    kind: str
     classes: tuple[str, ...]
     options: dict[str, Any]
     encoder: dict[str, Any]
@@ -165,7 +188,6 @@ def _head(probe: Path, record: dict[str, Any], sha256: str, part: str | None) ->
     return SavedHead(
         probe=probe,
         part=names[number],
-        kind=record["kind"],
         classes=tuple(record["classes"]),
         options=record["options"],
         encoder=encoder,

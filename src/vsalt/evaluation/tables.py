@@ -92,9 +92,15 @@ def score_tables(scores: Scores, probe: str, source: str) -> RenderableType:
     table.add_row(
         str(metrics.num_rows), Text(_accuracy(metrics)), _percent(metrics.balanced_accuracy)
     )
-    notes = []
+    table.add_row("even guess", _percent(1 / len(scores.classes)), "")
+    notes = [f"95 % interval: {_INTERVALS[metrics.interval.method]}."]
+    if scores.left_out:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in scores.left_out.items())
+        notes.append(f"Rows left out: {reasons}.")
     if scores.probe.num_seen:
-        notes.append(f"The probe was trained on {scores.probe.num_seen} of these rows.")
+        notes.append(
+            f"The probe was trained on {scores.probe.num_seen} of these rows, or chosen by them."
+        )
     if scores.pretraining.kind in ("transductive", "unknown"):
         notes.append(f"Pretraining: {scores.pretraining}.")
     return Group(table, _classes(scores.classes, metrics, "classes"), *map(Text, notes))
@@ -124,8 +130,8 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     """Yield what a reader of the numbers has to know."""
     method = result.encoders[0].metrics.interval.method
     bootstrap = method == "group bootstrap"
-    how = "bootstrap over the groups of the test rows" if bootstrap else "Wilson, rows independent"
-    yield f"95 % intervals: {how}. {_CHOSEN[result.encoders[0].parts[0].selected_on]}"
+    chosen = _CHOSEN[result.encoders[0].parts[0].selected_on]
+    yield f"95 % intervals: {_INTERVALS[method]}. {chosen}"
     if bootstrap and result.num_test_groups is not None and result.num_test_groups < FEW_GROUPS:
         yield (
             f"The test rows are of {result.num_test_groups} groups only; the intervals are rough, "
@@ -136,6 +142,8 @@ def _notes(result: ProbeResult) -> Iterator[str]:
             yield f"{encoder.name}: {encoder.exposure}."
     if result.num_shared_test_rows:
         yield f"{result.num_shared_test_rows} test rows have training rows of their own group."
+    if result.passed_over:
+        yield f"Clips of {len(result.passed_over)} training rows could not be read; see probe.json."
     if result.left_out:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in result.left_out.items())
         yield f"Rows left out: {reasons}."
@@ -144,6 +152,10 @@ def _notes(result: ProbeResult) -> Iterator[str]:
         yield f"The final fit did not converge for: {', '.join(stuck)}."
 
 
+_INTERVALS = {
+    "group bootstrap": "bootstrap over the groups of the test rows",
+    "wilson": "Wilson, rows independent",
+}
 _CHOSEN = {
     "selection": "Hyper-parameters were chosen on a part of the training rows.",
     "test": "The best probe was chosen on the test rows, as the paper does: that is optimistic.",

@@ -7,12 +7,14 @@ Shapes: B rows, S segments, V views, L layers, N tokens of a clip, M = S L N tok
 D channels.
 """
 
+import contextlib
 import math
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,24 +28,32 @@ from vsalt.data.workers import WorkerPool
 from vsalt.errors import DataError, RunFolderError
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
+from vsalt.training import run_folder
 from vsalt.training.device import autocast
 
 PREFETCH = 2
 CACHE_TYPE = np.float16
-Keys = list[list[ProbeKey]]
+Keys: TypeAlias = Iterable[list[ProbeKey]]
 
 
-def chunked(keys: list[ProbeKey], size: int) -> Keys:
-    """Cut keys into batches; the last one may be smaller."""
-    return [keys[first : first + size] for first in range(0, len(keys), size)]
+class TokenBatch(NamedTuple):
+    """The tokens of B rows.
+
+    Attributes:
+        tokens: (B, V, M, D) under each encoder.
+        readable: whether each row's tokens are its clips', not those of blank frames.
+    """
+
+    tokens: list[Tensor]
+    readable: tuple[bool, ...]
 
 
 @runtime_checkable
 class TokenSource(Protocol):
     """Gives the tokens of batches of rows."""
 
-    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
-        """Yield, for each batch of keys, the tokens (B, V, M, D) under each encoder."""
+    def batches(self, keys: Keys) -> Generator[TokenBatch, None, None]:
+        """Yield the tokens of each batch of keys."""
         ...
 
 
@@ -60,8 +70,8 @@ class TokenReader:
         workers: processes that decode.
         device: cpu or cuda.
         precision: fp32 or bf16.
-        errors: where to note rows that cannot be read, by index; their tokens are worth nothing.
-            None: the first one is an error.
+        errors: where to note rows of which a clip cannot be read, by index. None: the first one
+            is an error.
     """
 
     encoders: Sequence[Encoder]
@@ -74,24 +84,27 @@ class TokenReader:
     precision: str
     errors: dict[int, str] | None = None
 
-    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
+    def batches(self, keys: Keys) -> Generator[TokenBatch, None, None]:
         """Yield the tokens of each batch of keys.
 
         Raises:
             DataError: if a clip cannot be read and `errors` is None.
         """
-        for batch in self.read(keys):
-            for bad in batch.bad_files:
-                if self.errors is None:
-                    raise DataError(
-                        f"{bad.path} was readable before but not in the window that is wanted "
-                        f"now: {bad.error}; mend it, or leave it out of the source"
-                    )
-                self.errors.setdefault(bad.position, bad.error)
-            clips = batch.clips.to(self.device, non_blocking=True)
-            yield [self._encode(encoder, clips) for encoder in self.encoders]
+        with contextlib.closing(self.read(keys)) as batches:
+            for batch in batches:
+                for bad in batch.bad_files:
+                    if self.errors is None:
+                        raise DataError(
+                            f"{bad.path} could be read before, but not in the window that is "
+                            f"wanted now: {bad.error}; mend it, or pass such windows over by "
+                            "--skip-bad"
+                        )
+                    self.errors.setdefault(bad.position, bad.error)
+                clips = batch.clips.to(self.device, non_blocking=True)
+                tokens = [self._encode(encoder, clips) for encoder in self.encoders]
+                yield TokenBatch(tokens, batch.readable)
 
-    def read(self, keys: Keys) -> Iterator[ProbeBatch]:
+    def read(self, keys: Keys) -> Generator[ProbeBatch, None, None]:
         """Yield the clips of each batch of keys."""
         pool = WorkerPool(
             ProbeClips(self.rows, self.clips, seed=self.seed),
@@ -126,17 +139,23 @@ class TokenReader:
         return int(self.clips.segments * len(self.layers) * math.prod(grid))
 
 
+def chunked(keys: Sequence[ProbeKey], size: int) -> Iterator[list[ProbeKey]]:
+    """Cut keys into batches; the last one may be smaller."""
+    return (list(keys[first : first + size]) for first in range(0, len(keys), size))
+
+
 class TokenCache:
-    """Tokens of some passes over some rows, kept in one file per encoder while a probe trains.
+    """Tokens of some passes over some rows, kept on disk while a probe trains.
 
     Values are rounded to half precision (relative error 5e-4). A source of tokens: pass p means
-    the cached pass p modulo their number.
+    the cached pass p modulo their number. The files have no name once they are open, so that the
+    system frees them however the process ends.
 
     Args:
         reader: computes them; its clips must have one view.
         rows: indices of the rows that are cached.
         num_passes: V, the drawings of windows and views per row.
-        folder: where the files are; it is made, and removed by `close`.
+        folder: on the disk that shall hold them; it exists.
     """
 
     def __init__(
@@ -152,6 +171,7 @@ class TokenCache:
             (num_passes, len(rows), num_tokens, encoder.width) for encoder in reader.encoders
         ]
         self._arrays: list[np.ndarray] = []
+        self._readable = np.ones((num_passes, len(rows)), dtype=bool)
 
     @property
     def num_bytes(self) -> int:
@@ -162,18 +182,19 @@ class TokenCache:
         """Return the size and what it is made of."""
         passes, rows, tokens, _ = self._shapes[0]
         widths = " + ".join(str(shape[3]) for shape in self._shapes)
+        encoders = " (one number per encoder)" if len(self._shapes) > 1 else ""
         return (
-            f"{_size(self.num_bytes)} of tokens in {self.folder} while the probe trains: "
-            f"{passes} views x {rows} rows x {tokens} tokens x {widths} channels x 2 bytes"
+            f"{_size(self.num_bytes)} of tokens on the disk of {self.folder} while the probe "
+            f"trains: {passes} view{'s' if passes > 1 else ''} x {rows} rows x {tokens} tokens x "
+            f"{widths} channels{encoders} x 2 bytes"
         )
 
-    def fill(self, rows_at_once: int, on_progress: Callable[[int, int], None] | None) -> None:
-        """Compute and write all tokens.
+    def require_disk(self) -> None:
+        """Check that the tokens fit.
 
         Raises:
-            RunFolderError: if the disk is too small.
+            RunFolderError: with both numbers.
         """
-        self.folder.mkdir(parents=True)
         free = shutil.disk_usage(self.folder).free
         if self.num_bytes > free:
             raise RunFolderError(
@@ -182,34 +203,51 @@ class TokenCache:
                 "--attentive.cached-views, or compute them anew in every epoch: "
                 "--attentive.features online"
             )
-        self._arrays = [
-            np.memmap(self.folder / f"tokens-{index}.bin", CACHE_TYPE, "w+", shape=shape)
-            for index, shape in enumerate(self._shapes)
-        ]
+
+    def fill(self, rows_at_once: int, on_progress: Callable[[int, int], None] | None) -> None:
+        """Compute and write all tokens.
+
+        Raises:
+            RunFolderError: if the disk is too small.
+        """
+        with run_folder.explain_write_errors(f"the cache of tokens in {self.folder}"):
+            self._arrays = [self._new_array(shape) for shape in self._shapes]
         keys = [ProbeKey(number, row) for number in range(self.num_passes) for row in self._place]
-        batches = chunked(keys, rows_at_once)
         done = 0
-        for own, tokens in zip(batches, self.reader.batches(batches), strict=True):
+        for own, batch in zip(
+            chunked(keys, rows_at_once),
+            self.reader.batches(chunked(keys, rows_at_once)),
+            strict=True,
+        ):
             passes, places = self._index(own)
-            for array, values in zip(self._arrays, tokens, strict=True):
+            for array, values in zip(self._arrays, batch.tokens, strict=True):
                 array[passes, places] = values[:, 0].cpu().numpy()
+            self._readable[passes, places] = batch.readable
             done += len(own)
             if on_progress:
                 on_progress(done, len(keys))
 
-    def batches(self, keys: Keys) -> Iterator[list[Tensor]]:
+    def batches(self, keys: Keys) -> Generator[TokenBatch, None, None]:
         """Yield the cached tokens of each batch of keys."""
         for own in keys:
             passes, places = self._index(own)
-            yield [
+            tokens = [
                 torch.from_numpy(array[passes, places]).to(self.reader.device).float()[:, None]
                 for array in self._arrays
             ]
+            yield TokenBatch(tokens, tuple(self._readable[passes, places].tolist()))
 
     def close(self) -> None:
-        """Remove the files."""
+        """Give the disk back."""
         self._arrays = []
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _new_array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Map a new file, whose blocks are taken now: a full disk must not show in mid-write."""
+        path = self.folder / f".tokens-{os.getpid()}.bin"
+        with open(path, "w+b") as file:
+            path.unlink()
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(CACHE_TYPE).itemsize)
+            return np.memmap(file, CACHE_TYPE, "r+", shape=shape)
 
     def _index(self, keys: list[ProbeKey]) -> tuple[list[int], list[int]]:
         passes = [key.pass_index % self.num_passes for key in keys]

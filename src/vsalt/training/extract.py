@@ -153,6 +153,8 @@ def require_layers(encoder: Encoder, layers: Sequence[int]) -> None:
     """
     depth = len(encoder.blocks)
     wrong = [layer for layer in layers if not -depth <= layer < depth]
+    if len({layer % depth for layer in layers}) < len(layers):
+        raise ConfigError([f"layers: {list(layers)} names a block of {depth} twice"])
     if wrong:
         raise ConfigError(
             [

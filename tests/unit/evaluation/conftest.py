@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from support.encoders import write_checkpoint, write_video
+from vsalt.data import probe_clips
+from vsalt.evaluation import tokens
 
 COLOURS = {"blue": (60, 80, 200), "grey": (130, 130, 130), "red": (200, 90, 60)}
 NUM_ROWS = 36
@@ -48,3 +50,21 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Every sample that is asked for, as (config, seed, key), in order."""
+    found = []
+
+    class Spy(probe_clips.ProbeClips):
+        def __init__(self, rows, config, *, seed):
+            super().__init__(rows, config, seed=seed)
+            self.asked_with = (config, seed)
+
+        def __getitem__(self, key):
+            found.append((*self.asked_with, key))
+            return super().__getitem__(key)
+
+    monkeypatch.setattr(tokens, "ProbeClips", Spy)
+    return found

@@ -3,7 +3,9 @@
 Everything runs on tokens of a few dimensions.
 """
 
+import errno
 import math
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -20,9 +22,11 @@ from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeClips, ProbeKey
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.errors import ConfigError, DataError, RunFolderError
+from vsalt.evaluation import attentive_prober
 from vsalt.evaluation.attentive import AttentiveHead, HeadTraining
 from vsalt.evaluation.attentive_config import AttentiveConfig
-from vsalt.evaluation.tokens import TokenCache, TokenReader
+from vsalt.evaluation.selection import best_trial
+from vsalt.evaluation.tokens import TokenBatch, TokenCache, TokenReader
 from vsalt.models.config import EncoderConfig
 from vsalt.models.vit import Encoder
 from vsalt.randomness import keyed_permutation
@@ -33,8 +37,8 @@ NUM_ROWS, NUM_TOKENS, NUM_CLASSES = 7, 5, 3
 class GivenTokens:
     """A source whose tokens are a formula of (pass, row), as (B, V, M, D)."""
 
-    def __init__(self, width: int = TINY.width, views: int = 1) -> None:
-        self.width, self.views = width, views
+    def __init__(self, width: int = TINY.width, views: int = 1, unreadable=()) -> None:
+        self.width, self.views, self.unreadable = width, views, unreadable
 
     def of(self, key: ProbeKey) -> Tensor:
         seed = 100 * key.pass_index + key.row
@@ -43,7 +47,8 @@ class GivenTokens:
 
     def batches(self, keys):
         for own in keys:
-            yield [torch.stack([self.of(key) for key in own])]
+            tokens = torch.stack([self.of(key) for key in own])
+            yield TokenBatch([tokens], tuple(key.row not in self.unreadable for key in own))
 
 
 def encoder(**changes) -> Encoder:
@@ -73,7 +78,7 @@ def train(plan: HeadTraining, settings, source=None) -> list[AttentiveHead]:
     return plan.train(source, [encoder()], ROWS, LABELS, [settings])[0]
 
 
-def plain(plan: HeadTraining, lr: float, weight_decay: float) -> nn.Module:
+def plain(plan: HeadTraining, lr: float, weight_decay: float, without=()) -> nn.Module:
     """The same training written out, with torch's own scheduler."""
     classifier = plan.new_classifier(encoder())
     optimiser = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=weight_decay)
@@ -85,7 +90,10 @@ def plain(plan: HeadTraining, lr: float, weight_decay: float) -> nn.Module:
         for first in range(0, NUM_ROWS, 4):
             rows = order[first : first + 4]
             tokens = torch.stack([source.of(ProbeKey(epoch, row))[0] for row in rows])
-            loss = nn.functional.cross_entropy(classifier(tokens), torch.tensor(rows) % NUM_CLASSES)
+            losses = nn.functional.cross_entropy(
+                classifier(tokens), torch.tensor(rows) % NUM_CLASSES, reduction="none"
+            )
+            loss = losses[[row not in without for row in rows]].sum() / len(rows)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -130,6 +138,40 @@ def test_cutting_a_batch_changes_rounding_only() -> None:
     assert largest_difference(one[0].classifier, two[0].classifier) < 5e-5
 
 
+def test_unreadable_rows_have_no_part_in_their_step() -> None:
+    source = GivenTokens(unreadable=(2, 5))
+    (head,) = train(training(), [{"lr": 1e-3, "weight_decay": 0.1}], source)
+    assert largest_difference(head.classifier, plain(training(), 1e-3, 0.1, (2, 5))) < 1e-6
+    assert largest_difference(head.classifier, plain(training(), 1e-3, 0.1)) > 1e-5
+
+
+def test_losses_are_means_over_the_epochs_rows() -> None:
+    plan = training(depth=1, epochs=2, batch_size=NUM_ROWS)
+    (head,) = train(plan, [{"lr": 1e-3, "weight_decay": 0.1}])
+    fresh, source = plan.new_classifier(encoder()), GivenTokens()
+    tokens = torch.stack([source.of(ProbeKey(0, row))[0] for row in range(NUM_ROWS)])
+    expected = nn.functional.cross_entropy(fresh(tokens), torch.from_numpy(LABELS))
+    assert head.losses[0] == pytest.approx(expected.item(), rel=1e-5)
+    assert len(head.losses) == 2
+    assert head.converged
+
+
+def test_a_probe_that_diverges_is_left_behind_and_never_chosen() -> None:
+    settings = [{"lr": lr, "weight_decay": 0.1} for lr in (1e30, 1e-3)]
+    wild, tame = train(training(), settings)
+    assert not wild.converged
+    assert len(wild.losses) < 3
+    (alone,) = train(training(), settings[1:])
+    assert largest_difference(tame.classifier, alone.classifier) == 0
+    plan = training()
+    answers = plan.answer(GivenTokens(), [[wild, tame]], ROWS)
+    ((first, second),) = attentive_prober._score([[wild, tame]], answers, LABELS)
+    assert (first.accuracy, first.cross_entropy) == (0.0, None)
+    assert best_trial([first, second]) is second
+    with pytest.raises(DataError, match=r"every probe diverged \(lr 1e\+30.*lower --attentive\.lr"):
+        best_trial([first])
+
+
 def test_answers_are_mean_probabilities_over_views() -> None:
     plan = training(depth=1, rows_at_once=3)
     heads = train(plan, [{"lr": 1e-3, "weight_decay": 0.1}, {"lr": 1e-2, "weight_decay": 0.1}])
@@ -149,10 +191,11 @@ def test_heads_follow_the_mode() -> None:
     paper = training().new_classifier(encoder())
     assert {block.attn.heads for block in paper.pooler.blocks} == {2}
     assert paper.pooler.cross.norm1.eps == 1e-5
-    hf = training(mode="hf").new_classifier(encoder(heads=3))
+    hf = training(heads=None, mode="hf").new_classifier(encoder(heads=3))
     assert {block.attn.heads for block in hf.pooler.blocks} == {3} == {hf.pooler.cross.attn.heads}
     assert hf.pooler.cross.norm1.eps == 1e-6
     assert len(hf.pooler.blocks) == 3
+    assert training(heads=None).new_classifier(encoder(width=48)).pooler.cross.attn.heads == 16
     assert len(training(depth=1).new_classifier(encoder()).pooler.blocks) == 0
     with pytest.raises(ConfigError, match=r"heads is 5.*width 24.*--attentive\.heads.*mode hf"):
         training(heads=5).new_classifier(encoder())
@@ -165,6 +208,14 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ({"lr": (1e-3, 1e-3)}, "each number may be given once"),
         ({"weight_decay": (-1.0,)}, "weight-decay"),
         ({"erase": 1.5}, "erase is 1.5"),
+        ({"lr": (math.nan,)}, "lr is"),
+        ({"weight_decay": (math.inf,)}, "weight-decay is"),
+        ({"heads": 4, "mode": "hf"}, "leave one of them out"),
+        ({"cached_views": 2, "features": "online"}, "caches nothing"),
+        ({"cached_views": 30}, "more than the 20 epochs"),
+        ({"augment": "none", "flip": 0.5}, "augment none changes nothing"),
+        ({"crop_scale": (0.5, 0.1)}, "crop-scale"),
+        ({"crop_ratio": (2.0, 0.5)}, "crop-ratio"),
         ({"layers": ()}, "layers is empty"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -210,13 +261,12 @@ def test_tokens_are_the_encoders_window_after_window(rows) -> None:
     own = reader(rows, layers=(0, -1))
     keys = [[ProbeKey(0, 2), ProbeKey(0, 0)], [ProbeKey(0, 1)]]
     batches = list(own.batches(keys))
-    assert [tuple(batch[0].shape) for batch in batches] == [(2, 3, 2 * 2 * 32, 24)] * 1 + [
-        (1, 3, 128, 24)
-    ]
+    shapes = [tuple(batch.tokens[0].shape) for batch in batches]
+    assert shapes == [(2, 3, 2 * 2 * 32, 24), (1, 3, 128, 24)]
     assert own.num_tokens() == 128
     network, clips = own.encoders[0], ProbeClips(rows, TESTING, seed=3)
     for batch, names in zip(batches, keys, strict=True):
-        for found, key in zip(batch[0], names, strict=True):
+        for found, key in zip(batch.tokens[0], names, strict=True):
             for view in range(3):
                 windows = [clips[key].clips[segment, view] for segment in range(2)]
                 expected = torch.cat([block for clip in windows for block in blocks(network, clip)])
@@ -240,30 +290,38 @@ DRAWN = ProbeClipConfig(clip=CLIP, segments=2, window="random", augment="crop")
 
 def test_the_cache_holds_what_would_be_computed(rows, tmp_path: Path) -> None:
     online = reader(rows, DRAWN, encoders=[encoder(), encoder(width=16)])
-    cache = TokenCache(online, [2, 0], num_passes=2, folder=tmp_path / "tokens")
+    cache = TokenCache(online, [2, 0], num_passes=2, folder=tmp_path)
     assert cache.num_bytes == 2 * 2 * 64 * (24 + 16) * 2
-    assert "2 views x 2 rows x 64 tokens x 24 + 16 channels x 2 bytes" in cache.describe()
+    assert "2 views x 2 rows x 64 tokens x 24 + 16 channels" in cache.describe()
     calls: list[tuple[int, int]] = []
     cache.fill(3, lambda *n: calls.append(n))
     assert calls == [(3, 4), (4, 4)]
-    assert sum(file.stat().st_size for file in (tmp_path / "tokens").iterdir()) == cache.num_bytes
+    # The files have no name, so that nothing is left however the process ends.
+    assert list(tmp_path.iterdir()) == []
     # Pass 3 of 2 cached ones is pass 1.
     (cached,) = cache.batches([[ProbeKey(3, 0), ProbeKey(0, 2)]])
     (computed,) = online.batches([[ProbeKey(1, 0), ProbeKey(0, 2)]])
-    for own, expected in zip(cached, computed, strict=True):
+    for own, expected in zip(cached.tokens, computed.tokens, strict=True):
         torch.testing.assert_close(own, expected, rtol=5e-4, atol=1e-5)
     (other,) = online.batches([[ProbeKey(0, 0), ProbeKey(0, 2)]])
-    assert not torch.allclose(cached[0][0], other[0][0], atol=0.01)
+    assert not torch.allclose(cached.tokens[0][0], other.tokens[0][0], atol=0.01)
     cache.close()
-    assert not (tmp_path / "tokens").exists()
 
 
 def test_a_disk_that_is_too_small_is_named(rows, tmp_path: Path, monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
-    cache = TokenCache(reader(rows, DRAWN), [0], num_passes=1, folder=tmp_path / "tokens")
+    cache = TokenCache(reader(rows, DRAWN), [0], num_passes=1, folder=tmp_path)
     with pytest.raises(RunFolderError, match=r"needs 0\.0 MB.*--attentive\.features online"):
+        cache.require_disk()
+
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunFolderError, match="the disk is full"):
         cache.fill(1, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_clip_that_cannot_be_read_is_an_error_or_noted(rows, tmp_path: Path) -> None:
@@ -276,7 +334,13 @@ def test_a_clip_that_cannot_be_read_is_an_error_or_noted(rows, tmp_path: Path) -
     (found,) = reader([rows[0], bad], errors=errors).batches(keys)
     assert list(errors) == [1]
     (alone,) = reader(rows[:1]).batches([[ProbeKey(0, 0)]])
-    torch.testing.assert_close(found[0][0], alone[0][0])
+    torch.testing.assert_close(found.tokens[0][0], alone.tokens[0][0])
+    assert found.readable == (True, False)
+    drawn = reader([rows[0], bad], replace(DRAWN, segments=1), errors={})
+    cache = TokenCache(drawn, [0, 1], num_passes=2, folder=tmp_path)
+    cache.fill(4, None)
+    (cached,) = cache.batches([[ProbeKey(1, 1), ProbeKey(0, 0)]])
+    assert cached.readable == (False, True)
 
 
 def test_encoders_of_another_tubelet_have_their_own_tokens(rows) -> None:

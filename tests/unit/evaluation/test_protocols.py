@@ -33,7 +33,7 @@ def test_protocols_are_the_papers() -> None:
         assert (own.segments, own.views, own.frame_step) == (segments, views, step), name
         assert (own.batch_size, len(own.settings)) == (batch, probes), name
         assert (own.num_frames, own.size, own.epochs) == (16, (224, 224), 20), name
-        assert (own.heads, own.mode, own.layers) == (16, "paper", (-1,)), name
+        assert (own.heads, own.mode, own.layers) == (None, "paper", (-1,)), name
         if probes == 1:
             assert own.settings == [{"lr": 1e-3, "weight_decay": 0.01}], name
         else:
@@ -47,6 +47,7 @@ def test_a_protocol_replaces_the_clips_of_pretraining() -> None:
     trained = ClipConfig(num_frames=8, size=(112, 112), fps=4.0, spacing="linspace")
     clip = protocol("jester").clip(trained)
     assert clip == ClipConfig(num_frames=16, size=(224, 224), frame_step=2, spacing="linspace")
+    assert protocol("jester").antialias is False
     assert AttentiveConfig().clip(trained) == trained
 
 
@@ -56,7 +57,9 @@ SMALL += ["--device", "cpu", "--no-random-init"]
 
 
 @pytest.mark.parametrize("name", [name for name in PRINTED if name != "in1k"])
-def test_a_video_protocol_runs(name: str, encoder: Path, table, write, tmp_path: Path) -> None:
+def test_a_video_protocol_runs(
+    name: str, encoder: Path, table, write, tmp_path: Path, asked
+) -> None:
     source = write(table[:21])
     words = ["--protocol", name, "--encoder", str(encoder), "--data", str(source), *SMALL]
     assert command.fit([*words, "--out", str(tmp_path / "out")], "vsalt probe fit") == 0
@@ -67,7 +70,15 @@ def test_a_video_protocol_runs(name: str, encoder: Path, table, write, tmp_path:
     assert part["selected_on"] == ("test" if num_probes > 1 else "nothing")
     assert found["kind"] == "attentive"
     assert found["encoders"][0]["clip"]["frame_step"] == PRINTED[name][2]
-    assert found["options"]["attentive"]["segments"] == PRINTED[name][0]
+    assert found["options"]["protocol"] == name
+    # What the clips really were: first all rows are read once, with one view.
+    drawn = {config for config, _, _ in asked if config.window == "random"}
+    fixed = {config for config, _, _ in asked[21:] if config.window == "fixed"}
+    for (config,), num_views in ((drawn, 1), (fixed, PRINTED[name][1])):
+        assert (config.segments, config.views) == (PRINTED[name][0], num_views)
+        assert (config.clip.frame_step, config.clip.spacing) == (PRINTED[name][2], "linspace")
+        assert not config.antialias
+    assert {config.augment for config in drawn} == {"randaugment"}
 
 
 def test_the_image_protocol_runs_on_images(encoder: Path, write, tmp_path: Path) -> None:

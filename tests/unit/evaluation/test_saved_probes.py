@@ -16,8 +16,11 @@ READ = ["--workers", "0", "--device", "cpu"]
 ATTENTIVE = ["--attentive.heads", "2", "--attentive.epochs", "4", "--attentive.lr", "0.003"]
 KINDS = {
     "linear": ["--kind", "linear", "--segments", "2", "--pooling", "mean_space"],
-    "knn": ["--kind", "knn", "--layers", "0", "-1"],
-    "attentive": ["--kind", "attentive", *ATTENTIVE, "--attentive.views", "2"],
+    "knn": ["--kind", "knn", "--layers", "0"],
+    "attentive": [
+        *("--kind", "attentive", *ATTENTIVE, "--attentive.views", "2"),
+        *("--attentive.size", "24", "24", "--attentive.frame-step", "1"),
+    ],
     "attentive-1": ["--kind", "attentive-1", *ATTENTIVE, "--attentive.features", "online"],
 }
 
@@ -51,11 +54,12 @@ def test_a_saved_probe_answers_as_it_did(
     assert scores["metrics"]["accuracy"] == fitted["metrics"]["accuracy"]
     assert scores["metrics"]["confusion"] == fitted["metrics"]["confusion"]
     assert scores["probe"]["num_seen"] == 0
-    assert "trained on" not in capsys.readouterr().out
+    assert "was trained on" not in capsys.readouterr().out
     before = {line["path"]: line for line in lines(probe / "predictions.jsonl")}
     for line in lines(out / "predictions.jsonl"):
         old = before[line["path"]]
         assert line["predicted"] == old["predicted"]
+        assert line["label"] == old["label"]
         assert line["probabilities"][line["predicted"]] == pytest.approx(
             old["probability"], abs=1e-4
         )
@@ -72,7 +76,8 @@ def test_rows_the_probe_was_trained_on_are_counted(
         ask(command.evaluate, probe, encoder, source, "--part", "7")
     capsys.readouterr()
     assert ask(command.evaluate, probe, encoder, source, "--part", "1") == 0
-    assert "The probe was trained on 27 of these rows." in capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The probe was trained on 27 of these rows" in text
 
 
 def test_rows_without_labels_are_classified(encoder: Path, table, write, tmp_path: Path) -> None:
@@ -125,6 +130,14 @@ def test_what_does_not_belong_together_is_refused(
     (probe / "probe.json").write_text(json.dumps(record))
     with pytest.raises(RunFolderError, match="sampling"):
         ask(command.evaluate, probe, encoder, source)
+    record["encoders"][0]["clip"]["num_frames"] = 4
+    record["encoders"][0]["parts"][0]["settings"]["lr"] = 0.5
+    (probe / "probe.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match="was changed"):
+        ask(command.evaluate, probe, encoder, source)
+    (probe / "probe.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="no entry 'encoders'"):
+        ask(command.evaluate, probe, encoder, source)
 
 
 def test_several_probes_are_tried_on_other_rows_first(
@@ -134,8 +147,11 @@ def test_several_probes_are_tried_on_other_rows_first(
     source = write(table)
     fit(encoder, source, tmp_path / "honest", "--kind", "attentive", *sweep)
     assert "caching" in (text := capsys.readouterr().out)
-    assert "1 views x 27 rows x 32 tokens x 24 channels x 2 bytes" in text
-    assert not (tmp_path / "honest" / "tokens").exists()
+    assert "1 view x 27 rows x 32 tokens x 24 channels x 2 bytes" in text
+    assert text.index("caching will take") < text.index("reading the test windows")
+    assert sorted(path.name for path in (tmp_path / "honest").iterdir()) == [
+        *("predictions.jsonl", "probe.json", "probe.safetensors", "trained_on.jsonl")
+    ]
     fit(
         *(encoder, source, tmp_path / "paper", "--kind", "attentive", *sweep),
         *("--attentive.select", "test"),
