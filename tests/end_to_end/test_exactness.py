@@ -62,7 +62,7 @@ def test_metrics_follow_the_documented_schema(videos: Path, tmp_path: Path) -> N
         else:
             health = {
                 *("rankme", "rankme_clips", "feature_deviation", "dead_dimensions"),
-                *("cosine", "target_variance"),
+                *("cosine", "target_variance", "target_deviation"),
             }
             assert set(record) == counts | (health if record["step"] == 8 else set()) | {
                 *("lr", "weight_decay", "loss", "loss_short", "loss_long"),

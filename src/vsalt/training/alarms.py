@@ -6,7 +6,7 @@ clock, nor of when they were logged. What it remembers is part of every checkpoi
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
 from typing import Any
 
@@ -28,13 +28,13 @@ MAX_CLIPS = 5
 """Clips that a warning names at most."""
 
 MIN_DEVIATION = 0.02
-"""`feature_deviation` below which features have collapsed."""
+"""Deviation over RMS below which features have collapsed, and targets are constant.
+
+A share, as features have any scale; above what rounding to bfloat16 (2^-9 of a value) adds."""
 MIN_RANKME = 1.5
 """`rankme` below which they have."""
 RANKME_SHARE = 0.25
 """Share of the highest `rankme` below which they have collapsed to few dimensions."""
-MIN_TARGET_VARIANCE = 1e-6
-"""`target_variance` below which there is nothing to predict."""
 
 LOSS_JUMP = "loss_jump"
 COLLAPSE = "collapse"
@@ -149,31 +149,33 @@ class Alarms:
         memory.losses = [*memory.losses, losses.loss][-WINDOW:]
         memory.grad_norms = [*memory.grad_norms, losses.grad_norm][-WINDOW:]
 
-    def judge_features(self, step: int, values: Mapping[str, float]) -> None:
+    def judge_features(self, step: int, values: Mapping[str, float], rows: Sequence[int]) -> None:
         """Judge the measures of a step; see `vsalt.training.health.observe`.
 
         Args:
             step: optimiser steps done.
             values: by their names in metrics.jsonl; a measure that is absent is not judged.
+            rows: catalogue rows of the clips that were measured; a warning names the first ones.
         """
+        target_deviation = values.get("target_deviation", math.nan)
         if math.isfinite(values.get("rankme", math.nan)):
             rank, deviation = values["rankme"], values["feature_deviation"]
-            variance = values.get("target_variance", math.inf)
             collapsed = deviation < MIN_DEVIATION or rank < MIN_RANKME
-            alarm = collapse(rank, deviation, variance) if collapsed else None
-            self._report(step, COLLAPSE, alarm)
+            alarm = collapse(rank, deviation, target_deviation) if collapsed else None
+            self._report(step, COLLAPSE, alarm, rows)
             highest = max(rank, self.memory.highest_rankme or 0.0)
             # The features of a random network have a high rank, which is none to hold on to.
             if step > self._warmup_steps:
                 self.memory.highest_rankme = highest
-            few = rank < RANKME_SHARE * highest and not collapsed
-            alarm = dimensional_collapse(rank, highest) if few else None
-            self._report(step, DIMENSIONAL_COLLAPSE, alarm)
-        if "target_variance" in values:
-            variance = values["target_variance"]
-            constant = variance < MIN_TARGET_VARIANCE
-            alarm = constant_targets(variance) if constant else None
-            self._report(step, CONSTANT_TARGETS, alarm)
+            # A collapse is the worse of the two: it neither raises the other nor ends it.
+            if not collapsed:
+                few = rank < RANKME_SHARE * highest
+                alarm = dimensional_collapse(rank, highest) if few else None
+                self._report(step, DIMENSIONAL_COLLAPSE, alarm, rows)
+        if "target_deviation" in values:
+            constant = target_deviation < MIN_DEVIATION
+            alarm = constant_targets(target_deviation) if constant else None
+            self._report(step, CONSTANT_TARGETS, alarm, rows)
 
     def _jump(self, losses: StepLosses) -> Alarm | None:
         before = self.memory.losses
@@ -198,8 +200,8 @@ class Alarms:
 
     def _jump_cause(self, losses: StepLosses, usual: float) -> str:
         num_clips = len(losses.clip_losses)
-        num_high = clips_of_half([loss - usual for loss in losses.clip_losses])
-        if num_high <= min(MAX_CLIPS, num_clips // 4):
+        num_high = clips_of_most([loss - usual for loss in losses.clip_losses])
+        if num_clips > 1 and num_high <= min(MAX_CLIPS, max(1, num_clips // 4)):
             return (
                 f"{num_high} of {num_clips} clips make up most of it, so look at the first clips "
                 "named here (damaged, blank or of another kind?); the run can go on"
@@ -207,6 +209,12 @@ class Alarms:
         norm, usual_norm = losses.grad_norm, median(self.memory.grad_norms)
         norms = f"gradient norm before clipping {norm:.3g}, usually {usual_norm:.3g}"
         share = losses.lr / self._peak_lr
+        if num_clips == 1:
+            return (
+                "one clip per step cannot tell whether it is the clip or the training: the "
+                f"learning rate is at {share:.0%} of its peak ({norms}). Look at the clip; if the "
+                "loss does not come back, begin again with a lower optim.lr"
+            )
         if share > 0.5:
             return (
                 f"all clips are affected and the learning rate is at {share:.0%} of its peak "
@@ -219,13 +227,24 @@ class Alarms:
             "optim.clip-norm"
         )
 
-    def _report(self, step: int, kind: str, alarm: Alarm | None) -> None:
-        """Write an alarm unless its kind is active; without one, the kind has recovered."""
+    def _report(
+        self, step: int, kind: str, alarm: Alarm | None, rows: Sequence[int] | None = None
+    ) -> None:
+        """Write an alarm unless its kind is active; without one, the kind has recovered.
+
+        Args:
+            step: optimiser steps done.
+            kind: of the alarm.
+            alarm: what was found, if anything.
+            rows: clips that the alarm shall name instead of its own.
+        """
         active = set(self.memory.active)
         known = kind in active
         self.memory.active = sorted(active | {kind} if alarm else active - {kind})
         if alarm is None or known:
             return
+        if rows is not None:
+            alarm = replace(alarm, clips=tuple(self._describe_rows(rows[:MAX_CLIPS])))
         self.log.write({"step": step, **asdict(alarm)})
         if self.show is None:
             return
@@ -243,26 +262,30 @@ def jump_limit(losses: Sequence[float]) -> tuple[float, float]:
     return usual, usual + max(JUMP_DEVIATIONS * deviation, JUMP_SHARE * usual)
 
 
-def clips_of_half(excess: Sequence[float]) -> int:
-    """Return the fewest clips that make up half of what is above the usual loss."""
+def clips_of_most(excess: Sequence[float]) -> int:
+    """Return the fewest clips that make up most of what is above the usual loss.
+
+    Most is half of it; of two clips, one always has half, and must have three quarters.
+    """
+    most = 0.75 if len(excess) == 2 else 0.5
     high = sorted((value for value in excess if value > 0), reverse=True)
     total = 0.0
     for count, value in enumerate(high, start=1):
         total += value
-        if total >= 0.5 * sum(high):
+        if total >= most * sum(high):
             return count
     return len(excess)
 
 
-def collapse(rank: float, deviation: float, variance: float) -> Alarm:
-    """Features are the same for all tokens."""
-    if variance < MIN_TARGET_VARIANCE:
+def collapse(rank: float, deviation: float, target_deviation: float) -> Alarm:
+    """Features are the same for all tokens; `target_deviation` may be nan (not known)."""
+    if target_deviation < MIN_DEVIATION:
         cause = "the targets do not vary, so one answer fits all tokens; see constant_targets"
     else:
         cause = (
             "the encoder no longer looks at its input: most often the learning rate is too high "
             "(begin again with a lower optim.lr or longer optim.warmup-steps), or the clips are "
-            "all alike or blank (look at --data)"
+            "all alike or blank (look at those named here)"
         )
     return Alarm(
         COLLAPSE,
@@ -280,16 +303,17 @@ def dimensional_collapse(rank: float, highest: float) -> Alarm:
         f"features vary in few directions: rankme {rank:.4g} is below {RANKME_SHARE:.0%} of its "
         f"highest so far, {highest:.4g}",
         "the learning rate may be too high (optim.lr), weight decay too strong "
-        "(optim.weight-decay-final), or the clips have become more alike (sources of --data)",
+        "(optim.weight-decay-final), or the clips have become more alike (look at those named "
+        "here, and at the sources of --data)",
     )
 
 
-def constant_targets(variance: float) -> Alarm:
+def constant_targets(deviation: float) -> Alarm:
     """There is nothing to predict."""
     return Alarm(
         CONSTANT_TARGETS,
-        f"the targets do not vary over tokens: target_variance {variance:.3g} (below "
-        f"{MIN_TARGET_VARIANCE:g})",
+        f"the targets hardly vary over tokens: target_deviation {deviation:.3g} (constant below "
+        f"{MIN_DEVIATION})",
         "the frozen teacher has collapsed (see warnings.jsonl and rankme of its own run; give "
-        "another --teacher), or the clips are blank (look at --data)",
+        "another --teacher), or the clips are blank (look at those named here)",
     )

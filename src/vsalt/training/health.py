@@ -24,8 +24,12 @@ from vsalt.training.measures import (
     target_variance,
 )
 
-MAX_TOKENS = 1024
-"""Tokens of a micro-batch that are measured at most, shared evenly by the mask kinds."""
+MAX_TOKENS = 512
+"""Tokens of a micro-batch that are measured at most, shared evenly by the mask kinds.
+
+The eigenvalues of RankMe are found on the host, in time that grows with the cube of this."""
+MIN_ROWS = 16
+"""Tokens from which on a micro-batch is measured: fewer look collapsed whatever they are."""
 MAX_PENDING = 128
 """Steps whose losses wait on the device at most, however rarely they are logged."""
 
@@ -52,15 +56,17 @@ class Health:
     """
 
     def __init__(self, loop: LoopConfig, alarms: Alarms) -> None:
+        assert loop.health_every % loop.log_every == 0, "resolve the config first"
         self.alarms = alarms
         self._loop = loop
         self._pending: list[_Pending] = []
         self._clip_losses: list[Tensor] = []
         self._seen: dict[str, Tensor] = {}
+        self._seen_rows: tuple[int, ...] = ()
 
     def begin_step(self) -> None:
-        """Forget what was heard of a step that did not end."""
-        self._clip_losses, self._seen = [], {}
+        """Forget the clips of the step before."""
+        self._clip_losses = []
 
     def hear(self, step: int, output: ObjectiveOutput) -> None:
         """Take what is needed of a micro-batch's output.
@@ -93,6 +99,7 @@ class Health:
         """
         norm = torch.stack(list(norms.values())).max()
         clip_losses = torch.cat(self._clip_losses)
+        self._seen_rows = tuple(rows[: len(self._clip_losses[0])])
         self._pending.append(_Pending(step, lr, tuple(rows), loss, norm, clip_losses))
         if len(self._pending) == MAX_PENDING:
             self.flush()
@@ -117,7 +124,7 @@ class Health:
         if not seen:
             return values
         measured = {name: _finish(name, value) for name, value in seen.items()}
-        self.alarms.judge_features(step, measured)
+        self.alarms.judge_features(step, measured, self._seen_rows)
         return values | {name: finite_or_none(value) for name, value in measured.items()}
 
     def flush(self) -> None:
@@ -149,28 +156,44 @@ def observe(output: ObjectiveOutput) -> dict[str, Tensor]:
 
     Returns:
         Scalars, and for `rankme` and `rankme_clips` the Gram matrix of tokens and of the clips'
-        mean features. What the method does not give is absent.
+        mean features. What the method does not give, or for fewer than 16 tokens, is absent.
     """
-    seen: dict[str, Tensor] = {}
-    if output.context:
-        share = MAX_TOKENS // len(output.context)
-        tokens = torch.cat([sample(context, share) for context in output.context.values()])
-        clips = [context.float().mean(dim=1) for context in output.context.values()]
-        seen["rankme"] = gram(tokens)
-        seen["rankme_clips"] = gram(torch.stack(clips).mean(dim=0))
-        seen["feature_deviation"] = feature_deviation(tokens)
-        seen["dead_dimensions"] = dead_dimensions(tokens)
-    if output.targets:
-        share = MAX_TOKENS // len(output.targets)
-        targets = {name: sample(target, share) for name, target in output.targets.items()}
-        found = [
+    return {**_observe_context(output), **_observe_targets(output)}
+
+
+def _observe_context(output: ObjectiveOutput) -> dict[str, Tensor]:
+    if count_rows(output.context) < MIN_ROWS:
+        return {}
+    share = MAX_TOKENS // len(output.context)
+    tokens = torch.cat([sample(context, share) for context in output.context.values()])
+    clips = [context.float().mean(dim=1) for context in output.context.values()]
+    return {
+        "rankme": gram(tokens),
+        "rankme_clips": gram(torch.stack(clips).mean(dim=0)),
+        "feature_deviation": feature_deviation(tokens),
+        "dead_dimensions": dead_dimensions(tokens),
+    }
+
+
+def _observe_targets(output: ObjectiveOutput) -> dict[str, Tensor]:
+    if count_rows(output.targets) < MIN_ROWS:
+        return {}
+    share = MAX_TOKENS // len(output.targets)
+    targets = {name: sample(target, share) for name, target in output.targets.items()}
+    found = {
+        "cosine": [
             cosine(sample(output.predictions[name], share), target)
             for name, target in targets.items()
-        ]
-        seen["cosine"] = torch.stack(found).mean()
-        variances = [target_variance(target) for target in targets.values()]
-        seen["target_variance"] = torch.stack(variances).mean()
-    return seen
+        ],
+        "target_variance": [target_variance(target) for target in targets.values()],
+        "target_deviation": [feature_deviation(target) for target in targets.values()],
+    }
+    return {name: torch.stack(values).mean() for name, values in found.items()}
+
+
+def count_rows(tokens: Mapping[str, Float[Tensor, "B _ D"]]) -> int:
+    """Return the number of tokens of all mask kinds together."""
+    return sum(kind.shape[0] * kind.shape[1] for kind in tokens.values())
 
 
 def sample(tokens: Float[Tensor, "B K D"], most: int) -> Float[Tensor, "n D"]:

@@ -4,6 +4,7 @@ A step:  schedule -> for each micro-batch: loss / clips of the step, backward ->
 clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint. `Health` listens.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -114,6 +115,15 @@ class Trainer:
         """
         self.objective.trainable.train()
         self.health.alarms.show = progress.note
+        try:
+            self._train(batches, stop, progress)
+        except BaseException:
+            # The steps before an error may explain it; an error of theirs must not hide it.
+            with contextlib.suppress(Exception):
+                self.health.flush()
+            raise
+
+    def _train(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
         stream = iter(batches)
         for step in range(self.done.step, self.loop.steps):
             record = self._step(step, stream)

@@ -10,7 +10,7 @@ from torch import Tensor
 from vsalt.data.types import Batch
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training.device import autocast
-from vsalt.training.health import rounded
+from vsalt.training.health import rounded, to_host
 from vsalt.training.measures import lidar, rankme
 
 MIN_CLIPS = 4
@@ -49,8 +49,9 @@ def validate(
             del output
     if not losses:
         return {"val_loss": math.nan}
-    found = {"val_loss": sum(torch.stack(losses).tolist()) / num_clips}
-    return found | (_ranks(torch.cat(features).cpu()) if features else {})
+    sums, *ranked = to_host([torch.stack(losses), *([torch.cat(features)] if features else [])])
+    found = {"val_loss": sum(sums.tolist()) / num_clips}
+    return found | (_ranks(ranked[0]) if ranked else {})
 
 
 def clip_features(output: ObjectiveOutput) -> Float[Tensor, "B q D"]:

@@ -103,7 +103,28 @@ def test_the_cause_says_whether_few_clips_or_the_learning_rate(log: JsonLines) -
     assert len(shown) == 3
 
 
-GOOD = {"rankme": 8.0, "feature_deviation": 0.5, "target_variance": 1.0}
+@pytest.mark.parametrize(
+    ("clips", "cause"),
+    [
+        ((3.0,), "one clip per step cannot tell whether it is the clip or the training"),
+        ((5.0, 1.0), "1 of 2 clips make up most of it"),
+        ((3.0, 3.1), "all clips are affected"),
+        ((1.1, 7.0, 1.0), "1 of 3 clips make up most of it"),
+        ((3.0, 3.1, 2.9), "all clips are affected"),
+    ],
+)
+def test_the_cause_of_a_jump_in_steps_of_few_clips(
+    log: JsonLines, clips: tuple[float, ...], cause: str
+) -> None:
+    judge = Alarms(log, describe_rows, OPTIM, Memory(losses=[1.0] * 20, grad_norms=[0.5] * 20))
+    judge.judge_step(step_of(21, sum(clips) / len(clips), clips))
+    (record,) = written(log)
+    assert record["cause"].startswith(cause)
+    assert len(record["clips"]) == len(clips)
+
+
+GOOD = {"rankme": 8.0, "feature_deviation": 0.5, "target_deviation": 1.0}
+ROWS = (7, 3, 9, 1, 8, 2)
 
 
 @pytest.mark.parametrize(
@@ -112,31 +133,58 @@ GOOD = {"rankme": 8.0, "feature_deviation": 0.5, "target_variance": 1.0}
         ({"rankme": 1.49}, "collapse"),
         ({"feature_deviation": 0.019}, "collapse"),
         ({"rankme": 1.9}, "dimensional_collapse"),
-        ({"target_variance": 9e-7}, "constant_targets"),
+        ({"target_deviation": 0.019}, "constant_targets"),
     ],
 )
 def test_features_are_judged_by_the_thresholds(log: JsonLines, bad: dict, kind: str) -> None:
     judge = Alarms(log, describe_rows, OPTIM)
-    edge = {"rankme": 2.0, "feature_deviation": 0.02, "target_variance": 1e-6}
+    edge = {"rankme": 2.0, "feature_deviation": 0.02, "target_deviation": 0.02}
     # Bad from 20 to 30, good again at 40, bad at 50: two warnings.
     for step, values in ((11, GOOD), (15, GOOD | edge), (20, GOOD | bad), (30, GOOD | bad)):
-        judge.judge_features(step, values)
+        judge.judge_features(step, values, ROWS)
     assert judge.memory.active == [kind]
-    judge.judge_features(40, GOOD)
+    judge.judge_features(40, GOOD, ROWS)
     assert judge.memory.active == []
-    judge.judge_features(50, GOOD | bad)
+    judge.judge_features(50, GOOD | bad, ROWS)
     assert [(record["step"], record["kind"]) for record in written(log)] == [(20, kind), (50, kind)]
+    for record in written(log):
+        assert record["clips"] == [f"clip-{row}.mp4" for row in ROWS[:5]]
+
+
+def test_a_collapse_neither_raises_nor_ends_a_dimensional_collapse(log: JsonLines) -> None:
+    judge = Alarms(log, describe_rows, OPTIM)
+    for step, rank in enumerate([8.0, 1.9, 1.4, 1.9, 1.4], start=11):
+        judge.judge_features(step, GOOD | {"rankme": rank}, ROWS)
+    assert [(record["step"], record["kind"]) for record in written(log)] == [
+        (12, "dimensional_collapse"),
+        (13, "collapse"),
+        (15, "collapse"),
+    ]
+    assert judge.memory.active == ["collapse", "dimensional_collapse"]
+    judge.judge_features(16, GOOD, ROWS)
+    assert judge.memory.active == []
+
+
+def test_collapse_looks_at_the_targets_first(log: JsonLines) -> None:
+    judge = Alarms(log, describe_rows, OPTIM)
+    judge.judge_features(11, GOOD | {"rankme": 1.0, "target_deviation": 0.019}, ROWS)
+    judge.judge_features(12, GOOD, ROWS)
+    judge.judge_features(13, GOOD | {"rankme": 1.0, "target_deviation": 0.02}, ROWS)
+    judge.judge_features(14, GOOD, ROWS)
+    judge.judge_features(15, {"rankme": 1.0, "feature_deviation": 0.5}, ROWS)
+    causes = [record["cause"] for record in written(log) if record["kind"] == "collapse"]
+    assert ["see constant_targets" in cause for cause in causes] == [True, False, False]
 
 
 def test_the_rank_of_a_random_network_is_none_to_keep(log: JsonLines) -> None:
     judge = Alarms(log, describe_rows, OPTIM)
-    judge.judge_features(10, GOOD | {"rankme": 100.0})  # the last step of warm-up
-    judge.judge_features(20, GOOD)
+    judge.judge_features(10, GOOD | {"rankme": 100.0}, ROWS)  # the last step of warm-up
+    judge.judge_features(20, GOOD, ROWS)
     assert (judge.memory.highest_rankme, written(log)) == (8.0, [])
 
 
 def test_a_measure_that_a_method_does_not_give_is_not_judged(log: JsonLines) -> None:
-    Alarms(log, describe_rows, OPTIM).judge_features(1, {})
+    Alarms(log, describe_rows, OPTIM).judge_features(1, {}, ROWS)
     assert written(log) == []
 
 

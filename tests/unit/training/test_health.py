@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from support.slow_measures import slow_lidar, slow_rankme
 from support.tiny import make_batch
-from support.trainers import Batches, make_pixel, make_progress, make_salt
+from support.trainers import Batches, describe_rows, make_pixel, make_progress, make_salt
 from vsalt.data.types import Batch
-from vsalt.errors import NonFiniteError
+from vsalt.errors import DataError, NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.training import health
-from vsalt.training.alarms import Memory
+from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.checkpoint import restore
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Trainer
+from vsalt.training.run_folder import JsonLines
 from vsalt.training.stop import InterruptedRunError, StopFlag
 from vsalt.training.validation import validate
 
@@ -117,6 +119,13 @@ def test_values_are_those_of_the_first_micro_batch(
         [t.flatten(0, 1).numpy().var(axis=0).mean() for t in output.targets.values()]
     )
     assert record["target_variance"] == pytest.approx(variance, rel=1e-4)
+    deviation = np.mean(
+        [
+            t.flatten(0, 1).numpy().std(axis=0).mean() / np.sqrt((t.numpy() ** 2).mean())
+            for t in output.targets.values()
+        ]
+    )
+    assert record["target_deviation"] == pytest.approx(deviation, rel=1e-4)
     cosines = []
     for name, target in output.targets.items():
         one, two = output.predictions[name].numpy(), target.numpy()
@@ -146,8 +155,79 @@ def test_one_transfer_per_record_and_none_between(
 
     monkeypatch.setattr(health, "to_host", count)
     run(make_trainer(tmp_path, loop=replace(LOOP, steps=16)), noise)
-    # Per step a loss, a norm and the clips' losses; 5 values of the record; 6 measures; no rest.
-    assert sizes == [17, 23, 17, 23, 0]
+    # Per step a loss, a norm and the clips' losses; 5 values of the record; 7 measures; no rest.
+    assert sizes == [17, 24, 17, 24, 0]
+
+
+WAITING = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.is_nonzero.default,
+)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises where a CUDA device would have to be waited for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in WAITING:
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+def listen(tmp_path: Path, output: ObjectiveOutput) -> health.Health:
+    """Let health hear a step of one micro-batch, which is due."""
+    log = JsonLines(tmp_path / "warnings.jsonl", keep_to_step=0)
+    optim = OptimConfig().resolved(4, 4)
+    heard = health.Health(replace(LOOP, steps=8).resolved(), Alarms(log, describe_rows, optim))
+    heard.begin_step()
+    heard.hear(8, output)
+    norms = {name: torch.ones_like(output.loss_sum) for name in ("encoder", "predictor")}
+    heard.end_step(8, 0.1, range(output.num_clips), output.loss_sum, norms)
+    log.close()
+    return heard
+
+
+def test_listening_waits_for_no_value(tmp_path: Path) -> None:
+    output = make_salt().loss(make_batch(4))
+    values = torch.arange(3.0)
+    with NoWaiting():
+        for wait in (lambda: values[0].item(), lambda: bool(values[0]), lambda: values.nonzero()):
+            with pytest.raises(AssertionError, match="waits for the device"):
+                wait()
+        heard = listen(tmp_path, output)
+    assert {"rankme", "target_deviation"} <= set(heard.collect(8, {}))
+
+
+def test_listening_reads_no_value(tmp_path: Path) -> None:
+    """Tensors without data have no values to read."""
+    output = make_salt().loss(make_batch(4))
+    for read_value in (torch.Tensor.tolist, torch.Tensor.cpu, lambda t: t[t > 0]):
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            read_value(output.clip_losses.to("meta"))
+
+    def empty(tokens: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value.to("meta") for name, value in tokens.items()}
+
+    bare = replace(
+        output,
+        loss_sum=output.loss_sum.detach().to("meta"),
+        clip_losses=output.clip_losses.to("meta"),
+        context=empty(output.context),
+        predictions=empty(output.predictions),
+        targets=empty(output.targets),
+    )
+    heard = listen(tmp_path, bare)
+    assert heard._seen.keys() == health.observe(output).keys()
+
+
+def test_the_largest_gradient_norm_is_remembered(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, loop=LOOP)
+    run(trainer, noise)
+    record = read(tmp_path / "metrics.jsonl")[-1]
+    norms = [value for name, value in record.items() if name.startswith("grad_norm_")]
+    assert len(set(norms)) == 2
+    assert trainer.health.alarms.memory.grad_norms[-1] == max(norms)
 
 
 def test_losses_that_wait_too_long_are_judged_before_they_are_logged(
@@ -176,6 +256,9 @@ def test_blank_clips_collapse_features_and_targets(
     assert kinds(tmp_path) == expected
     first, second, *_ = read(tmp_path / "warnings.jsonl")
     assert "features are almost the same for all tokens" in first["message"]
+    # The step has 4 clips; its first micro-batch, which is measured, has 2.
+    for record in read(tmp_path / "warnings.jsonl"):
+        assert record["clips"] == ["clip-0.mp4", "clip-1.mp4"]
     assert "see constant_targets" in first["cause"]
     assert "the clips are blank" in second["cause"]
     assert shown.count("stage: warning at step 1 (collapse): features are almost the same") == 1
@@ -191,6 +274,24 @@ def test_a_huge_learning_rate_collapses_the_features(
     (record,) = read(tmp_path / "warnings.jsonl")
     assert (record["step"], record["kind"]) == (8, "collapse")
     assert "a lower optim.lr" in record["cause"]
+    assert record["clips"] == ["clip-0.mp4", "clip-1.mp4"]
+
+
+def test_a_nearly_constant_teacher_is_told_in_bf16(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """Its tokens differ by their rounding, and by little else."""
+    objective = make_salt()
+    patches = objective.target.encoder.tokenizer.projection.weight
+    with torch.no_grad():
+        patches.mul_(1e-3)
+    trainer = make_trainer(tmp_path, objective, loop=replace(LOOP, steps=8))
+    trainer.precision = "bf16"
+    run(trainer, noise)
+    record = read(tmp_path / "metrics.jsonl")[-1]
+    assert record["target_variance"] > 1e-6
+    assert record["target_deviation"] < 0.01
+    assert kinds(tmp_path) == [(8, "constant_targets")]
 
 
 def test_clips_of_two_tones_collapse_the_dimensions(
@@ -228,6 +329,29 @@ def test_a_jump_names_its_clips_though_its_step_is_not_logged(
     if batch_of is one_of_noise:
         assert jumps[0]["clips"][0] == "clip-3.mp4"
     assert sorted(jumps[0]["clips"]) == [f"clip-{row}.mp4" for row in range(4)]
+
+
+@pytest.mark.parametrize("flush_fails", [False, True])
+def test_a_jump_before_another_error_is_told(
+    make_trainer: MakeTrainer, tmp_path: Path, flush_fails: bool
+) -> None:
+    """The losses of steps 1 to 40 still wait when the data of step 41 end the run."""
+
+    def batch_of(step: int, index: int) -> Batch:
+        if step == 40:
+            raise DataError("too many files are damaged")
+        return all_of_noise(step, index)
+
+    def fail(losses: Any) -> None:
+        raise OSError("the disk is full")
+
+    loop = replace(LOOP, steps=60, log_every=50, health_every=50)
+    trainer = make_trainer(tmp_path, loop=loop, optim=constant(0.03))
+    if flush_fails:
+        trainer.health.alarms.judge_step = fail
+    with pytest.raises(DataError, match="too many files are damaged"):
+        run(trainer, batch_of)
+    assert kinds(tmp_path) == ([] if flush_fails else [(31, "loss_jump")])
 
 
 @pytest.mark.parametrize("cut", [19, 29, 31])
@@ -311,6 +435,46 @@ def test_many_tokens_are_strided_evenly() -> None:
     assert health.sample(tokens, 512)[:, 0].tolist() == expected
     few = health.sample(tokens.bfloat16()[:, :4], 512)
     assert (few.shape, few.dtype) == ((20, 1), torch.float32)
+
+
+def output_of(num_context: int, num_targets: int, width: int = 4) -> ObjectiveOutput:
+    """Two clips of random tokens under two kinds of masks."""
+    draw = torch.Generator().manual_seed(0)
+    context, targets = (
+        {name: torch.randn(2, count, width, generator=draw) for name in ("short", "long")}
+        for count in (num_context, num_targets)
+    )
+    return ObjectiveOutput(
+        loss_sum=torch.zeros(()),
+        num_clips=2,
+        clip_losses=torch.zeros(2),
+        context=context,
+        predictions=targets,
+        targets=targets,
+    )
+
+
+def test_few_tokens_are_not_measured() -> None:
+    of_context = {"rankme", "rankme_clips", "feature_deviation", "dead_dimensions"}
+    of_targets = {"cosine", "target_variance", "target_deviation"}
+    assert set(health.observe(output_of(4, 3))) == of_context  # 16 and 12 tokens
+    assert set(health.observe(output_of(3, 4))) == of_targets
+    assert set(health.observe(output_of(4, 4))) == of_context | of_targets
+
+
+def test_many_tokens_are_cut_to_512() -> None:
+    seen = health.observe(output_of(150, 1, width=600))
+    assert seen["rankme"].shape == (512, 512)
+
+
+def test_settings_must_be_resolved(tmp_path: Path) -> None:
+    loop = LoopConfig(log_every=10, health_every=15)
+    log = JsonLines(tmp_path / "warnings.jsonl", keep_to_step=0)
+    alarms = Alarms(log, describe_rows, OptimConfig().resolved(1000, 32))
+    with pytest.raises(AssertionError, match="resolve the config first"):
+        health.Health(loop, alarms)
+    health.Health(loop.resolved(), alarms)
+    log.close()
 
 
 def test_a_method_may_give_nothing_to_measure() -> None:
