@@ -4,18 +4,26 @@ V-JEPA cuts all index lists of a batch to the shortest one in raster order (`bat
 number of tokens depends on the batch and late frames are seen less (measured in its own code, at 24
 clips and long masks: 3 % of the targets lie in the last of 8 time steps). Here the numbers are
 fixed in the config, a clip that has more keeps a uniformly random subset, and a draw that has fewer
-is drawn again. Shapes are static and every time step is treated alike.
+is drawn again. Shapes are static. With `temporal_scale` 1 and `max_temporal_keep` 1 every time step
+is treated alike; shorter blocks hide the middle steps more often than the first and the last.
 """
 
+import math
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
 from vsalt.errors import ConfigError
 from vsalt.masking.batch_min import truncated_means
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
-from vsalt.masking.multiblock import draw_block_size, draw_hidden
+from vsalt.masking.multiblock import block_sizes, draw_block_size, draw_hidden
+from vsalt.masking.refusals import (
+    NoContextError,
+    fewer_hidden,
+    more_tokens,
+    no_context_problem,
+)
 from vsalt.masking.types import Grid, Mask
 from vsalt.randomness import keyed_generator
 
@@ -71,10 +79,8 @@ class BudgetMasker:
 
     def acceptance(self, num_draws: int = 400) -> float:
         """Share of single attempts that reach the budget, over keyed draws."""
-        accepted = sum(
-            self.attempt(keyed_generator("acceptance", i)) is not None for i in range(num_draws)
-        )
-        return accepted / num_draws
+        counts = drawn_counts(self.grid, self.blocks, self.aspect_ratio, num_draws)
+        return _share(counts, *self.counts)
 
 
 def _subset(generator: np.random.Generator, ids: np.ndarray, size: int) -> np.ndarray:
@@ -82,6 +88,22 @@ def _subset(generator: np.random.Generator, ids: np.ndarray, size: int) -> np.nd
     if len(ids) == size:
         return ids
     return np.sort(generator.choice(ids, size, replace=False, shuffle=False))
+
+
+@lru_cache(maxsize=64)
+def drawn_counts(
+    grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float], num_draws: int = 400
+) -> np.ndarray:
+    """Return the numbers of (context, target) tokens of keyed draws, shape (num_draws, 2)."""
+    num_hidden = []
+    for index in range(num_draws):
+        generator = keyed_generator("acceptance", index)
+        size = draw_block_size(generator, grid, blocks, aspect_ratio)
+        num_hidden.append(int(draw_hidden(generator, grid, size, blocks).sum()))
+    targets = np.array(num_hidden)
+    counts = np.stack([grid[0] * grid[1] * grid[2] - targets, targets], axis=1)
+    counts.flags.writeable = False  # the cache hands out the same array again
+    return counts
 
 
 def resolve_budget(
@@ -95,44 +117,101 @@ def resolve_budget(
     Raises:
         ConfigError: if fewer than half of the draws of a kind reach its budget.
     """
-    kinds: dict[str, Any] = {}
+    kinds: dict[str, BlocksConfig] = {}
     problems = []
     for name, blocks in config.kinds.items():
-        context, targets = truncated_means(grid, blocks, config.aspect_ratio)
-        kinds[name], share = _fill_in(grid, blocks, config.aspect_ratio, context, targets)
-        if share < MIN_ACCEPTANCE:
-            problems.append(
-                f"{flag}.{name}: only {share:.1%} of the masks on a {grid} grid reach "
-                f"{kinds[name].num_context} context and {kinds[name].num_targets} target tokens; "
-                f"lower --{flag}.{name}.num-context or --{flag}.{name}.num-targets "
-                f"(V-JEPA's truncation reaches {context} and {targets} on average), or take more "
-                "tokens per frame by a larger --clip.size or a smaller encoder.tubelet"
-            )
+        try:
+            kinds[name] = _fill_in(grid, blocks, config.aspect_ratio, f"{flag}.{name}")
+        except NoContextError as error:
+            problems.append(no_context_problem(error, f"{flag}.{name}"))
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return replace(config, **kinds)
+    return replace(config, short=kinds["short"], long=kinds["long"])
 
 
 def _fill_in(
-    grid: Grid,
-    blocks: BlocksConfig,
-    aspect_ratio: tuple[float, float],
-    context: int,
-    targets: int,
-) -> tuple[BlocksConfig, float]:
-    """Set unset budgets to the given means, or as little below as half of the draws reach.
+    grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float], flag: str
+) -> BlocksConfig:
+    """Set unset budgets to V-JEPA's means, or as little below as half of the draws reach.
 
     On small grids the two means together are reached by fewer than half of the draws.
 
-    Returns:
-        The kind with both budgets, and the share of draws that reach them.
+    Raises:
+        ConfigError: if half of the draws do not reach what is given.
+        NoContextError: if V-JEPA's truncation does not end.
     """
-    unset = {"num_context": context, "num_targets": targets}
-    unset = {name: mean for name, mean in unset.items() if getattr(blocks, name) is None}
-    for percent in range(100, 0, -1):
-        lowered = {name: max(1, mean * percent // 100) for name, mean in unset.items()}
-        filled = replace(blocks, **lowered)
-        share = BudgetMasker(grid, filled, aspect_ratio).acceptance()
-        if share >= MIN_ACCEPTANCE or not unset:
+    counts = drawn_counts(grid, replace(blocks, num_context=None, num_targets=None), aspect_ratio)
+    given = (blocks.num_context, blocks.num_targets)
+    if _share(counts, 1, 1) < MIN_ACCEPTANCE:
+        largest = max(block_sizes(grid, blocks, aspect_ratio), key=math.prod)
+        raise ConfigError(
+            [
+                f"{flag}: fewer than half of the masks on a {grid} grid leave a context token "
+                f"({_share(counts, 1, 1):.1%}); {fewer_hidden(blocks, grid, largest, flag)}"
+            ]
+        )
+    if _share(counts, given[0] or 1, given[1] or 1) < MIN_ACCEPTANCE:
+        raise ConfigError([_out_of_reach(counts, grid, given, flag)])
+    if None not in given:
+        return blocks
+    means = truncated_means(grid, replace(blocks, num_context=None, num_targets=None), aspect_ratio)
+    context, targets = _lowered(counts, means, given)
+    return replace(blocks, num_context=context, num_targets=targets)
+
+
+def _share(counts: np.ndarray, context: int, targets: int) -> float:
+    """Return the share of draws, shape (n, 2), with so many tokens."""
+    return float((counts >= (context, targets)).all(axis=1).mean())
+
+
+def _lowered(
+    counts: np.ndarray, most: tuple[int, int], given: tuple[int | None, int | None]
+) -> tuple[int, int]:
+    """Return the largest percentage of the most, at least 1, that half of the draws reach.
+
+    Numbers that are given stay as they are; with 1 in place of the others, half reach them.
+    """
+    for percent in range(100, -1, -1):
+        context, targets = (
+            max(1, highest * percent // 100) if fixed is None else fixed
+            for highest, fixed in zip(most, given, strict=True)
+        )
+        if _share(counts, context, targets) >= MIN_ACCEPTANCE:
             break
-    return filled, share
+    return context, targets
+
+
+def _out_of_reach(
+    counts: np.ndarray, grid: Grid, given: tuple[int | None, int | None], flag: str
+) -> str:
+    """Return the problem with what was given, and what half of the draws reach instead."""
+    flags = (f"--{flag}.num-context", f"--{flag}.num-targets")
+    named = [
+        f"{number} {what} tokens"
+        for number, what in zip(given, ("context", "target"), strict=True)
+        if number is not None
+    ]
+    # The most of one that half of the draws reach while the other stays what it is.
+    most = [_most(counts, index, given[1 - index] or 1) for index in (0, 1)]
+    ways = [
+        f"{flags[index]} {most[index]}"
+        for index in (0, 1)
+        if given[index] is not None and most[index]
+    ]
+    if not ways:
+        both = _lowered(counts, (_most(counts, 0, 1), _most(counts, 1, 1)), (None, None))
+        ways = [f"{flags[0]} {both[0]} with {flags[1]} {both[1]}"]
+    return (
+        f"{flag}: only {_share(counts, given[0] or 1, given[1] or 1):.1%} of the masks on a "
+        f"{grid} grid have {' and '.join(named)}, and half must; take at most "
+        f"{' or '.join(ways)}, or take {more_tokens(flag)}"
+    )
+
+
+def _most(counts: np.ndarray, index: int, other: int) -> int:
+    """Return the most tokens of one list that half of the draws reach, with the other's number."""
+    reached = np.where(counts[:, 1 - index] >= other, counts[:, index], 0)
+    needed = math.ceil(MIN_ACCEPTANCE * len(counts))
+    return int(np.sort(reached)[-needed])

@@ -1,5 +1,6 @@
 """Settings of masks: one dataclass per family, told apart by `name`."""
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeAlias
@@ -19,7 +20,7 @@ class BlocksConfig:
     spatial_scale: float
     """Area of a block as a share of the frame."""
     temporal_scale: float = 1.0
-    """Length of a block as a share of the clip."""
+    """Length of a block as a share of the clip; below 1, middle steps are hidden more often."""
     max_temporal_keep: float = 1.0
     """Share of the time steps, from the first one, that may hold context; later ones are hidden."""
     num_context: int | None = None
@@ -68,9 +69,9 @@ class MultiblockConfig:
         """Check the settings."""
         problems = []
         low, high = self.aspect_ratio
-        if not 0 < low <= high:
+        if not 0 < low <= high < math.inf:
             problems.append(
-                f"masks.aspect-ratio is {self.aspect_ratio}; it must be 0 < low <= high"
+                f"masks.aspect-ratio is {self.aspect_ratio}; it must be 0 < low <= high, finite"
             )
         if self.group_size < 1:
             problems.append(f"masks.group-size is {self.group_size}; it must be at least 1")

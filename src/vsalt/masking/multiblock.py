@@ -13,6 +13,7 @@ where the source, and the policy `batch_min`, draw one per batch.
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,6 +30,24 @@ def block_size(grid: Grid, blocks: BlocksConfig, ratio: float) -> Grid:
         min(height, max(1, round(math.sqrt(area * ratio)))),
         min(width, max(1, round(math.sqrt(area / ratio)))),
     )
+
+
+def block_sizes(grid: Grid, blocks: BlocksConfig, aspect_ratio: tuple[float, float]) -> list[Grid]:
+    """Return every size that blocks may have, ascending.
+
+    The height changes only where sqrt(k a) crosses a half-integer, the width where sqrt(k / a)
+    does. So all sizes are met at the ends of the range and halfway between these places.
+    """
+    _, height, width = grid
+    low, high = aspect_ratio
+    area = int(height * width * blocks.spatial_scale)
+    places = {low, high}
+    if area:
+        places |= {(side + 0.5) ** 2 / area for side in range(height)}
+        places |= {area / (side + 0.5) ** 2 for side in range(width)}
+    ratios = sorted(place for place in places if low <= place <= high)
+    halfway = [(one + other) / 2 for one, other in pairwise(ratios)]
+    return sorted({block_size(grid, blocks, ratio) for ratio in [low, high, *halfway]})
 
 
 def draw_block_size(

@@ -15,6 +15,7 @@ import numpy as np
 
 from vsalt.errors import ConfigError
 from vsalt.masking.config import CausalConfig, RandomConfig, RatioConfig, TubeConfig, num_kept
+from vsalt.masking.refusals import more_tokens
 from vsalt.masking.types import Grid, Mask
 from vsalt.randomness import keyed_generator
 
@@ -115,10 +116,15 @@ def check_ratio(config: RatioConfig, grid: Grid, *, flag: str) -> None:
         if isinstance(config, TubeConfig)
         else (grid[0] * places, "tokens of a clip")
     )
-    raise ConfigError(
-        [
+    if num_items == 1:
+        problem = (
+            f"{flag}: {config.name} masks need at least 2 {what}, one to see and one to predict; "
+            f"there is 1; take {more_tokens(flag)}"
+        )
+    else:
+        problem = (
             f"{flag}.ratio is {config.ratio}, which leaves no context of {num_items} {what}; "
-            f"take --{flag}.ratio {math.floor(1e4 - 1e4 / num_items) / 1e4} or less, or a larger "
-            "--clip.size"
-        ]
-    )
+            f"take --{flag}.ratio {math.floor(1e4 - 1e4 / num_items) / 1e4} or less, or "
+            f"{more_tokens(flag)}"
+        )
+    raise ConfigError([problem])

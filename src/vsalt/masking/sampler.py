@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vsalt.masking.batch_min import BatchMinMasker, truncated_means
+from vsalt.masking.batch_min import BatchMinMasker, check_batch_min
 from vsalt.masking.budget import BudgetMasker, resolve_budget
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.ratio import build_ratio_masker, check_ratio
@@ -80,8 +80,7 @@ def resolve_masks(config: MaskConfig, grid: Grid, *, flag: str = "masks") -> Mas
         return config
     if config.policy == "budget":
         return resolve_budget(config, grid, flag=flag)
-    for blocks in config.kinds.values():
-        truncated_means(grid, blocks, config.aspect_ratio, group_size=config.group_size)
+    check_batch_min(config, grid, flag=flag)
     return config
 
 

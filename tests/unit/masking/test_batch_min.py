@@ -1,9 +1,11 @@
 """V-JEPA's cut in keyed groups: one block size, the first ids in raster order, the minimum."""
 
+import itertools
 import math
 import pickle
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from vsalt.errors import ConfigError
 from vsalt.masking import batch_min
 from vsalt.masking.batch_min import BatchMinMasker, truncated_means
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
+from vsalt.masking.multiblock import block_sizes
+from vsalt.masking.refusals import NoContextError
 from vsalt.masking.sampler import build_mask_sampler, resolve_masks
 from vsalt.masking.types import Grid, Mask
 
@@ -201,12 +205,86 @@ def test_blocks_that_leave_no_context_are_refused() -> None:
     covering = replace(
         VJEPA, aspect_ratio=(1.0, 1.0), long=BlocksConfig(num_blocks=1, spatial_scale=1.0)
     )
-    with pytest.raises(ConfigError, match="covers the whole grid"):
-        resolve_masks(covering, (2, 4, 4))
-    many = replace(VJEPA, short=BlocksConfig(num_blocks=60, spatial_scale=0.6))
-    with pytest.raises(ConfigError, match=r"60 blocks of .* cover the whole grid .* nearly every"):
-        resolve_masks(many, (2, 4, 4))
+    with pytest.raises(ConfigError) as caught:
+        resolve_masks(covering, (2, 4, 4), flag="student.masks")
+    assert caught.value.problems == [
+        "student.masks.long: the aspect ratios allow a block of (2, 4, 4) tokens, which covers the "
+        "whole grid (2, 4, 4); lower --student.masks.long.spatial-scale, or take a larger "
+        "--clip.size or a smaller --student.encoder.tubelet"
+    ]
     assert resolve_masks(VJEPA, (2, 4, 4)) is VJEPA
+
+
+def test_the_problems_of_all_kinds_are_told_with_the_flags_that_help() -> None:
+    many = BlocksConfig(num_blocks=60, spatial_scale=0.6, temporal_scale=0.5)
+    early = replace(many, num_blocks=1, spatial_scale=1.0, max_temporal_keep=0.5)
+    config = replace(VJEPA, aspect_ratio=(1.0, 1.0), short=many, long=early)
+    with pytest.raises(ConfigError) as caught:
+        resolve_masks(config, (2, 4, 4))
+    assert caught.value.problems[0] == (
+        "masks.short: 60 blocks of (1, 3, 3) tokens cover the whole grid (2, 4, 4) in nearly every "
+        "draw; lower --masks.short.num-blocks or --masks.short.spatial-scale, or take a larger "
+        "--clip.size or a smaller --encoder.tubelet"
+    )
+    # A block covers one of the two steps, so half of the draws leave the step of the context.
+    assert len(caught.value.problems) == 1
+    early = replace(early, num_blocks=40)
+    with pytest.raises(ConfigError) as caught:
+        resolve_masks(replace(config, long=early), (2, 4, 4))
+    short, long = caught.value.problems
+    assert "or raise --masks.long.max-temporal-keep, or take" in long
+    assert "max-temporal-keep" not in short
+
+
+def possible_sizes(
+    grid: Grid, scale: float, low: Fraction, high: Fraction
+) -> dict[tuple[int, int], bool]:
+    """Sizes by exact intervals of the aspect ratio, and whether more than one ratio gives them."""
+    _, height, width = grid
+    area = math.floor(height * width * scale)
+    half = Fraction(1, 2)
+    found = {}
+    for h, w in itertools.product(range(1, height + 1), range(1, width + 1)):
+        bounds = [low, high]
+        if area == 0 and (h, w) != (1, 1):
+            continue
+        if area:
+            # round(sqrt(area a)) is h from (h - 1/2)^2 / area on; 1 also below, the side also above
+            first = [(h - half) ** 2 / area if h > 1 else low]
+            last = [(h + half) ** 2 / area if h < height else high]
+            first.append(area / (w + half) ** 2 if w < width else low)
+            last.append(area / (w - half) ** 2 if w > 1 else high)
+            bounds = [max(low, *first), min(high, *last)]
+        if bounds[0] <= bounds[1]:
+            found[h, w] = bounds[0] < bounds[1]
+    return found
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.15, 0.7, 0.96146, 1.0])
+@pytest.mark.parametrize("grid", [(8, 14, 14), (2, 24, 16), (3, 5, 2), (1, 1, 1)])
+@pytest.mark.parametrize("aspect", [(0.75, 1.5), (0.01, 30.0), (1.0, 1.0)])
+def test_all_sizes_of_blocks_are_found(
+    grid: Grid, scale: float, aspect: tuple[float, float]
+) -> None:
+    blocks = BlocksConfig(num_blocks=1, spatial_scale=scale, temporal_scale=0.4)
+    exact = possible_sizes(grid, scale, Fraction(aspect[0]), Fraction(aspect[1]))
+    sizes = block_sizes(grid, blocks, aspect)
+    assert sizes == sorted(set(sizes))
+    assert {size[0] for size in sizes} == {max(1, 4 * grid[0] // 10)}
+    found = {size[1:] for size in sizes}
+    assert found <= set(exact)
+    assert found >= {size for size, is_wide in exact.items() if is_wide}
+    assert found
+
+
+def test_a_rare_block_that_covers_the_grid_is_refused_at_the_start() -> None:
+    """Few aspect ratios give it, so a run would meet it at a late step only."""
+    grid, blocks = (2, 24, 16), BlocksConfig(num_blocks=1, spatial_scale=0.96146)
+    with pytest.raises(ConfigError, match=r"masks\.long: .* covers the whole grid \(2, 24, 16\)"):
+        resolve_masks(replace(VJEPA, long=blocks), grid)
+    truncated_means(grid, blocks, ASPECT)  # does not meet it in 250 groups
+    with pytest.raises(NoContextError, match="covers the whole grid"):
+        BatchMinMasker(grid, blocks, (1.5, 1.5), 24).draw(0, 0, 0, "long")
 
 
 def test_settings_that_have_no_meaning_are_refused() -> None:

@@ -1,7 +1,9 @@
 """The budget policy: counts, fairness in time, redraws, refusals, and V-JEPA's own averages."""
 
+import dataclasses
 import itertools
 import math
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from vsalt.errors import ConfigError
+from vsalt.masking import budget
 from vsalt.masking.batch_min import truncated_means
 from vsalt.masking.budget import BudgetMasker, _subset, resolve_budget
 from vsalt.masking.config import BlocksConfig, MultiblockConfig
@@ -195,27 +198,73 @@ def test_given_budgets_are_kept_and_the_others_filled_in() -> None:
     assert resolved.long.num_context is not None
 
 
-def test_budgets_that_masks_seldom_reach_are_refused_with_the_numbers() -> None:
-    config = MultiblockConfig(
-        short=replace(SHORT, num_context=300, num_targets=190),
-        long=replace(LONG, num_targets=391),
-    )
+def refusals(config: MultiblockConfig, grid: Grid) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        resolve_budget(config, (8, 7, 7), flag="student.masks")
-    short, long = caught.value.problems
-    share = masker(SHORT, 300, 190, (8, 7, 7)).acceptance()
+        resolve_budget(config, grid, flag="student.masks")
+    return caught.value.problems
+
+
+def advice(problem: str) -> dict[str, dict[str, int]]:
+    """The numbers that a problem recommends, by kind and setting."""
+    found: dict[str, dict[str, int]] = {}
+    for kind, name, number in re.findall(r"--student\.masks\.(\w+)\.(num-\w+) (\d+)", problem):
+        found.setdefault(kind, {})[name.replace("-", "_")] = int(number)
+    return found
+
+
+def test_budgets_that_masks_seldom_reach_are_refused_with_what_they_reach() -> None:
+    grid = (8, 7, 7)
+    short = replace(SHORT, num_context=300, num_targets=190)
+    long = replace(LONG, num_targets=391)
+    problems = refusals(MultiblockConfig(short=short, long=long), grid)
+    share = masker(SHORT, 300, 190, grid).acceptance()
     assert share < 0.5
-    expected = truncated_means((8, 7, 7), config.short, ASPECT)
-    assert short.startswith(f"student.masks.short: only {share:.1%} of the masks on a (8, 7, 7)")
-    for part in (
-        "reach 300 context and 190 target tokens",
-        "--student.masks.short.num-context",
-        "--student.masks.short.num-targets",
-        f"reaches {expected[0]} and {expected[1]} on average",
-    ):
-        assert part in short
-    assert "only 0.0%" in long
-    assert "391 target" in long
+    tokens = "take a larger --clip.size or a smaller --student.encoder.tubelet"
+    # 300 context tokens are out of reach whatever the targets are, so only they can be lowered.
+    assert list(advice(problems[0])["short"]) == ["num_context"]
+    most = advice(problems[0])["short"]
+    assert problems[0] == (
+        f"student.masks.short: only {share:.1%} of the masks on a (8, 7, 7) grid have 300 context "
+        "tokens and 190 target tokens, and half must; take at most --student.masks.short."
+        f"num-context {most['num_context']}, or {tokens}"
+    )
+    # What was not set is not named.
+    most = advice(problems[1])["long"]
+    assert problems[1] == (
+        "student.masks.long: only 0.0% of the masks on a (8, 7, 7) grid have 391 target tokens, "
+        f"and half must; take at most --student.masks.long.num-targets {most['num_targets']}, or "
+        f"{tokens}"
+    )
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        {"num_context": 200},
+        {"num_targets": 391},
+        {"num_context": 150, "num_targets": 190},
+        {"num_context": 60, "num_targets": 300},
+        {"num_context": 390, "num_targets": 391},
+    ],
+)
+@pytest.mark.parametrize("kind", ["short", "long"])
+def test_the_numbers_of_a_refusal_are_the_largest_that_work(
+    kind: str, budgets: dict[str, int]
+) -> None:
+    grid, blocks = (8, 7, 7), {"short": SHORT, "long": LONG}[kind]
+    config = MultiblockConfig(**{kind: replace(blocks, **budgets)})
+    (problem,) = refusals(config, grid)
+    ways = advice(problem)[kind]
+    together = f"with --student.masks.{kind}" in problem
+    assert set(ways) <= set(budgets)
+    assert together == (len(ways) == 2 and f"or --student.masks.{kind}" not in problem)
+    for changed in [ways] if together else [{name: most} for name, most in ways.items()]:
+        followed = replace(blocks, **{**budgets, **changed})
+        resolved = resolve_budget(MultiblockConfig(**{kind: followed}), grid)
+        assert {**budgets, **changed}.items() <= dataclasses.asdict(resolved.kinds[kind]).items()
+        if not together:
+            ((name, most),) = changed.items()
+            refusals(MultiblockConfig(**{kind: replace(followed, **{name: most + 1})}), grid)
 
 
 @pytest.mark.parametrize("grid", [(8, 5, 5), (4, 3, 4)])
@@ -240,23 +289,43 @@ def test_default_budgets_of_small_grids_lie_as_little_below_the_means_as_needed(
 
 
 def test_half_of_the_draws_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    for share, refused in ((0.5, False), (0.4975, True)):
-        monkeypatch.setattr(BudgetMasker, "acceptance", lambda self, share=share: share)
+    short = replace(SHORT, num_context=20, num_targets=30)
+    config = MultiblockConfig(short=short, long=short)
+    for num_reached, refused in ((200, False), (199, True)):
+        counts = np.array([[20, 30]] * num_reached + [[19, 31]] * (400 - num_reached))
+        monkeypatch.setattr(budget, "drawn_counts", lambda *_, counts=counts: counts)
         if refused:
-            with pytest.raises(ConfigError, match=r"only 49\.\d% of the masks"):
-                resolve_budget(MultiblockConfig(), (8, 4, 4))
+            with pytest.raises(ConfigError, match=r"only 49\.8% of the masks") as caught:
+                resolve_budget(config, (8, 4, 4))
+            # 19 context tokens are in all draws; fewer targets are no help.
+            assert "num-context 19, or take" in caught.value.problems[0]
         else:
-            resolve_budget(MultiblockConfig(), (8, 4, 4))
+            assert resolve_budget(config, (8, 4, 4)) == config
 
 
 def test_blocks_that_cover_the_grid_are_refused() -> None:
-    config = MultiblockConfig(long=BlocksConfig(num_blocks=1, spatial_scale=1.0))
-    with pytest.raises(ConfigError, match="covers the whole grid") as caught:
-        resolve_budget(replace(config, aspect_ratio=(1.0, 1.0)), (2, 4, 4))
-    assert "--masks.*.spatial-scale" in str(caught.value)
-    many = MultiblockConfig(short=BlocksConfig(num_blocks=60, spatial_scale=0.6))
-    with pytest.raises(ConfigError, match=r"60 blocks of .* cover the whole grid .* nearly every"):
-        resolve_budget(many, (2, 4, 4))
+    whole = BlocksConfig(num_blocks=1, spatial_scale=1.0, num_context=3)
+    many = BlocksConfig(num_blocks=60, spatial_scale=0.6)
+    config = MultiblockConfig(short=many, long=whole, aspect_ratio=(1.0, 1.0))
+    tokens = "or take a larger --clip.size or a smaller --student.encoder.tubelet"
+    few = "fewer than half of the masks on a (2, 4, 4) grid leave a context token (0.0%); lower"
+    assert refusals(config, (2, 4, 4)) == [
+        f"student.masks.short: {few} --student.masks.short.num-blocks or "
+        f"--student.masks.short.spatial-scale, {tokens}",
+        f"student.masks.long: {few} --student.masks.long.spatial-scale, {tokens}",
+    ]
+    # Smaller blocks than one place, or fewer than one, there are not.
+    assert refusals(MultiblockConfig(), (8, 1, 1)) == [
+        f"student.masks.{kind}: fewer than half of the masks on a (8, 1, 1) grid leave a context "
+        f"token (0.0%); {tokens.removeprefix('or ')}"
+        for kind in ("short", "long")
+    ]
+    # Half of the draws would do, but V-JEPA's truncation has no mean where one size covers all.
+    rare = BlocksConfig(num_blocks=1, spatial_scale=0.99)
+    (problem,) = refusals(MultiblockConfig(long=rare), (2, 24, 16))
+    assert problem.startswith("student.masks.long: the aspect ratios allow a block of (2, 24, 16)")
+    given = MultiblockConfig(long=replace(rare, num_context=2, num_targets=300))
+    assert resolve_budget(given, (2, 24, 16)).long == given.long
 
 
 def test_a_masker_needs_its_budget() -> None:

@@ -150,6 +150,19 @@ def test_ratios_that_keep_nothing_are_refused(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_one_item_cannot_be_both_seen_and_predicted(family: type[RatioConfig]) -> None:
+    grid, what = ((3, 1, 1), "places of a frame") if family is TubeConfig else ((1, 1, 1), "tokens")
+    with pytest.raises(ConfigError) as caught:
+        resolve_masks(family(ratio=0.01), grid, flag="teacher.masks")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"teacher.masks: {family().name} masks need at least 2 {what}")
+    assert problem.endswith("take a larger --clip.size or a smaller --teacher.encoder.tubelet")
+    assert "--teacher.masks" not in problem
+    larger = (3, 1, 2) if family is TubeConfig else (1, 1, 2)
+    assert resolve_masks(family(ratio=0.5), larger) == family(ratio=0.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, float("nan")])
 def test_a_ratio_hides_something_and_not_everything(
     family: type[RatioConfig], ratio: float
