@@ -1,6 +1,7 @@
 """What a run will cost, computed before it starts."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from rich.table import Table
 from vsalt.compute import paper
 from vsalt.compute.types import PAPER_CONTEXT_SHARE, ClipFlops, ClipShapes
 from vsalt.config import PretrainConfig, SaltRunConfig
+from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import ENCODERS, Architecture, EncoderConfig, grid_of
 from vsalt.models.vit import Encoder
@@ -30,12 +32,15 @@ class StagePlan:
         title: what the stage trains.
         steps: optimiser steps.
         clips: training clips over the whole stage.
+        masks: settings of its masks.
+        shapes: tokens of a clip, and how many of them each kind of mask shows and asks for.
         flops: operations over the whole stage.
         published_flops: the same as SALT's tables count them, if the clip and all networks are
             theirs.
         encoder_params: parameters of the encoder that is kept.
         other_params: parameters of the predictor.
         frozen_params: parameters of a frozen teacher.
+        precision: of the activations, "fp32" or "bf16".
         memory_bytes: estimate of weights, gradients, optimiser state and activations; the program
             itself takes about 0.4 GB more.
         disk_bytes: all checkpoints that lie on disk at one time.
@@ -44,11 +49,14 @@ class StagePlan:
     title: str
     steps: int
     clips: int
+    masks: MaskConfig
+    shapes: ClipShapes
     flops: ClipFlops
     published_flops: float | None
     encoder_params: int
     other_params: int
     frozen_params: int
+    precision: str
     memory_bytes: int
     disk_bytes: int
 
@@ -94,11 +102,14 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
         title=title,
         steps=loop.steps,
         clips=clips,
+        masks=stage.masks,
+        shapes=shapes,
         flops=ClipFlops(exact=clips * per_clip.exact, six_nd=clips * per_clip.six_nd),
         published_flops=_published_flops(config, teacher, shapes),
         encoder_params=encoder_params,
         other_params=trained - encoder_params,
         frozen_params=frozen_params,
+        precision=precision,
         memory_bytes=weights + activations,
         disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * frozen_params,
     )
@@ -152,8 +163,24 @@ def print_plans(plans: list[StagePlan], console: Console) -> None:
     table.add_column("")
     for plan in plans:
         table.add_column(plan.title, justify="right")
+    if len(plans) > 1:
+        table.add_column("both" if len(plans) == 2 else "all", justify="right", style="bold")
+    numbers = _numbers(plans)
+    for name in ("steps", "clips"):
+        _add_numbers(table, name, numbers.pop(name))
+    for name, words in _mask_words(plans).items():
+        table.add_row(name, *words)
+    for name, values in numbers.items():
+        _add_numbers(table, name, values)
+    console.print(table)
+
+
+def _numbers(plans: list[StagePlan]) -> dict[str, Sequence[int | float]]:
+    """Return the rows of the table that are numbers, by name."""
     published = [plan.published_flops for plan in plans if plan.published_flops is not None]
-    rows: dict[str, list[float]] = {
+    # All stages of a run have one precision.
+    precision = plans[0].precision
+    return {
         "steps": [plan.steps for plan in plans],
         "clips": [plan.clips for plan in plans],
         "FLOPs, exact": [plan.flops.exact for plan in plans],
@@ -162,16 +189,45 @@ def print_plans(plans: list[StagePlan], console: Console) -> None:
         "parameters, encoder": [plan.encoder_params for plan in plans],
         "parameters, predictor": [plan.other_params for plan in plans],
         "parameters, frozen": [plan.frozen_params for plan in plans],
-        "memory, about": [plan.memory_bytes for plan in plans],
+        f"memory, about ({precision})": [plan.memory_bytes for plan in plans],
         "disk": [plan.disk_bytes for plan in plans],
     }
-    if len(plans) > 1:
-        table.add_column("both" if len(plans) == 2 else "all", justify="right", style="bold")
-    for name, values in rows.items():
-        adds_up = len(plans) > 1 and not name.startswith(("parameters", "memory"))
-        total = [sum(values)] if adds_up else []
-        table.add_row(name, *(_format(name, value) for value in [*values, *total]))
-    console.print(table)
+
+
+def _mask_words(plans: list[StagePlan]) -> dict[str, list[str]]:
+    """Return the rows that say what is hidden; short words, so that 80 columns are enough."""
+    families: list[str] = []
+    policies: list[str] = []
+    for plan in plans:
+        given = plan.masks
+        if isinstance(given, MultiblockConfig):
+            families.append(given.name)
+            policies.append(given.policy)
+        else:
+            several = f" x {given.num_masks}" if given.num_masks > 1 else ""
+            families.append(given.name + several)
+            policies.append("-")
+    counts = [tuple(zip(*plan.shapes.masks, strict=True)) for plan in plans]
+    return {
+        "masks": families,
+        **({"masks, policy": policies} if set(policies) != {"-"} else {}),
+        "tokens of a clip": [f"{plan.shapes.num_tokens:,}" for plan in plans],
+        "tokens seen": [_join_counts(context) for context, _ in counts],
+        "tokens predicted": [_join_counts(targets) for _, targets in counts],
+    }
+
+
+def _join_counts(counts: Sequence[int]) -> str:
+    """Write the tokens of every mask as 39 + 27, or as 2 x 16 where all are alike."""
+    if len(counts) > 1 and len(set(counts)) == 1:
+        return f"{len(counts)} x {counts[0]}"
+    return " + ".join(str(count) for count in counts)
+
+
+def _add_numbers(table: Table, name: str, values: Sequence[int | float]) -> None:
+    adds_up = len(values) > 1 and not name.startswith(("parameters", "memory"))
+    total = [sum(values)] if adds_up else []
+    table.add_row(name, *(_format(name, value) for value in [*values, *total]))
 
 
 def _format(name: str, value: int | float) -> str:

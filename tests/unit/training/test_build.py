@@ -151,7 +151,8 @@ def test_plans_are_printed_side_by_side_with_their_sum() -> None:
     millions = f"{student.encoder_params / 1e6:.2f} M"
     assert cells["parameters, encoder"] == [millions, millions, ""]
     assert cells["parameters, frozen"] == ["-", millions, ""]
-    assert {"FLOPs, 6ND", "parameters, predictor", "memory, about", "disk"} < cells.keys()
+    memory = f"memory, about ({teacher.precision})"
+    assert {"FLOPs, 6ND", "parameters, predictor", memory, "disk"} < cells.keys()
 
 
 def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,19 @@ import pytest
 from rich.console import Console
 
 from vsalt.config import PretrainConfig, SaltRunConfig
+from vsalt.masking.config import CausalConfig, MaskConfig, RandomConfig, TubeConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.presets import salt_preset
 from vsalt.presets.paper import SIZES, SPLITS
 from vsalt.training.build import resolve, resolve_salt
+from vsalt.training.config import DeviceConfig
 from vsalt.training.plan import plan_salt, plan_stage, print_plans
 
 
-def table(config: SaltRunConfig) -> dict[str, list[str]]:
+def table(config: SaltRunConfig, width: int = 140) -> dict[str, list[str]]:
     """The printed plan, row by row."""
     out = io.StringIO()
-    print_plans(plan_salt(resolve_salt(config)), Console(file=out, width=140))
+    print_plans(plan_salt(resolve_salt(config)), Console(file=out, width=width))
     lines = [line.split("│")[1:-1] for line in out.getvalue().splitlines() if "│" in line]
     return {name.strip(): [cell.strip() for cell in rest] for name, *rest in lines}
 
@@ -76,3 +78,53 @@ def test_other_networks_and_clips_have_no_published_cost() -> None:
     assert published(predictor=PredictorConfig(depth=6)) is None
     assert published(replace(base, clip=replace(base.clip, size=(256, 256)))) is None
     assert published(teacher=EncoderConfig(size="S")) is None
+
+
+def with_teacher_masks(masks: MaskConfig) -> SaltRunConfig:
+    config = salt_preset("tiny-cpu")
+    return replace(config, teacher=replace(config.teacher, masks=masks))
+
+
+def test_the_plan_says_what_is_hidden() -> None:
+    """8 x 4 x 4 tokens: V-JEPA's means at 24 clips, see `docs/explanation/method.md`."""
+    rows = table(salt_preset("tiny-cpu"))
+    assert rows["masks"] == ["multiblock", "multiblock", ""]
+    assert rows["masks, policy"] == ["budget", "budget", ""]
+    assert rows["tokens of a clip"] == ["128", "128", ""]
+    assert rows["tokens seen"] == ["39 + 27", "39 + 27", ""]
+    assert rows["tokens predicted"] == ["51 + 88", "51 + 88", ""]
+
+
+@pytest.mark.parametrize(
+    ("masks", "family", "seen", "predicted"),
+    [
+        # One place of 16, in 8 time steps.
+        (TubeConfig(num_masks=2), "tube x 2", "2 x 8", "2 x 120"),
+        (TubeConfig(ratio=0.75), "tube", "32", "96"),
+        (RandomConfig(), "random", "12", "116"),
+        (CausalConfig(num_masks=3), "causal x 3", "3 x 12", "3 x 116"),
+    ],
+)
+def test_other_families_have_no_policy(
+    masks: MaskConfig, family: str, seen: str, predicted: str
+) -> None:
+    rows = table(with_teacher_masks(masks))
+    assert rows["masks"][:2] == [family, "multiblock"]
+    assert rows["masks, policy"][:2] == ["-", "budget"]
+    assert rows["tokens seen"][0] == seen
+    assert rows["tokens predicted"][0] == predicted
+    config = with_teacher_masks(masks)
+    student = replace(config.student, masks=masks)
+    assert "masks, policy" not in table(replace(config, student=student))
+
+
+@pytest.mark.parametrize(("precision", "teacher"), [("bf16", "27.5 GB"), ("fp32", "49.7 GB")])
+def test_memory_says_its_precision_and_two_stages_fit_80_columns(
+    precision: str, teacher: str
+) -> None:
+    config = salt_preset("paper-vitG")
+    config = replace(config, device=DeviceConfig(precision=precision))
+    rows = table(config, width=80)
+    assert rows == table(config)  # nothing is wrapped
+    assert rows[f"memory, about ({precision})"][0] == teacher
+    assert rows["masks, policy"][0] == "batch_min"
