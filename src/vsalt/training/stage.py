@@ -7,7 +7,7 @@ config.json last; `run_stage` goes on from the newest checkpoint, or from step 0
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,27 @@ def _train(
             f"{trainer.done.bad_reads} of {trainer.done.reads} clips could not be read and were "
             f"replaced; {run_folder.QUARANTINE} in the run folder names the files"
         )
+    alarms = trainer.health.alarms
+    warned = describe_warnings(alarms.log.path, alarms.memory.active)
+    if warned is not None:
+        progress.note(warned)
+
+
+def describe_warnings(log: Path, active: Sequence[str]) -> str | None:
+    """Say in one line what a stage's warnings have come to; None if there were none.
+
+    Args:
+        log: its warnings.jsonl.
+        active: kinds that have not recovered.
+    """
+    warnings = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    if not warnings:
+        return None
+    # A kind is written when it begins, so its last line says since when it has been active.
+    last = {warning["kind"]: warning["step"] for warning in warnings}
+    still = ", ".join(f"{kind} (since step {last[kind]})" for kind in active)
+    count = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''} in {log.name}"
+    return f"{count}; " + (f"still active: {still}" if still else "none is active any more")
 
 
 def _build_trainer(
