@@ -1,7 +1,7 @@
 """`vsalt salt`, `vsalt pretrain` and `vsalt resume`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -10,7 +10,7 @@ import tyro
 from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
-from vsalt.masking.config import MASKS, MaskName
+from vsalt.masking.config import MASKS, MaskConfig, MaskName
 from vsalt.presets import PRESET_NAMES, salt_preset, stage_preset
 
 DEFAULT_PRESET = "tiny-cpu"
@@ -88,6 +88,7 @@ def salt(words: Sequence[str], prog: str) -> int:
     """Run the verb `salt`."""
     config = _defaults(_with_assistant(salt_preset(_preset(words)), words), words)
     _refuse_flags_of_no_assistant(config, words)
+    _refuse_flags_of_one_stage(config, words)
     with ignore_problems():
         config = with_steps(
             config,
@@ -169,6 +170,16 @@ def _refuse_flags_of_no_assistant(config: SaltRunConfig, words: Sequence[str]) -
         raise ConfigError([f"{flag}: this run has no assistant; {_GET_ASSISTANT}"])
 
 
+def _refuse_flags_of_one_stage(config: SaltRunConfig, words: Sequence[str]) -> None:
+    for flag in _flags(words, "--masks"):
+        family = option(words, flag) if flag == "--masks" else None
+        given = [
+            f"--{stage}.{flag.removeprefix('--')}{f' {family}' if family else ''}"
+            for stage in config.stages
+        ]
+        raise ConfigError([f"{flag} belongs to vsalt pretrain; give {' and '.join(given)}"])
+
+
 def with_steps(
     config: SaltRunConfig,
     steps: str | None,
@@ -216,11 +227,36 @@ def _with_lengths(
 def _with_masks(stage: StageConfig, words: Sequence[str], flag: str) -> StageConfig:
     """Put the named family of masks, with its defaults, in the place of another family."""
     name = option(words, flag)
-    if name is None or name in ("None", stage.masks.name):
-        return stage
-    if name not in MASKS:
-        raise ConfigError([f"{flag} is {name!r}; there are {', '.join(MASKS)}"])
-    return replace(stage, masks=MASKS[name]())
+    if name not in (None, "None", stage.masks.name):
+        if name not in MASKS:
+            raise ConfigError([f"{flag} is {name!r}; there are {', '.join(MASKS)}"])
+        stage = replace(stage, masks=MASKS[name]())
+    _refuse_flags_of_other_masks(stage.masks, words, flag)
+    return stage
+
+
+def _refuse_flags_of_other_masks(masks: MaskConfig, words: Sequence[str], prefix: str) -> None:
+    """Answer a setting of another family, which the parser knows nothing about."""
+    problems = []
+    for flag in _flags(words, f"{prefix}."):
+        setting = flag.removeprefix(f"{prefix}.").partition(".")[0]
+        name = setting.replace("-", "_")
+        families = [
+            family for family, kind in MASKS.items() if name in {item.name for item in fields(kind)}
+        ]
+        if families and masks.name not in families:
+            problems.append(
+                f"{flag}: {setting} is a setting of {', '.join(families)}, and the masks are "
+                f"{masks.name}; give {prefix} {families[0]} as well"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _flags(words: Sequence[str], prefix: str) -> list[str]:
+    """Return the flags that begin with a prefix, without values."""
+    flags = (word.partition("=")[0] for word in words)
+    return [flag for flag in flags if flag.startswith(prefix)]
 
 
 def _absolute(config: C) -> C:

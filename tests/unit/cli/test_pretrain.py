@@ -1,5 +1,7 @@
 """Lengths and flags of runs with two and with three stages."""
 
+from pathlib import Path
+
 import pytest
 
 from vsalt.cli import pretrain
@@ -52,6 +54,50 @@ def test_flags_of_no_assistant_say_how_to_get_one() -> None:
         assert problem.startswith("--assistant.optim.lr: this run has no assistant; take a preset")
         assert "paper-vitl-3stage" in problem
         assert "[assistant] in --config" in problem
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["--masks", "tube"],
+            "--masks belongs to vsalt pretrain; give --teacher.masks tube and --student.masks tube",
+        ),
+        (
+            ["--masks.ratio=0.5"],
+            "--masks.ratio belongs to vsalt pretrain; give --teacher.masks.ratio and "
+            "--student.masks.ratio",
+        ),
+        (
+            ["--teacher.masks.ratio", "0.75"],
+            "--teacher.masks.ratio: ratio is a setting of tube, random, causal, and the masks are "
+            "multiblock; give --teacher.masks tube as well",
+        ),
+        (
+            ["--student.masks", "causal", "--student.masks.short.num-blocks", "3"],
+            "--student.masks.short.num-blocks: short is a setting of multiblock, and the masks are "
+            "causal; give --student.masks multiblock as well",
+        ),
+        (
+            ["--student.masks.num-masks=2", "--student.masks.ratio=0.5"],
+            "--student.masks.num-masks: num-masks is a setting of tube, random, causal, and the "
+            "masks are multiblock; give --student.masks tube as well",
+        ),
+    ],
+)
+def test_misplaced_mask_flags_say_what_is_missing(words: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        salt(["--out", "x", *words], "vsalt salt")
+    assert caught.value.problems[0] == problem
+
+
+def test_settings_of_the_chosen_masks_reach_the_parser(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vsalt.training.start.start_salt", lambda *_, **__: None)
+    words = ["--out", str(tmp_path / "run"), "--teacher.masks", "tube"]
+    words += ["--teacher.masks.ratio", "0.75", "--student.masks.short.num-blocks", "3"]
+    assert salt(words, "vsalt salt") == 0
 
 
 def test_presets_are_listed_in_few_words() -> None:
