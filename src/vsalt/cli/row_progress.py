@@ -19,7 +19,10 @@ PLAIN_EVERY_S = 5.0
 
 @contextmanager
 def row_progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows (done, total) inside this block."""
+    """Give a function that shows (done, total) inside this block.
+
+    Where `done` falls a new pass begins, with its own clock.
+    """
     if not console.is_terminal:
         yield _plain(console, title)
         return
@@ -32,15 +35,28 @@ def row_progress(console: Console, title: str) -> Iterator[Callable[[int, int], 
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        before = 0
+
+        def show(done: int, total: int) -> None:
+            nonlocal before
+            if done < before:
+                bar.reset(task)
+            before = done
+            bar.update(task, completed=done, total=total)
+
+        yield show
 
 
 def _plain(console: Console, title: str) -> Callable[[int, int], None]:
     begin = last = time.monotonic()
+    before = 0
 
     def show(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal begin, before, last
         now = time.monotonic()
+        if done < before:
+            begin = now
+        before = done
         if now - last >= PLAIN_EVERY_S:
             last = now
             line = f"{title}: {done} of {total}, {now - begin:.0f} s"
