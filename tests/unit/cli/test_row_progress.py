@@ -9,11 +9,11 @@ from vsalt.cli import row_progress
 
 
 def test_every_pass_has_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(row_progress.time, "monotonic", lambda: now)
+    clock = iter((100.0, 102.0, 106.0, 108.0, 112.0, 118.0))
+    monkeypatch.setattr(row_progress.time, "monotonic", lambda: next(clock))
     console = Console(file=io.StringIO())
     with row_progress.row_progress(console, "rows") as show:
-        for now, done, total in ((102, 1, 9), (106, 5, 9), (108, 8, 9), (112, 2, 4), (118, 3, 4)):
+        for done, total in ((1, 9), (5, 9), (8, 9), (2, 4), (3, 4)):
             show(done, total)
     assert console.file.getvalue().splitlines() == [
         "rows: 5 of 9, 6 s",
