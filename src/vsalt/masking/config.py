@@ -100,69 +100,51 @@ class MultiblockConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TubeConfig:
+class RatioConfig:
+    """What the families have in common that hide a fixed share of every clip."""
+
+    name: str
+    """Which masker."""
+    ratio: float = 0.9
+    """Share that is hidden, of a frame's places (tube) or a clip's tokens; of N, floor(N (1 -
+    ratio)) are seen."""
+    num_masks: int = 1
+    """Masks per clip, drawn independently."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_ratio(self.ratio, self.num_masks)
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """tube_1, tube_2, ... and likewise for the other families."""
+        return tuple(f"{self.name}_{number}" for number in range(1, self.num_masks + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TubeConfig(RatioConfig):
     """Tubes: the same places of the frame are hidden at all times (VideoMAE)."""
 
     name: Literal["tube"] = "tube"
     """Which masker."""
-    ratio: float = 0.9
-    """Share of the places that is hidden; of H W places, floor(H W (1 - ratio)) are seen."""
-    num_masks: int = 1
-    """Masks per clip, drawn independently."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _check_ratio(self.ratio, self.num_masks)
-
-    @property
-    def kind_names(self) -> tuple[str, ...]:
-        """tube_1, tube_2, ..."""
-        return _numbered(self.name, self.num_masks)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomConfig:
+class RandomConfig(RatioConfig):
     """Random tokens are hidden, each on its own."""
 
     name: Literal["random"] = "random"
     """Which masker."""
-    ratio: float = 0.9
-    """Share of the tokens that is hidden; of N tokens, floor(N (1 - ratio)) are seen."""
-    num_masks: int = 1
-    """Masks per clip, drawn independently."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _check_ratio(self.ratio, self.num_masks)
-
-    @property
-    def kind_names(self) -> tuple[str, ...]:
-        """random_1, random_2, ..."""
-        return _numbered(self.name, self.num_masks)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalConfig:
-    """The beginning of the clip is seen, the rest is hidden."""
+class CausalConfig(RatioConfig):
+    """The beginning of the clip is seen, the rest is hidden; masks differ in one time step."""
 
     name: Literal["causal"] = "causal"
     """Which masker."""
-    ratio: float = 0.9
-    """Share of the tokens that is hidden; of N tokens, the first floor(N (1 - ratio)) are seen."""
-    num_masks: int = 1
-    """Masks per clip; they differ in the time step that is seen partly."""
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _check_ratio(self.ratio, self.num_masks)
-
-    @property
-    def kind_names(self) -> tuple[str, ...]:
-        """causal_1, causal_2, ..."""
-        return _numbered(self.name, self.num_masks)
 
 
-RatioConfig: TypeAlias = TubeConfig | RandomConfig | CausalConfig
 MaskConfig: TypeAlias = MultiblockConfig | TubeConfig | RandomConfig | CausalConfig
 MASKS: dict[
     str, type[MultiblockConfig] | type[TubeConfig] | type[RandomConfig] | type[CausalConfig]
@@ -180,10 +162,6 @@ def num_kept(num_items: int, ratio: float) -> int:
     In binary floating point 100 (1 - 0.9) is just below 10.
     """
     return int(num_items * (1 - Fraction(repr(ratio))))
-
-
-def _numbered(name: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{name}_{number}" for number in range(1, count + 1))
 
 
 def _check_ratio(ratio: float, num_masks: int) -> None:
