@@ -34,7 +34,9 @@ A share, as features have any scale; above what rounding to bfloat16 (2^-9 of a 
 MIN_RANKME = 1.5
 """`rankme` below which they have."""
 RANKME_SHARE = 0.25
-"""Share of the highest `rankme` below which they have collapsed to few dimensions."""
+"""Share of the highest `rankme` below which they have collapsed to few dimensions ..."""
+RANKME_WINDOW = 3
+"""... where both are medians of so many measures: one batch has more to see than another."""
 
 LOSS_JUMP = "loss_jump"
 COLLAPSE = "collapse"
@@ -70,12 +72,14 @@ class Memory:
     Attributes:
         losses: of the last steps, the oldest first.
         grad_norms: of the same steps.
-        highest_rankme: so far, from the end of warm-up on.
+        rankmes: the last ranks since the end of warm-up, the oldest first.
+        highest_rankme: the highest median of so many.
         active: kinds of warnings that have not recovered, sorted.
     """
 
     losses: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
+    rankmes: list[float] = field(default_factory=list)
     highest_rankme: float | None = None
     active: list[str] = field(default_factory=list)
 
@@ -163,19 +167,26 @@ class Alarms:
             collapsed = deviation < MIN_DEVIATION or rank < MIN_RANKME
             alarm = collapse(rank, deviation, target_deviation) if collapsed else None
             self._report(step, COLLAPSE, alarm, rows)
-            highest = max(rank, self.memory.highest_rankme or 0.0)
-            # The features of a random network have a high rank, which is none to hold on to.
-            if step > self._warmup_steps:
-                self.memory.highest_rankme = highest
             # A collapse is the worse of the two: it neither raises the other nor ends it.
-            if not collapsed:
-                few = rank < RANKME_SHARE * highest
-                alarm = dimensional_collapse(rank, highest) if few else None
-                self._report(step, DIMENSIONAL_COLLAPSE, alarm, rows)
+            # The features of a random network have a high rank, which is none to hold on to.
+            if not collapsed and step > self._warmup_steps:
+                self._judge_rank(step, rank, rows)
         if "target_deviation" in values:
             constant = target_deviation < MIN_DEVIATION
             alarm = constant_targets(target_deviation) if constant else None
             self._report(step, CONSTANT_TARGETS, alarm, rows)
+
+    def _judge_rank(self, step: int, rank: float, rows: Sequence[int]) -> None:
+        """Compare the median of the last ranks with the highest; single ones vary too much."""
+        memory = self.memory
+        memory.rankmes = [*memory.rankmes, rank][-RANKME_WINDOW:]
+        if len(memory.rankmes) < RANKME_WINDOW:
+            return
+        usual = median(memory.rankmes)
+        memory.highest_rankme = highest = max(usual, memory.highest_rankme or 0.0)
+        few = usual < RANKME_SHARE * highest
+        alarm = dimensional_collapse(usual, highest) if few else None
+        self._report(step, DIMENSIONAL_COLLAPSE, alarm, rows)
 
     def _jump(self, losses: StepLosses) -> Alarm | None:
         before = self.memory.losses
@@ -300,8 +311,8 @@ def dimensional_collapse(rank: float, highest: float) -> Alarm:
     """Features vary in few of the directions they once filled."""
     return Alarm(
         DIMENSIONAL_COLLAPSE,
-        f"features vary in few directions: rankme {rank:.4g} is below {RANKME_SHARE:.0%} of its "
-        f"highest so far, {highest:.4g}",
+        f"features vary in few directions: the median of the last {RANKME_WINDOW} rankme, "
+        f"{rank:.4g}, is below {RANKME_SHARE:.0%} of the highest so far, {highest:.4g}",
         "the learning rate may be too high (optim.lr), weight decay too strong "
         "(optim.weight-decay-final), or the clips have become more alike (look at those named "
         "here, and at the sources of --data)",

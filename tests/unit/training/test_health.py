@@ -297,7 +297,8 @@ def test_a_nearly_constant_teacher_is_told_in_bf16(
 def test_clips_of_two_tones_collapse_the_dimensions(
     make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(tmp_path, loop=LOOP, optim=constant(1e-3))
+    loop = replace(LOOP, health_every=LOOP.log_every)
+    trainer = make_trainer(tmp_path, loop=loop, optim=constant(1e-3))
     run(trainer, lambda step, index: (noise if step < 20 else two_tone)(step, index))
     assert "dimensional_collapse" in [kind for _, kind in kinds(tmp_path)]
     assert "collapse" not in [kind for _, kind in kinds(tmp_path)]
