@@ -10,6 +10,16 @@ from vsalt.errors import report_problems
 ROW_COLUMNS = ("label", "split", "group", "weight")
 
 
+def crop_problems(prefix: str, scale: tuple[float, float], ratio: tuple[float, float]) -> list[str]:
+    """Return what is wrong with the ranges of random crops; `prefix` comes before their names."""
+    problems = []
+    if not 0 < scale[0] <= scale[1] <= 1:
+        problems.append(f"{prefix}crop-scale is {scale}; it must be 0 < low <= high <= 1")
+    if not 0 < ratio[0] <= ratio[1]:
+        problems.append(f"{prefix}crop-ratio is {ratio}; it must be 0 < low <= high")
+    return problems
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
     """What a clip is: how many frames, how far apart, how large."""
@@ -91,14 +101,7 @@ class DataConfig:
             problems.append(f"data.prefetch is {self.prefetch}; it must be at least 1")
         if not 0 <= self.max_bad_share <= 1:
             problems.append(f"data.max-bad-share is {self.max_bad_share}; it must be in [0, 1]")
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            problems.append(
-                f"data.crop-scale is {self.crop_scale}; it must be 0 < low <= high <= 1"
-            )
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            problems.append(f"data.crop-ratio is {self.crop_ratio}; it must be 0 < low <= high")
+        problems += crop_problems("data.", self.crop_scale, self.crop_ratio)
         if not 0 <= self.flip <= 1:
             problems.append(f"data.flip is {self.flip}; it must be in [0, 1]")
         report_problems(problems)

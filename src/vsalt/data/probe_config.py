@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, crop_problems
 from vsalt.errors import report_problems
 
 MAX_MAGNITUDE = 10.0
@@ -91,10 +91,5 @@ class ProbeClipConfig:
                     f"{name} is {probability} and augment is none, which changes nothing at "
                     f"random; give {name} 0, or augment crop or randaugment"
                 )
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            problems.append(f"crop-scale is {self.crop_scale}; it must be 0 < low <= high <= 1")
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            problems.append(f"crop-ratio is {self.crop_ratio}; it must be 0 < low <= high")
+        problems += crop_problems("", self.crop_scale, self.crop_ratio)
         report_problems(problems)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from vsalt.config import from_dict
 from vsalt.data.config import ClipConfig
@@ -50,6 +50,7 @@ class Answers:
 
     Attributes:
         rows: those that could be read.
+        readable: which of the rows that were asked for these are.
         classes: C names.
         probabilities: of each class for each row.
         bad: the others, and why they cannot be read.
@@ -57,6 +58,7 @@ class Answers:
     """
 
     rows: tuple[Row, ...]
+    readable: Bool[np.ndarray, "asked"]
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, "rows C"]
     bad: tuple[tuple[Row, str], ...]
@@ -97,6 +99,7 @@ def answer_rows(
             found, errors = _attentive(head, kind, options, subject, rows, extract, on_progress)
     return Answers(
         rows=tuple(row for index, row in enumerate(rows) if index not in errors),
+        readable=np.array([index not in errors for index in range(len(rows))], dtype=bool),
         classes=head.classes,
         probabilities=found,
         bad=tuple((rows[index], text) for index, text in sorted(errors.items())),
@@ -185,10 +188,8 @@ def select_rows(
             classes.
     """
     task = from_dict(ProbeOptions, head.options).task
-    label_column, split_column = (
-        label_column or task.label_column,
-        split_column or task.split_column,
-    )
+    label_column = label_column or task.label_column
+    split_column = split_column or task.split_column
     every = read_source(source).rows
     rows = [row for row in every if row.columns.get(label_column)]
     left_out = {"no label": len(every) - len(rows)} if len(rows) < len(every) else {}
@@ -230,15 +231,14 @@ def _labels(
 def score(
     answers: Answers, selection: Selection, loaded: LoadedEncoder, *, seed: int = 0
 ) -> Scores:
-    """Compare answers with labels.
+    """Compare the answers of `selection.rows` with their labels.
 
     Raises:
         DataError: if no row could be read.
     """
     if not answers.rows:
         raise DataError("none of the rows can be read")
-    bad = {id(row) for row, _ in answers.bad}
-    kept = np.array([id(row) not in bad for row in selection.rows])
+    kept = answers.readable
     left_out = dict(selection.left_out)
     if answers.bad:
         left_out["unreadable"] = len(answers.bad)

@@ -11,7 +11,7 @@ Shapes: B rows, V views, M tokens, D channels, C classes.
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +27,9 @@ from vsalt.models.pooler import POOLER_NORM_EPS, AttentiveClassifier, AttentiveP
 from vsalt.models.vit import NORM_EPS, Encoder
 from vsalt.randomness import keyed_int, keyed_permutation
 from vsalt.training.device import autocast
+from vsalt.training.extract import Progress
 
 PAPER_HEADS = 16
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

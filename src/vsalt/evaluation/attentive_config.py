@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, crop_problems
 from vsalt.errors import ConfigError, report_problems
 
 LR_SWEEP = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -104,12 +104,7 @@ class AttentiveConfig:
             if len(set(values)) < len(values):
                 flag = name.replace("_", "-")
                 problems.append(f"attentive.{flag} is {values}; each number may be given once")
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            problems.append(f"attentive.crop-scale is {self.crop_scale}; 0 < low <= high <= 1")
-        low, high = self.crop_ratio
-        if not 0 < low <= high:
-            problems.append(f"attentive.crop-ratio is {self.crop_ratio}; 0 < low <= high")
+        problems += crop_problems("attentive.", self.crop_scale, self.crop_ratio)
         if self.augment == "none" and (self.erase or self.flip):
             problems.append(
                 f"attentive.erase is {self.erase} and attentive.flip {self.flip}, but "

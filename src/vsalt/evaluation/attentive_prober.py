@@ -17,7 +17,7 @@ from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeKey
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.errors import ConfigError, DataError
-from vsalt.evaluation.attentive import AttentiveHead, HeadTraining, Progress
+from vsalt.evaluation.attentive import AttentiveHead, HeadTraining
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.heads import AttentiveKind, FittedPart, Selected
 from vsalt.evaluation.protocol import Part, Task
@@ -25,7 +25,7 @@ from vsalt.evaluation.selection import Trial, best_trial
 from vsalt.evaluation.subjects import Subject
 from vsalt.evaluation.tokens import TokenCache, TokenReader, TokenSource, chunked
 from vsalt.training.device import choose_device
-from vsalt.training.extract import ExtractConfig, require_layers
+from vsalt.training.extract import ExtractConfig, Progress, require_layers
 
 DEPTHS: dict[AttentiveKind, int] = {"attentive": 4, "attentive-1": 1}
 """Blocks of a probe, the cross-attention included."""

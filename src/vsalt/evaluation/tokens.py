@@ -10,8 +10,7 @@ D channels.
 import contextlib
 import math
 import os
-import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -25,11 +24,12 @@ from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeBatch, ProbeClips, ProbeKey, collate_probe
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.data.workers import WorkerPool
-from vsalt.errors import DataError, RunFolderError
+from vsalt.errors import DataError
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
 from vsalt.training import run_folder
 from vsalt.training.device import autocast
+from vsalt.training.extract import Progress
 
 PREFETCH = 2
 CACHE_TYPE = np.float16
@@ -195,16 +195,15 @@ class TokenCache:
         Raises:
             RunFolderError: with both numbers.
         """
-        free = shutil.disk_usage(self.folder).free
-        if self.num_bytes > free:
-            raise RunFolderError(
-                f"the cache of tokens needs {_size(self.num_bytes)}, {self.folder} has "
-                f"{_size(free)} free; free some space, write to another disk, lower "
-                "--attentive.cached-views, or compute them anew in every epoch: "
-                "--attentive.features online"
-            )
+        run_folder.require_free_disk(
+            self.folder,
+            self.num_bytes,
+            what="the cache of tokens needs",
+            advice="lower --attentive.cached-views, or compute tokens anew in every epoch: "
+            "--attentive.features online",
+        )
 
-    def fill(self, rows_at_once: int, on_progress: Callable[[int, int], None] | None) -> None:
+    def fill(self, rows_at_once: int, on_progress: Progress | None) -> None:
         """Compute and write all tokens.
 
         Raises:

@@ -145,7 +145,7 @@ class Encoder(nn.Module):
             ValueError: if there is no such block or pooling, no layer is given, or mean_space is
                 asked for with `ids`.
         """
-        wanted = _block_indices(layers, len(self.blocks))
+        wanted = block_indices(layers, len(self.blocks))
         if pooling == "mean_space" and ids is not None:
             raise ValueError("pooling mean_space needs all tokens of a clip; leave ids out")
         x, table = self._tokens(clips, ids)
@@ -212,7 +212,12 @@ def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
             block.mlp.fc2.weight.div_(math.sqrt(2 * index))
 
 
-def _block_indices(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+def block_indices(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Return numbers of blocks from 0, given from 0 or from -1 backwards.
+
+    Raises:
+        ValueError: if there is no such block, or none is given.
+    """
     wrong = [layer for layer in layers if not -depth <= layer < depth]
     if wrong or not layers:
         given = f"{wrong} are no blocks" if wrong else "no layer is given"

@@ -39,7 +39,7 @@ from vsalt.data.video_info import VideoInfo, probe
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError, DecodeError, report_problems
 from vsalt.models.config import Pooling
-from vsalt.models.vit import Encoder
+from vsalt.models.vit import Encoder, block_indices
 from vsalt.training.device import choose_device
 
 Progress = Callable[[int, int], None]
@@ -152,16 +152,12 @@ def require_layers(encoder: Encoder, layers: Sequence[int]) -> None:
         ConfigError: if it has not.
     """
     depth = len(encoder.blocks)
-    wrong = [layer for layer in layers if not -depth <= layer < depth]
-    if len({layer % depth for layer in layers}) < len(layers):
+    try:
+        blocks = block_indices(layers, depth)
+    except ValueError as error:
+        raise ConfigError([f"layers: {error}"]) from error
+    if len(set(blocks)) < len(blocks):
         raise ConfigError([f"layers: {list(layers)} names a block of {depth} twice"])
-    if wrong:
-        raise ConfigError(
-            [
-                f"layers: {wrong} are no blocks of this encoder, which has {depth}: 0 to "
-                f"{depth - 1}, or -1 to {-depth} counted from the end"
-            ]
-        )
 
 
 def plan_windows(

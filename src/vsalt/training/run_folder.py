@@ -103,8 +103,14 @@ def _take(lock: FileIO, path: Path) -> None:
         ) from error
 
 
-def require_free_disk(path: Path, needed_bytes: int) -> None:
-    """Refuse to start a run whose checkpoints would not fit.
+def require_free_disk(
+    path: Path,
+    needed_bytes: int,
+    *,
+    what: str = "the run's checkpoints need",
+    advice: str = "lower loop.keep-last",
+) -> None:
+    """Refuse to start what would not fit on the disk of a folder.
 
     Raises:
         RunFolderError: with both numbers.
@@ -112,9 +118,8 @@ def require_free_disk(path: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(path).free
     if needed_bytes > free:
         raise RunFolderError(
-            f"{path} has {free / 1e6:,.1f} MB free, the run's checkpoints need "
-            f"{needed_bytes / 1e6:,.1f} MB; free some space, write to another disk, or lower "
-            "loop.keep-last"
+            f"{path} has {free / 1e6:,.1f} MB free, {what} {needed_bytes / 1e6:,.1f} MB; "
+            f"free some space, write to another disk, or {advice}"
         )
 
 
