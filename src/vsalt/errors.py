@@ -32,6 +32,10 @@ class DecodeError(DataError):
     """One video file cannot be read; the run may replace it by another clip."""
 
 
+class DecodeTimeoutError(DecodeError):
+    """Reading one video took longer than allowed; on another day it might not."""
+
+
 class WeightsError(VsaltError):
     """Weights do not fit the model, or no encoder can be found at a path."""
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vsalt.data.manifest import Row
+from vsalt.data.media import Media
 
 
 class ClipPlace(NamedTuple):
-    """Where a clip is: a file and, in seconds, the stretch of it (None: from or to its end)."""
+    """Where a clip is: a video and, in seconds, the stretch of it (None: from or to its end)."""
 
-    path: str
+    media: Media
     start_s: float | None
     end_s: float | None
 
@@ -27,6 +28,9 @@ class ClipTable:
         paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
         self._text = b"".join(paths)
         self._ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
+        self._offsets = np.array([row.offset for row in rows], dtype=np.int64)
+        sizes = [-1 if row.size is None else row.size for row in rows]
+        self._sizes = np.array(sizes, dtype=np.int64)
         self._start_s = _as_floats([row.start_s for row in rows])
         self._end_s = _as_floats([row.end_s for row in rows])
 
@@ -37,8 +41,13 @@ class ClipTable:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         path = self._text[self._ends[index] : self._ends[index + 1]]
+        size = int(self._sizes[index])
         return ClipPlace(
-            path=path.decode("utf-8", "surrogateescape"),
+            media=Media(
+                path=path.decode("utf-8", "surrogateescape"),
+                offset=int(self._offsets[index]),
+                size=None if size < 0 else size,
+            ),
             start_s=_or_none(self._start_s[index]),
             end_s=_or_none(self._end_s[index]),
         )

@@ -1,6 +1,6 @@
 """Settings of clips and of the data they come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
@@ -51,6 +51,31 @@ class ClipConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadLimits:
+    """What a file may cost before it counts as unreadable."""
+
+    timeout_s: float = 60.0
+    """Seconds that reading one clip may take. A worker process that does not end by itself soon
+    after is replaced."""
+    max_pixels: int = 1 << 26
+    """Pixels of a frame, height times width."""
+    max_fps: float = 1000.0
+    """Frames per second."""
+    max_duration_s: float = 86400.0
+    """Length of a video in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = []
+        for name in ("timeout_s", "max_pixels", "max_fps", "max_duration_s"):
+            value = getattr(self, name)
+            if not value > 0:
+                flag = name.replace("_", "-")
+                problems.append(f"limits.{flag} is {value}; it must be above 0")
+        report_problems(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where clips come from and how they are cut out."""
 
@@ -79,6 +104,8 @@ class DataConfig:
     """Batches that each worker prepares ahead."""
     max_bad_share: float = 0.01
     """Stop when more than this share of the clips could not be read."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """What a file may cost before it counts as unreadable."""
     crop_scale: tuple[float, float] = (0.3, 1.0)
     """Area of the crop box as a share of the frame, drawn once per clip."""
     crop_ratio: tuple[float, float] = (0.75, 1.35)

@@ -85,7 +85,7 @@ class _SampleDataset(Dataset[Sample]):
             try:
                 view = self._view(key, attempt, place)
             except DecodeError as error:
-                bad_files.append(BadFile(*key, attempt, place.path, str(error)))
+                bad_files.append(BadFile(*key, attempt, str(place.media), str(error)))
                 continue
             masks = self._draw_masks(*key, view) if self._draw_masks else ()
             return Sample(view, masks, row, tuple(bad_files))
@@ -109,7 +109,7 @@ class _SampleDataset(Dataset[Sample]):
         raise NotImplementedError
 
     def _frames(self, place: ClipPlace, u: float) -> UInt8[np.ndarray, "T H W 3"]:
-        with Video(place.path) as video:
+        with Video(place.media) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
             return video.read(clip_times(self._clip, part, u=u))
 
@@ -197,13 +197,13 @@ class HoldoutDataset(_SampleDataset):
         try:
             self._view(SampleKey(HOLDOUT_STEP, position), 0, place)
         except DecodeError as error:
-            return BadFile(HOLDOUT_STEP, position, 0, place.path, str(error))
+            return BadFile(HOLDOUT_STEP, position, 0, str(place.media), str(error))
         return None
 
     def _row(self, key: SampleKey, attempt: int) -> int:
         if attempt:
             raise DataError(
-                f"the held-out clip {self._table[self._rows[key.position]].path} could be read "
+                f"the held-out clip {self._table[self._rows[key.position]].media} could be read "
                 "before, and cannot any more; val_loss would no longer mean the same"
             )
         return self._rows[key.position]

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
+from vsalt.data.media import Media
 from vsalt.data.video_info import (
     VideoInfo,
     decode_errors,
@@ -53,8 +54,9 @@ class Video:
         DecodeError: the file cannot be opened or has no frames.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+    def __init__(self, media: Media | str | os.PathLike[str]) -> None:
+        # Parts of files are not read yet.
+        self._path = media.path if isinstance(media, Media) else os.fspath(media)
         self._resources = ExitStack()
         self._reformatter = VideoReformatter()
         self._fresh = True

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from vsalt.data.config import ROW_COLUMNS, DataConfig
+from vsalt.data.media import Media
 from vsalt.data.table_files import TextRecord, read_csv, read_jsonl
 from vsalt.errors import DataError
 
@@ -35,7 +36,7 @@ class Row:
     """One clip of a source: a video, or a stretch of it.
 
     Attributes:
-        path: absolute path of the video.
+        path: absolute path of the file that holds the video.
         relative_path: the path as the source names it, with forward slashes; the same on every
             machine, so hashes and draws are keyed by it.
         source: index of the source among those of the run.
@@ -46,6 +47,8 @@ class Row:
         end_s: where the clip ends, in seconds, exclusive; None is the end of the video.
         weight: relative probability of the row in a weighted source.
         columns: all columns but `path` as text, by name; empty cells are left out.
+        offset: first byte of the video in the file; above 0 in a shard only.
+        size: bytes of the video where it lies in a shard; None is the whole file.
     """
 
     path: str
@@ -58,6 +61,13 @@ class Row:
     end_s: float | None = None
     weight: float = 1.0
     columns: dict[str, str]
+    offset: int = 0
+    size: int | None = None
+
+    @property
+    def media(self) -> Media:
+        """Where the bytes of the video lie."""
+        return Media(self.path, self.offset, self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

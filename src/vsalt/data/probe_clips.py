@@ -127,7 +127,7 @@ class ProbeClips(Dataset[ProbeSample]):
         config = self._config
         place = self._table[key.row]
         try:
-            with Video(place.path) as video:
+            with Video(place.media) as video:
                 part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
                 times = even_times(
                     config.clip, part, num_windows=config.segments, u=self._places(key)
@@ -138,7 +138,7 @@ class ProbeClips(Dataset[ProbeSample]):
                 ]
         except DecodeError as error:
             shape = (config.segments, config.views, 3, config.clip.num_frames, *config.clip.size)
-            bad_file = BadFile(*key, 0, place.path, str(error))
+            bad_file = BadFile(*key, 0, str(place.media), str(error))
             return ProbeSample(torch.zeros(shape, dtype=torch.uint8), key.row, bad_file)
         return ProbeSample(torch.stack(clips), key.row)
 

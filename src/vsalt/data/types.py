@@ -17,13 +17,23 @@ class SampleKey(NamedTuple):
 
 
 class BadFile(NamedTuple):
-    """A file that could not be read, and the sample whose place another clip has taken."""
+    """A file that could not be read, and the sample whose place another clip has taken.
+
+    Attributes:
+        step: of the sample.
+        position: of the sample.
+        attempt: how many files had failed in the sample's place before.
+        path: the file.
+        error: why it could not be read.
+        timed_out: whether it only took too long, which might not happen again.
+    """
 
     step: int
     position: int
     attempt: int
     path: str
     error: str
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vsalt.data.media import Media
 from vsalt.errors import DecodeError
 
 # These containers store no presentation times, and what the decoder makes up for them is out of
@@ -47,14 +48,14 @@ class VideoInfo:
     timed: bool = True
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(media: Media | str | os.PathLike[str]) -> VideoInfo:
     """Describe the best video stream of a file without decoding it.
 
     Raises:
         DecodeError: no regular file, no video stream, no frames, or a container that cannot be
             read.
     """
-    name = os.fspath(path)
+    name = media.path if isinstance(media, Media) else os.fspath(media)
     with open_container(name) as container:
         return describe(name, container)
 

@@ -57,7 +57,7 @@ def report_windows(
     for index in chosen:
         row = rows[int(index)]
         try:
-            parts.append(stretch(probe(row.path), start_s=row.start_s, end_s=row.end_s))
+            parts.append(stretch(probe(row.media), start_s=row.start_s, end_s=row.end_s))
         except DecodeError:
             # The run meets it too, and then it is written down and counted.
             continue

@@ -171,7 +171,7 @@ def plan_windows(
     planned = []
     for done, row in enumerate(rows, start=1):
         try:
-            info = probe(row.path)
+            info = probe(row.media)
             part = stretch(info, start_s=row.start_s, end_s=row.end_s)
             spans = tuple(span for span, _ in _place(info, part, clip, windows))
             planned.append(RowWindows(spans_s=spans))
@@ -290,7 +290,7 @@ class _WindowDataset(Dataset[Sample]):
     def _read(self, row: int, keys: list[SampleKey]) -> list[Sample]:
         place = self._table[row]
         try:
-            with Video(place.path) as video:
+            with Video(place.media) as video:
                 part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
                 placed = _place(video.info, part, self._clip, self._windows)
                 times = [placed[int(self._places[key.position, 1])][1] for key in keys]
@@ -299,7 +299,8 @@ class _WindowDataset(Dataset[Sample]):
             shape = (3, self._clip.num_frames, *self._clip.size)
             blank = torch.zeros(shape, dtype=torch.uint8)
             return [
-                Sample(blank, (), row, (BadFile(*key, 0, place.path, str(error)),)) for key in keys
+                Sample(blank, (), row, (BadFile(*key, 0, str(place.media), str(error)),))
+                for key in keys
             ]
 
     def _view(self, video: Video, times_s: Float64[np.ndarray, "T"]) -> Tensor:

@@ -173,4 +173,4 @@ def test_real_split(test_data):
     assert not groups[0] & groups[1]
     assert 33 <= len(catalogue.holdout) <= 66
     table = catalogue.table()
-    assert [table[i].path for i in range(928)] == [row.path for row in catalogue.rows]
+    assert [table[i].media for i in range(928)] == [row.media for row in catalogue.rows]

@@ -192,7 +192,7 @@ def test_a_table_gives_back_its_rows():
     ]
     table = pickle.loads(pickle.dumps(ClipTable(rows)))
     assert [tuple(table[i]) for i in range(len(table))] == [
-        (row.path, row.start_s, row.end_s) for row in rows
+        (row.media, row.start_s, row.end_s) for row in rows
     ]
     with pytest.raises(IndexError):
         table[2]
