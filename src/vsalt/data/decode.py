@@ -9,25 +9,32 @@ rate varies the same rule, with the mean rate, means: by timestamp.
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
+from vsalt.data.config import ReadLimits
+from vsalt.data.container import MediaFile, open_container
+from vsalt.data.crop_box import CropBox
 from vsalt.data.media import Media
-from vsalt.data.video_info import (
-    VideoInfo,
-    decode_errors,
-    describe,
-    open_container,
-    video_stream,
+from vsalt.data.picture_header import read_picture_header
+from vsalt.data.pictures import (
+    Orientation,
+    RgbConverter,
+    exif_orientation,
+    frame_orientation,
 )
+from vsalt.data.video_info import VideoInfo, check_size, describe, video_stream
 from vsalt.errors import DecodeError
+
+ChooseBox: TypeAlias = Callable[[int, int], CropBox]
+"""Chooses a region from the height and the width of the upright frames."""
 
 # Where decoding may begin, in seconds before the first wanted frame. The first is nearly always
 # right; the others serve files whose index points past the wanted frame.
@@ -37,33 +44,45 @@ _HELD_FRAMES = 2
 
 
 def read_frames(
-    path: str | os.PathLike[str], times_s: Sequence[float] | np.ndarray
+    media: Media | str | os.PathLike[str],
+    times_s: Sequence[float] | np.ndarray,
+    *,
+    limits: ReadLimits | None = None,
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Open a file and return the frames on display at the given times; see `Video.read`."""
-    with Video(path) as video:
+    with Video(media, limits=limits) as video:
         return video.read(times_s)
 
 
 class Video:
     """An open video file; a context manager.
 
+    Args:
+        media: a file, or a part of one.
+        limits: what the file may cost, from opening it to the end of the last read; None is
+            `ReadLimits()`.
+
     Attributes:
         info: frames, duration, rate and size.
 
     Raises:
-        DecodeError: the file cannot be opened or has no frames.
+        DecodeError: the file cannot be opened, has no frames, or is above the limits.
+        DecodeTimeoutError: it took too long.
     """
 
-    def __init__(self, media: Media | str | os.PathLike[str]) -> None:
-        # Parts of files are not read yet.
-        self._path = media.path if isinstance(media, Media) else os.fspath(media)
-        self._resources = ExitStack()
-        self._reformatter = VideoReformatter()
+    def __init__(
+        self, media: Media | str | os.PathLike[str], *, limits: ReadLimits | None = None
+    ) -> None:
+        self._converter = RgbConverter()
         self._fresh = True
-        self._container = self._open()
+        self._file = MediaFile(media, limits or ReadLimits())
+        # The container alone is opened anew when it cannot seek back.
+        self._resources = ExitStack()
         try:
-            self.info: VideoInfo = describe(self._path, self._container)
-        except DecodeError:
+            self._container = self._open()
+            self.info: VideoInfo = describe(self._file, self._container)
+            self._orientation = self._image_orientation()
+        except BaseException:
             self.close()
             raise
 
@@ -81,8 +100,11 @@ class Video:
     def close(self) -> None:
         """Close the file."""
         self._resources.close()
+        self._file.close()
 
-    def read(self, times_s: Sequence[float] | np.ndarray) -> UInt8[np.ndarray, "T H W 3"]:
+    def read(
+        self, times_s: Sequence[float] | np.ndarray, box: ChooseBox | None = None
+    ) -> UInt8[np.ndarray, "T h w 3"]:
         """Return the frames on display at the given times, upright, in RGB.
 
         Decoding starts at the key frame before the first time and stops after the last; only the
@@ -91,29 +113,40 @@ class Video:
 
         Args:
             times_s: T ascending times in seconds from the first frame, shape (T,).
+            box: is called once, with height and width of the upright frames, and chooses the
+                region that is converted and returned; None is the whole frame. The result equals
+                slicing the whole frames.
 
         Returns:
-            The frames, rotated as the file asks, shape (T, H, W, 3).
+            The frames, upright as the file asks, shape (T, h, w, 3).
 
         Raises:
-            DecodeError: the file is damaged where it is needed, or ends before the last time.
+            DecodeError: the file is damaged where it is needed, ends before the last time, or
+                changes its size.
+            DecodeTimeoutError: it took too long.
         """
         wanted = np.asarray(times_s, dtype=np.float64)
         if wanted.ndim != 1 or wanted.size == 0 or not np.all(np.diff(wanted) >= 0):
             raise ValueError(f"times_s must be ascending and not empty, not {times_s!r}")
-        with decode_errors(self._path):
+        with self._file.decode_errors():
             frames = self._pick(self._frames_from(float(wanted[0])), wanted)
-            return np.stack(self._to_rgb(frames))
+            return self._to_rgb(frames, len(wanted), box)
 
     def _open(self) -> InputContainer:
         self._resources.close()
-        self._container = self._resources.enter_context(open_container(self._path))
-        self._stream = video_stream(self._path, self._container)
+        self._container = self._resources.enter_context(open_container(self._file))
+        self._stream = video_stream(self._file, self._container)
         # Stamps are rounded to ticks; where a tick is a whole frame (1/25 s) they are exact.
         tick = float(self._stream.time_base or 0)
         self._tolerance_s = min(tick / 2, 1e-3) + 1e-9
         self._fresh = True
         return self._container
+
+    def _image_orientation(self) -> Orientation | None:
+        """Return an image's orientation; a video's lies with its frames."""
+        if not self.info.is_image:
+            return None
+        return exif_orientation(read_picture_header(self._file.read_at).orientation)
 
     def _frames_from(self, first_s: float) -> Iterator[tuple[float, VideoFrame]]:
         """Return (time, frame) pairs from at or before `first_s` on."""
@@ -148,50 +181,75 @@ class Video:
         self._fresh = False
         start = self._stream.start_time or 0
         tick = float(self._stream.time_base or 0)
-        for index, frame in enumerate(self._container.decode(self._stream)):
+        for index, frame in enumerate(self._decoded()):
             if not self.info.timed:
                 yield index / self.info.fps, frame
             elif frame.pts is not None:
                 yield (frame.pts - start) * tick, frame
+            if self.info.is_image:
+                # What follows are other images, such as a camera's preview.
+                return
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        for packet in self._container.demux(self._stream):
+            self._file.check()
+            for frame in packet.decode():
+                # A stream can change its size on the way.
+                check_size(self._file, frame.height, frame.width)
+                yield frame
+        # The packets may have ended because the time was over.
+        self._file.check()
 
     def _pick(
         self, frames: Iterator[tuple[float, VideoFrame]], wanted: np.ndarray
-    ) -> list[VideoFrame]:
-        picked: list[VideoFrame] = []
+    ) -> Iterator[VideoFrame]:
+        """Yield the frame on display at each time."""
+        picked = 0
         shown: VideoFrame | None = None
         shown_s = 0.0
         for time_s, frame in frames:
             # `shown` stays on display until `time_s`.
-            while shown is not None and len(picked) < len(wanted):
-                if wanted[len(picked)] + self._tolerance_s >= time_s:
-                    break
-                picked.append(shown)
-            if len(picked) == len(wanted):
-                return picked
+            while shown is not None and wanted[picked] + self._tolerance_s < time_s:
+                yield shown
+                picked += 1
+                if picked == len(wanted):
+                    return
             shown, shown_s = frame, time_s
         if shown is None:
-            raise DecodeError(f"{self._path}: no frame could be decoded")
+            raise DecodeError(f"{self._file.name}: no frame could be decoded")
         end_s = shown_s + max(_display_s(shown), 1 / self.info.fps)
         if wanted[-1] >= end_s + _HELD_FRAMES / self.info.fps:
             raise DecodeError(
-                f"{self._path}: the pictures end at {end_s:.3f} s, but {wanted[-1]:.3f} s was "
-                f"asked for and the header says {self.info.duration_s:.3f} s"
+                f"{self._file.name}: the pictures end at {end_s:.3f} s, but {wanted[-1]:.3f} s "
+                f"was asked for and the header says {self.info.duration_s:.3f} s"
             )
-        return picked + [shown] * (len(wanted) - len(picked))
+        yield from itertools.repeat(shown, len(wanted) - picked)
 
-    def _to_rgb(self, frames: list[VideoFrame]) -> list[np.ndarray]:
-        pictures: list[np.ndarray] = []
-        for index, frame in enumerate(frames):
-            if index and frame is frames[index - 1]:
-                pictures.append(pictures[-1])
+    def _to_rgb(
+        self, frames: Iterator[VideoFrame], num_frames: int, choose: ChooseBox | None
+    ) -> UInt8[np.ndarray, "T h w 3"]:
+        first = next(frames)
+        orientation = self._orientation or frame_orientation(first)
+        height, width = orientation.upright_size(first.height, first.width)
+        box = choose(height, width) if choose else CropBox(0, 0, height, width)
+        assert box.top >= 0 and box.top + box.height <= height, f"{box} in {height} rows"
+        assert box.left >= 0 and box.left + box.width <= width, f"{box} in {width} columns"
+        pixels = np.empty((num_frames, box.height, box.width, 3), dtype=np.uint8)
+        before: VideoFrame | None = None
+        for index, frame in enumerate(itertools.chain([first], frames)):
+            if frame is before:
+                pixels[index] = pixels[index - 1]
                 continue
             if frame.is_corrupt:
-                raise DecodeError(f"{self._path}: the frame at {frame.time} s is damaged")
-            # One thread: a frame is too small to be worth waking others.
-            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-            # The display matrix's angle is counter-clockwise, as numpy's is.
-            pictures.append(np.rot90(rgb.to_ndarray(), round(frame.rotation / 90) % 4))
-        return pictures
+                raise DecodeError(f"{self._file.name}: the frame at {frame.time} s is damaged")
+            if (frame.height, frame.width) != (first.height, first.width):
+                raise DecodeError(
+                    f"{self._file.name}: its size changes from {first.width}x{first.height} to "
+                    f"{frame.width}x{frame.height} pixels"
+                )
+            self._converter.write(frame, orientation, box, pixels[index])
+            before = frame
+        return pixels
 
 
 def _display_s(frame: VideoFrame) -> float:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vsalt.data.transforms import CropBox
+from vsalt.data.crop_box import CropBox
 
 # The mean and deviation that the models normalise with.
 NOISE_MEAN = (0.485, 0.456, 0.406)

@@ -17,6 +17,6 @@ class Media(NamedTuple):
     size: int | None = None
 
     def __str__(self) -> str:
-        if self.size is None and not self.offset:
-            return self.path
-        return f"{self.path} (bytes {self.offset} to {self.offset + (self.size or 0)})"
+        if self.size is not None:
+            return f"{self.path} (bytes {self.offset} to {self.offset + self.size})"
+        return f"{self.path} (from byte {self.offset} on)" if self.offset else self.path

@@ -8,7 +8,6 @@ Shapes: T frames, H x W pixels as decoded, h x w after the resize.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,18 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vsalt.data.crop_box import CropBox
+
 _MAX_TRIES = 10
 # The usual ratio of validation: resize to 256 pixels, crop 224 of them.
 _VALIDATION_ZOOM = 256 / 224
-
-
-class CropBox(NamedTuple):
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 def draw_crop(

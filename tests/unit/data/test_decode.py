@@ -115,8 +115,8 @@ def test_damaged_and_other_files_are_decode_errors(tmp_path, write_video):
     for path, reason in [
         (cut, "Invalid data"),
         (text, "Invalid data"),
-        (empty, "Invalid data"),
-        (sound, "no video stream"),
+        (empty, "the file is empty"),
+        (sound, "not one of the containers"),
         (pipe, "not a regular file"),
         (tmp_path, "not a regular file"),
         (tmp_path / "missing.mp4", "No such file"),
