@@ -232,5 +232,7 @@ class _ByteStream:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, av.BlockingIOError):
+        return "no further packet can be found"
     text = getattr(error, "strerror", None) or str(error)
     return text or type(error).__name__

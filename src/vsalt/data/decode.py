@@ -232,8 +232,8 @@ class Video:
         orientation = self._orientation or frame_orientation(first)
         height, width = orientation.upright_size(first.height, first.width)
         box = choose(height, width) if choose else CropBox(0, 0, height, width)
-        assert box.top >= 0 and box.top + box.height <= height, f"{box} in {height} rows"
-        assert box.left >= 0 and box.left + box.width <= width, f"{box} in {width} columns"
+        assert 0 <= box.top <= height - box.height, f"{box} in {height} rows"
+        assert 0 <= box.left <= width - box.width, f"{box} in {width} columns"
         pixels = np.empty((num_frames, box.height, box.width, 3), dtype=np.uint8)
         before: VideoFrame | None = None
         for index, frame in enumerate(itertools.chain([first], frames)):

@@ -19,6 +19,8 @@ from vsalt.data.crop_box import CropBox
 _LOCAL_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 # On other machines the last columns depend on the width.
 _LOCAL_MACHINE = platform.machine() in ("x86_64", "AMD64")
+# Copying a larger share of the frame costs more than converting less of it saves.
+_LARGEST_REGION = 0.6
 
 
 class Orientation(NamedTuple):
@@ -108,7 +110,9 @@ class RgbConverter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        # A region as a frame of its own, and the rows of its planes.
         self._region: VideoFrame | None = None
+        self._region_rows: list[np.ndarray] = []
 
     def write(
         self,
@@ -119,7 +123,8 @@ class RgbConverter:
     ) -> None:
         """Write a box of the upright frame into `out`; equal to slicing the whole conversion."""
         top, left, height, width = orientation.stored_box(box, frame.height, frame.width)
-        if (height, width) != (frame.height, frame.width) and _is_local(frame):
+        share = height * width / (frame.height * frame.width)
+        if share <= _LARGEST_REGION and _is_local(frame):
             frame = self._cut(frame, top, left, top + height, left + width)
             top, left = top % 2, left % 2
         # One thread: a frame is too small to be worth waking others.
@@ -140,13 +145,12 @@ class RgbConverter:
         region = self._region
         if region is None or (region.height, region.width, region.format.name) != layout:
             region = self._region = VideoFrame(box.width, box.height, frame.format.name)
+            self._region_rows = [_rows(plane)[:, : plane.width] for plane in region.planes]
         region.colorspace, region.color_range = frame.colorspace, frame.color_range
-        for source, target in zip(frame.planes, region.planes, strict=True):
-            top = box.top if source.height == frame.height else box.top // 2
-            left = box.left if source.width == frame.width else box.left // 2
-            _rows(target)[:, : target.width] = _rows(source)[
-                top : top + target.height, left : left + target.width
-            ]
+        for plane, rows in zip(frame.planes, self._region_rows, strict=True):
+            top = box.top if plane.height == frame.height else box.top // 2
+            left = box.left if plane.width == frame.width else box.left // 2
+            rows[:] = _rows(plane)[top : top + rows.shape[0], left : left + rows.shape[1]]
         return region
 
 

@@ -93,7 +93,11 @@ def video_stream(file: MediaFile, container: InputContainer) -> VideoStream:
         raise DecodeError(f"{file.name}: no decoder for the video stream")
     # Workers are the parallelism; threads inside each would compete with them.
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = decoder_options(file.limits)
+    options = decoder_options(file.limits)
+    if container.format.name in _IMAGE_FORMATS:
+        # There is no other frame to take instead of a half one, so any damage is an error.
+        options["err_detect"] = "explode"
+    stream.codec_context.options = options
     return stream
 
 
