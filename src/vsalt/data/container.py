@@ -17,6 +17,7 @@ from av.container import InputContainer
 
 from vsalt.data.config import ReadLimits
 from vsalt.data.media import Media
+from vsalt.data.picture_header import image_format
 from vsalt.errors import DecodeError, DecodeTimeoutError
 
 # As FFmpeg calls its readers. Playlists (hls, concat, dash), patterns of names (image2), addresses
@@ -196,10 +197,18 @@ def _open(file: MediaFile) -> InputContainer:
         "protocol_whitelist": "none",
         **decoder_options(file.limits),
     }
+    # By content it would guess from all of the file, and take a photo with an appended preview for
+    # something else.
+    kind = image_format(file.read_at)
     timeout_s: Any = max(file.remaining_s(), 0.0)
     try:
         return av.open(
-            _ByteStream(file), "r", options=options, metadata_errors="ignore", timeout=timeout_s
+            _ByteStream(file),
+            "r",
+            format=f"{kind}_pipe" if kind else None,
+            options=options,
+            metadata_errors="ignore",
+            timeout=timeout_s,
         )
     except av.ArgumentError as error:
         raise DecodeError(

@@ -146,7 +146,10 @@ class Video:
         """Return an image's orientation; a video's lies with its frames."""
         if not self.info.is_image:
             return None
-        return exif_orientation(read_picture_header(self._file.read_at).orientation)
+        header = read_picture_header(self._file.read_at)
+        if header.is_cut:
+            raise DecodeError(f"{self._file.name}: the file ends before the picture does")
+        return exif_orientation(header.orientation)
 
     def _frames_from(self, first_s: float) -> Iterator[tuple[float, VideoFrame]]:
         """Return (time, frame) pairs from at or before `first_s` on."""

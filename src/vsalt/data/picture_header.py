@@ -1,7 +1,7 @@
-"""The size and the orientation that the headers of a JPEG, PNG or GIF file tell.
+"""What the bytes of a JPEG, PNG or GIF file tell without decoding: size, orientation, an end.
 
-The decoder does not tell the size of a picture that it refuses, and not every version of it tells
-how a picture that is stored mirrored is meant (EXIF's orientation).
+The decoder does not tell the size of a picture that it refuses, nor how a picture that is stored
+mirrored is meant (EXIF's orientation), and it fills up a JPEG that lacks its end.
 """
 
 import struct
@@ -14,6 +14,9 @@ ReadAt: TypeAlias = Callable[[int, int], bytes]
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
+_BLOCK = 1 << 16
+# Among the pixels, a byte of 255 is followed by 0 or another marker.
+_END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN, _EXIF_SEGMENT = 0xDA, 0xE1
 # Start-of-frame markers, without the tables among them (DHT, JPG, DAC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -26,20 +29,29 @@ class PictureHeader(NamedTuple):
         height: in pixels, before the orientation is applied.
         width: in pixels, before the orientation is applied.
         orientation: as EXIF counts, 1 (upright) to 8.
+        is_cut: whether it is a JPEG that lacks its end.
     """
 
     height: int = 0
     width: int = 0
     orientation: int = _UPRIGHT
+    is_cut: bool = False
+
+
+def image_format(read_at: ReadAt) -> Literal["jpeg", "png"] | None:
+    """Return what kind of image a file is by its first bytes; None for all others."""
+    start = read_at(0, 8)
+    if start.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    return "png" if start == b"\x89PNG\r\n\x1a\n" else None
 
 
 def read_picture_header(read_at: ReadAt) -> PictureHeader:
     """Read the header of a JPEG, PNG or GIF file; of another file nothing is known."""
+    kind = image_format(read_at)
+    if kind is not None:
+        return _jpeg(read_at) if kind == "jpeg" else _png(read_at)
     start = read_at(0, 10)
-    if start.startswith(b"\xff\xd8"):
-        return _jpeg(read_at)
-    if start.startswith(b"\x89PNG"):
-        return _png(read_at)
     if start.startswith(b"GIF8") and len(start) == 10:
         width, height = struct.unpack_from("<HH", start, 6)
         return PictureHeader(height, width)
@@ -48,7 +60,9 @@ def read_picture_header(read_at: ReadAt) -> PictureHeader:
 
 def _jpeg(read_at: ReadAt) -> PictureHeader:
     header = PictureHeader()
+    end = 2
     for marker, position, length in _jpeg_segments(read_at):
+        end = position + length
         if marker in _START_OF_FRAME:
             sides = read_at(position + 1, 4)
             if len(sides) == 4:
@@ -58,7 +72,15 @@ def _jpeg(read_at: ReadAt) -> PictureHeader:
             data = read_at(position, length)
             if data.startswith(b"Exif\0\0"):
                 header = header._replace(orientation=_exif_orientation(data[6:]))
-    return header
+    return header._replace(is_cut=not _contains(read_at, end, _END_OF_IMAGE))
+
+
+def _contains(read_at: ReadAt, position: int, wanted: bytes) -> bool:
+    while len(block := read_at(position, _BLOCK)) >= len(wanted):
+        if wanted in block:
+            return True
+        position += len(block) - len(wanted) + 1
+    return False
 
 
 def _jpeg_segments(read_at: ReadAt) -> Iterator[tuple[int, int, int]]:
