@@ -1,26 +1,25 @@
-"""Samples by their key: decoding, view and masks of one clip, in a worker process.
+"""Samples by their key: decoding, view and masks of the clips of a batch, in a worker process.
 
-The data sets hold plain arrays and settings, so that they can be sent to spawned processes.
+The data sets hold shared arrays and settings, so that they can be sent to spawned processes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsalt.data.clip_table import ClipPlace, ClipTable
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.data.decode import Video
+from vsalt.data.jobs import Job
 from vsalt.data.order import Order
 from vsalt.data.sampling import clip_times, stretch
 from vsalt.data.transforms import centre_view, random_view
 from vsalt.data.types import BadFile, Batch, SampleKey
-from vsalt.errors import DataError, DecodeError, VsaltError
+from vsalt.errors import DataError, DecodeError, DecodeTimeoutError
 from vsalt.masking.types import Mask, MaskBatch
 from vsalt.randomness import keyed_generator
 
@@ -34,33 +33,34 @@ MAX_ATTEMPTS = 8
 """Clips that are tried for one sample before the run gives up."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One clip with its masks.
+class DrawnClip(NamedTuple):
+    """A training sample as it is asked for; the main process has drawn its row.
 
     Attributes:
-        clip: RGB frames, shape (3, T, H, W).
-        masks: one per mask kind.
-        row: number of its row in the catalogue.
-        bad_files: the files that could not be read in its place.
+        key: of the sample.
+        row: whose turn it is.
     """
 
-    clip: UInt8[Tensor, "3 T H W"]
-    masks: tuple[Mask, ...]
+    key: SampleKey
     row: int
-    bad_files: tuple[BadFile, ...]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An error on its way to the main process, which raises it with its own type and message."""
+class HeldOutClip(NamedTuple):
+    """A held-out sample as it is asked for.
 
-    kind: type[VsaltError]
-    message: str
+    Attributes:
+        key: (HOLDOUT_STEP, place in the list of held-out clips).
+        row: of the clip.
+        tries: how often it is read when it times out.
+    """
+
+    key: SampleKey
+    row: int
+    tries: int = 1
 
 
-class _SampleDataset(Dataset[Sample]):
-    """What training and held-out samples share: replacing unreadable files, and batches."""
+class _SampleDataset:
+    """What training and held-out samples share."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class _SampleDataset(Dataset[Sample]):
         clip: ClipConfig,
         data: DataConfig,
         seed: int,
-        draw_masks: DrawMasks | None,
+        draw_masks: DrawMasks | None = None,
     ) -> None:
         self._table = table
         self._clip = clip
@@ -77,33 +77,27 @@ class _SampleDataset(Dataset[Sample]):
         self._seed = seed
         self._draw_masks = draw_masks
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        bad_files: list[BadFile] = []
-        for attempt in range(MAX_ATTEMPTS):
-            row = self._row(key, attempt)
-            place = self._table[row]
-            try:
-                view = self._view(key, attempt, place)
-            except DecodeError as error:
-                bad_files.append(BadFile(*key, attempt, str(place.media), str(error)))
-                continue
-            masks = self._draw_masks(*key, view) if self._draw_masks else ()
-            return Sample(view, masks, row, tuple(bad_files))
-        last = bad_files[-1]
-        raise DataError(
-            f"{MAX_ATTEMPTS} clips in a row could not be read for step {key.step}, position "
-            f"{key.position}; the last error: {last.error}"
-        )
+    def _empty_clips(self, count: int, job: Job) -> UInt8[Tensor, "B 3 T H W"]:
+        return job.empty((count, 3, self._clip.num_frames, *self._clip.size), torch.uint8)
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> list[Sample] | Failure:
-        """Return the samples of a micro-batch, or the error meant for the user that ended it."""
+    def _masks(self, clips: Tensor, keys: Sequence[SampleKey]) -> tuple[MaskBatch, ...]:
+        draw = self._draw_masks
+        if draw is None:
+            return ()
+        return stack_masks([draw(*key, clip) for key, clip in zip(keys, clips, strict=True)])
+
+    def _read_clip(
+        self, clip: Tensor, row: int, key: SampleKey, index: int, attempt: int, job: Job
+    ) -> BadFile | None:
+        """Fill a clip, or return why that cannot be done."""
+        place = self._table[row]
         try:
-            return [self[key] for key in keys]
-        except VsaltError as error:
-            return Failure(type(error), str(error))
-
-    def _row(self, key: SampleKey, attempt: int) -> int:
-        raise NotImplementedError
+            with job.reading(index, attempt):
+                clip.copy_(self._view(key, attempt, place))
+        except DecodeError as error:
+            timed_out = isinstance(error, DecodeTimeoutError)
+            return BadFile(*key, attempt, str(place.media), str(error), timed_out)
+        return None
 
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
         raise NotImplementedError
@@ -142,6 +136,44 @@ class ClipDataset(_SampleDataset):
         self._order = order
         self._batch_size = batch_size
 
+    def draw(self, key: SampleKey) -> DrawnClip:
+        """Draw a sample's row; in the main process, as permutations of all rows are kept for it."""
+        return DrawnClip(key, self._row(key, attempt=0))
+
+    def read(self, samples: Sequence[DrawnClip], job: Job) -> Batch:
+        """Return the batch of some samples.
+
+        Raises:
+            DataError: `MAX_ATTEMPTS` clips in the place of one sample could not be read.
+        """
+        clips = self._empty_clips(len(samples), job)
+        rows: list[int] = []
+        bad_files: list[BadFile] = []
+        for index, (clip, drawn) in enumerate(zip(clips, samples, strict=True)):
+            row, failed = self._fill(clip, drawn, index, job)
+            rows.append(row)
+            bad_files += failed
+        masks = self._masks(clips, [drawn.key for drawn in samples])
+        return Batch(clips=clips, masks=masks, rows=tuple(rows), bad_files=tuple(bad_files))
+
+    def _fill(
+        self, clip: Tensor, drawn: DrawnClip, index: int, job: Job
+    ) -> tuple[int, list[BadFile]]:
+        """Read the clip in turn, or the first after it that can be read; return its row."""
+        row = drawn.row
+        bad_files: list[BadFile] = []
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                row = self._row(drawn.key, attempt)
+            bad_file = self._read_clip(clip, row, drawn.key, index, attempt, job)
+            if bad_file is None:
+                return row, bad_files
+            bad_files.append(bad_file)
+        raise DataError(
+            f"{MAX_ATTEMPTS} clips in a row could not be read for step {drawn.key.step}, position "
+            f"{drawn.key.position}; the last error: {bad_files[-1].error}"
+        )
+
     def _row(self, key: SampleKey, attempt: int) -> int:
         return self._order.row(
             step=key.step, position=key.position, batch_size=self._batch_size, attempt=attempt
@@ -164,49 +196,40 @@ class ClipDataset(_SampleDataset):
 class HoldoutDataset(_SampleDataset):
     """The held-out samples: key (HOLDOUT_STEP, i) is the middle of the i-th held-out clip.
 
-    `draw_masks` is called with step HOLDOUT_STEP, so that the masks never change either.
+    A clip that cannot be read is zeros and named in the batch. `draw_masks` is called with step
+    HOLDOUT_STEP, so that the masks never change either.
 
     Args:
         table: where the catalogue's clips are.
-        rows: numbers of the held-out rows.
         clip: what a clip is.
         data: resize.
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
     """
 
-    def __init__(
-        self,
-        *,
-        table: ClipTable,
-        rows: Sequence[int],
-        clip: ClipConfig,
-        data: DataConfig,
-        seed: int,
-        draw_masks: DrawMasks | None = None,
-    ) -> None:
-        super().__init__(table=table, clip=clip, data=data, seed=seed, draw_masks=draw_masks)
-        self._rows = tuple(rows)
+    def read(self, samples: Sequence[HeldOutClip], job: Job) -> Batch:
+        """Return the batch of some samples."""
+        clips = self._empty_clips(len(samples), job)
+        bad_files = []
+        for index, (clip, held_out) in enumerate(zip(clips, samples, strict=True)):
+            bad_file = self._fill(clip, held_out, index, job)
+            if bad_file is not None:
+                clip.zero_()
+                bad_files.append(bad_file)
+        return Batch(
+            clips=clips,
+            masks=self._masks(clips, [held_out.key for held_out in samples]),
+            rows=tuple(held_out.row for held_out in samples),
+            bad_files=tuple(bad_files),
+        )
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def try_read(self, position: int) -> BadFile | None:
-        """Read a clip; None if that works."""
-        place = self._table[self._rows[position]]
-        try:
-            self._view(SampleKey(HOLDOUT_STEP, position), 0, place)
-        except DecodeError as error:
-            return BadFile(HOLDOUT_STEP, position, 0, str(place.media), str(error))
-        return None
-
-    def _row(self, key: SampleKey, attempt: int) -> int:
-        if attempt:
-            raise DataError(
-                f"the held-out clip {self._table[self._rows[key.position]].media} could be read "
-                "before, and cannot any more; val_loss would no longer mean the same"
-            )
-        return self._rows[key.position]
+    def _fill(self, clip: Tensor, held_out: HeldOutClip, index: int, job: Job) -> BadFile | None:
+        bad_file = None
+        for attempt in range(held_out.tries):
+            bad_file = self._read_clip(clip, held_out.row, held_out.key, index, attempt, job)
+            if bad_file is None or not bad_file.timed_out:
+                break
+        return bad_file
 
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
         del key, attempt
@@ -214,21 +237,12 @@ class HoldoutDataset(_SampleDataset):
         return centre_view(frames, size=self._clip.size, antialias=self._data.antialias)
 
 
-def collate(samples: list[Sample] | Failure) -> Batch | Failure:
-    """Stack samples into a batch with contiguous tensors."""
-    if isinstance(samples, Failure):
-        return samples
-    kinds = zip(*(sample.masks for sample in samples), strict=True)
-    return Batch(
-        clips=torch.stack([sample.clip for sample in samples]),
-        masks=tuple(_stack_masks(kind) for kind in kinds),
-        rows=tuple(sample.row for sample in samples),
-        bad_files=tuple(bad for sample in samples for bad in sample.bad_files),
-    )
-
-
-def _stack_masks(masks: Sequence[Mask]) -> MaskBatch:
-    return MaskBatch(
-        context=torch.from_numpy(np.stack([mask.context for mask in masks])),
-        targets=torch.from_numpy(np.stack([mask.targets for mask in masks])),
+def stack_masks(drawn: Sequence[tuple[Mask, ...]]) -> tuple[MaskBatch, ...]:
+    """Turn the masks of each clip into the batch of each mask kind."""
+    return tuple(
+        MaskBatch(
+            context=torch.from_numpy(np.stack([mask.context for mask in kind])),
+            targets=torch.from_numpy(np.stack([mask.targets for mask in kind])),
+        )
+        for kind in zip(*drawn, strict=True)
     )

@@ -6,16 +6,25 @@ are the same for any number of workers, 0 included.
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HoldoutDataset, collate
-from vsalt.data.types import Batch, SampleKey
+from vsalt.data.activity import Place
+from vsalt.data.config import ReadLimits
+from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HeldOutClip, HoldoutDataset
+from vsalt.data.jobs import Task
+from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.data.workers import WorkerPool
-from vsalt.errors import ConfigError
+from vsalt.errors import ConfigError, DataError
 
 Self = TypeVar("Self", bound="_Loader")
+
+Verdicts: TypeAlias = Mapping[SampleKey, Mapping[int, str]]
+"""The readings that are known to time out: for each sample the attempts, with their errors."""
+
+HOLDOUT_TRIES = 3
+"""How often a held-out clip that could be read before is read when it times out."""
 
 
 class MicroBatch(NamedTuple):
@@ -26,24 +35,6 @@ class MicroBatch(NamedTuple):
     batch: Batch
 
 
-class _TrainKeys:
-    """The keys of each micro-batch of the steps [start, stop), in order."""
-
-    def __init__(self, steps: range, first: int, last: int, micro_batch_size: int) -> None:
-        self.steps = steps
-        self.parts = [
-            range(begin, begin + micro_batch_size) for begin in range(first, last, micro_batch_size)
-        ]
-
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in self.steps:
-            for part in self.parts:
-                yield [SampleKey(step, position) for position in part]
-
-    def __len__(self) -> int:
-        return len(self.steps) * len(self.parts)
-
-
 class _Loader:
     """A context manager around the workers that measures the time spent waiting for them.
 
@@ -51,7 +42,7 @@ class _Loader:
         wait_s: seconds that the consumer has waited for batches so far.
     """
 
-    def __init__(self, pool: WorkerPool[Batch]) -> None:
+    def __init__(self, pool: WorkerPool[Any, Batch]) -> None:
         self._pool = pool
         self.wait_s = 0.0
 
@@ -70,8 +61,8 @@ class _Loader:
         """End the workers and wait for them; also after an error. May be called twice."""
         self._pool.close()
 
-    def _timed(self) -> Iterator[Batch]:
-        batches = iter(self._pool)
+    def _timed(self, tasks: Iterable[Task[Any]]) -> Iterator[Batch]:
+        batches = self._pool.batches(tasks)
         while True:
             began = time.perf_counter()
             try:
@@ -81,6 +72,8 @@ class _Loader:
             if batch is None:
                 return
             yield batch
+            # The memory of a batch that nobody holds can be used again.
+            del batch
 
 
 class ClipLoader(_Loader):
@@ -101,6 +94,8 @@ class ClipLoader(_Loader):
         workers: processes that read ahead; 0 reads in this process.
         prefetch: micro-batches that each worker reads ahead.
         pin_memory: put batches into page-locked memory, for copies to CUDA devices.
+        limits: what a file may cost.
+        verdicts: the time-outs of an earlier run of these steps, which are had again unread.
 
     Raises:
         ConfigError: the sizes do not divide.
@@ -120,6 +115,8 @@ class ClipLoader(_Loader):
         workers: int = 0,
         prefetch: int = 2,
         pin_memory: bool = False,
+        limits: ReadLimits | None = None,
+        verdicts: Verdicts | None = None,
     ) -> None:
         if batch_size % (world_size * micro_batch_size):
             raise ConfigError(
@@ -129,25 +126,38 @@ class ClipLoader(_Loader):
                 ]
             )
         share = batch_size // world_size
-        self._keys = _TrainKeys(
-            range(start, stop), rank * share, (rank + 1) * share, micro_batch_size
-        )
+        own = range(rank * share, (rank + 1) * share)
+        self._steps = range(start, stop)
+        self._parts = [
+            own[begin : begin + micro_batch_size] for begin in range(0, share, micro_batch_size)
+        ]
+        self._dataset = dataset
+        self._verdicts = verdicts or {}
         super().__init__(
             WorkerPool(
                 dataset,
-                self._keys,
-                collate=collate,
                 workers=workers,
                 prefetch=prefetch,
                 pin_memory=pin_memory,
-                persistent=False,
+                limits=limits or ReadLimits(),
             )
         )
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        places = itertools.product(self._keys.steps, range(len(self._keys.parts)))
-        for (step, part), batch in zip(places, self._timed(), strict=True):
+        asked, given = itertools.tee(itertools.product(self._steps, range(len(self._parts))))
+        tasks = (self._task(step, self._parts[part]) for step, part in asked)
+        for (step, part), batch in zip(given, self._timed(tasks), strict=True):
             yield MicroBatch(step, part, batch)
+            del batch
+
+    def _task(self, step: int, positions: range) -> Task[Any]:
+        keys = [SampleKey(step, position) for position in positions]
+        verdicts = {
+            Place(index, attempt): error
+            for index, key in enumerate(keys)
+            for attempt, error in self._verdicts.get(key, {}).items()
+        }
+        return Task([self._dataset.draw(key) for key in keys], verdicts)
 
 
 class HoldoutLoader(_Loader):
@@ -155,40 +165,83 @@ class HoldoutLoader(_Loader):
 
     Args:
         dataset: gives the samples.
+        rows: of the held-out clips.
         batch_size: clips per batch; the last batch may be smaller.
         rank: number of this process, which reads the samples rank, rank + world_size, …
         world_size: number of processes.
         workers: processes that read ahead; they stay between iterations.
         prefetch: batches that each worker reads ahead.
         pin_memory: put batches into page-locked memory, for copies to CUDA devices.
+        limits: what a file may cost.
+
+    Attributes:
+        rows: of the held-out clips.
     """
 
     def __init__(
         self,
         dataset: HoldoutDataset,
         *,
+        rows: Sequence[int],
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
         workers: int = 0,
         prefetch: int = 2,
         pin_memory: bool = False,
+        limits: ReadLimits | None = None,
     ) -> None:
-        keys = [SampleKey(HOLDOUT_STEP, i) for i in range(rank, len(dataset), world_size)]
-        batches: Sequence[list[SampleKey]] = [
-            keys[begin : begin + batch_size] for begin in range(0, len(keys), batch_size)
-        ]
+        self.rows = tuple(rows)
+        self._batch_size = batch_size
+        self._rank = rank
+        self._world_size = world_size
         super().__init__(
             WorkerPool(
                 dataset,
-                batches,
-                collate=collate,
                 workers=workers,
                 prefetch=prefetch,
                 pin_memory=pin_memory,
-                persistent=True,
+                limits=limits or ReadLimits(),
             )
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._timed()
+        """Yield the batches.
+
+        Raises:
+            DataError: a clip cannot be read.
+        """
+        own = range(self._rank, len(self.rows), self._world_size)
+        for batch in self._timed(self._tasks(own, HOLDOUT_TRIES)):
+            for bad_file in batch.bad_files:
+                raise no_longer_readable(bad_file)
+            yield batch
+            del batch
+
+    def unreadable(self, *, passed_over: Collection[int], tries: int) -> list[BadFile]:
+        """Read all clips, and return which of them cannot be read.
+
+        Args:
+            passed_over: clips that are not read, by their places in `rows`.
+            tries: how often a clip is read that times out.
+        """
+        places = [place for place in range(len(self.rows)) if place not in passed_over]
+        batches = self._timed(self._tasks(places, tries))
+        return [bad_file for batch in batches for bad_file in batch.bad_files]
+
+    def _tasks(self, places: Sequence[int], tries: int) -> Iterator[Task[HeldOutClip]]:
+        for begin in range(0, len(places), self._batch_size):
+            yield Task(
+                [
+                    HeldOutClip(SampleKey(HOLDOUT_STEP, place), self.rows[place], tries)
+                    for place in places[begin : begin + self._batch_size]
+                ]
+            )
+
+
+def no_longer_readable(bad_file: BadFile) -> DataError:
+    """Return the error that ends a run whose val_loss would change its meaning."""
+    return DataError(
+        f"the held-out clip {bad_file.path} could be read before, and cannot any more; val_loss "
+        f"would no longer mean the same: {bad_file.error}"
+    )

@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from vsalt.data.shared_memory import SharedArray
 from vsalt.randomness import keyed_generator, keyed_int, keyed_permutation
 
 # A batch may straddle two passes.
@@ -48,7 +49,7 @@ class Order:
         if not sources or any(source.share <= 0 or not len(source.rows) for source in sources):
             raise ValueError("every source needs rows and a share above 0, and there must be one")
         self._seed = seed
-        self._rows = [np.asarray(source.rows, dtype=np.int64) for source in sources]
+        self._rows = [SharedArray(np.asarray(source.rows, np.int64)) for source in sources]
         self._cumulative = [_cumulative(source) for source in sources]
         self._prefix = _integer_prefix([source.share for source in sources])
         self._passes: list[dict[int, np.ndarray]] = [{} for _ in sources]
@@ -91,8 +92,9 @@ class Order:
     def _row_in_turn(self, source: int, index: int) -> int:
         if self._cumulative[source] is not None:
             return self._drawn_row(source, "weighted", index)
-        turn, place = divmod(index, len(self._rows[source]))
-        return int(self._rows[source][self._permutation(source, turn)[place]])
+        rows = self._rows[source].values
+        turn, place = divmod(index, len(rows))
+        return int(rows[self._permutation(source, turn)[place]])
 
     def _permutation(self, source: int, turn: int) -> np.ndarray:
         passes = self._passes[source]
@@ -100,34 +102,35 @@ class Order:
             while len(passes) >= _PASSES_KEPT:
                 del passes[min(passes)]
             passes[turn] = keyed_permutation(
-                len(self._rows[source]), "order", self._seed, source, turn
+                len(self._rows[source].values), "order", self._seed, source, turn
             )
         return passes[turn]
 
     def _drawn_row(self, source: int, purpose: str, *place: int) -> int:
-        rows, cumulative = self._rows[source], self._cumulative[source]
-        if cumulative is None:
+        rows, weights = self._rows[source].values, self._cumulative[source]
+        if weights is None:
             # The remainder of 64 random bits is uniform to 1 part in 2^64 / N.
             index = keyed_int("order", purpose, self._seed, source, *place) % len(rows)
         else:
             u = keyed_generator("order", purpose, self._seed, source, *place).random()
+            cumulative = weights.values
             # Rounding can lift u * total to the total, past the last row.
             index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
             index = min(index, int(np.searchsorted(cumulative, cumulative[-1], side="left")))
         return int(rows[index])
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the cached permutations behind: a worker makes its own."""
+        """Leave the cached permutations behind: only the main process draws rows in turn."""
         return {**self.__dict__, "_passes": [{} for _ in self._passes]}
 
 
-def _cumulative(source: OrderSource) -> np.ndarray | None:
+def _cumulative(source: OrderSource) -> SharedArray | None:
     if source.weights is None:
         return None
     weights = np.asarray(source.weights, dtype=np.float64)
     if weights.shape != source.rows.shape or not (weights >= 0).all() or not weights.sum() > 0:
         raise ValueError("weights need one number of at least 0 per row, and one above 0")
-    return np.cumsum(weights)
+    return SharedArray(np.cumsum(weights))
 
 
 def _integer_prefix(shares: Sequence[Fraction]) -> list[int]:

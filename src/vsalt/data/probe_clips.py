@@ -10,7 +10,7 @@ results repeat. A window is drawn from all places that fit, where the original l
 Clips have 8 bits. Images go the way of videos, as clips of equal frames; the original's training
 on ImageNet has a policy of its own (timm's AutoAugment and flips).
 
-A sample is a pure function of (seed, pass, row). The data set holds plain arrays and settings, so
+A sample is a pure function of (seed, pass, row). The data set holds shared arrays and settings, so
 that it can be sent to spawned processes.
 
 Shapes: B rows, S windows, V views, T frames of h x w pixels.
@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsalt.data.clip_table import ClipTable
 from vsalt.data.decode import Video
 from vsalt.data.erasing import random_erasing
+from vsalt.data.jobs import Job
 from vsalt.data.manifest import Row
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.data.randaugment import randaugment
@@ -36,7 +36,7 @@ from vsalt.data.sampling import even_times, stretch
 from vsalt.data.transforms import multi_view, random_view
 from vsalt.data.types import BadFile
 from vsalt.data.video_info import VideoInfo
-from vsalt.errors import DecodeError
+from vsalt.errors import DecodeError, DecodeTimeoutError
 from vsalt.randomness import keyed_generator
 
 # Windows that overlap are decoded together, as long as their frames fit into this.
@@ -53,21 +53,6 @@ class ProbeKey(NamedTuple):
 
     pass_index: int
     row: int
-
-
-@dataclass(frozen=True, eq=False)
-class ProbeSample:
-    """The clips of one row.
-
-    Attributes:
-        clips: RGB frames, shape (S, V, 3, T, h, w); zeros where the file could not be read.
-        row: index of the row.
-        bad_file: why the file could not be read.
-    """
-
-    clips: UInt8[Tensor, "S V 3 T h w"]
-    row: int
-    bad_file: BadFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +76,12 @@ class ProbeBatch:
         return tuple(row not in bad for row in self.rows)
 
     def pin_memory(self) -> "ProbeBatch":
-        """Return the batch with its clips in page-locked memory, as torch's loader asks for."""
+        """Return the batch with its clips in page-locked memory."""
         return replace(self, clips=self.clips.pin_memory())
 
 
-class ProbeClips(Dataset[ProbeSample]):
-    """The samples of a list of rows, by `ProbeKey`.
-
-    A file that cannot be read gives zeros, so that batches keep their sizes, and is named in the
-    sample; nothing is raised.
+class ProbeClips:
+    """The clips of a list of rows, by `ProbeKey`.
 
     Args:
         rows: videos or images, or stretches of them.
@@ -109,10 +91,11 @@ class ProbeClips(Dataset[ProbeSample]):
     Example:
         >>> config = ProbeClipConfig(clip=ClipConfig(), segments=2, augment="crop")
         >>> clips = ProbeClips(rows, config, seed=0)
-        >>> pool = WorkerPool(clips, [[ProbeKey(0, 0), ProbeKey(0, 1)]], collate=collate_probe,
-        ...                   workers=2, prefetch=2, pin_memory=False, persistent=False)
-        >>> [batch.clips.shape for batch in pool]
+        >>> pool = WorkerPool(clips, workers=2, prefetch=2, pin_memory=False, limits=ReadLimits())
+        >>> tasks = [Task([ProbeKey(0, 0), ProbeKey(0, 1)])]
+        >>> [batch.clips.shape for batch in pool.batches(tasks)]
         [torch.Size([2, 2, 1, 3, 16, 224, 224])]
+        >>> pool.close()
     """
 
     def __init__(self, rows: Sequence[Row], config: ProbeClipConfig, *, seed: int) -> None:
@@ -123,24 +106,44 @@ class ProbeClips(Dataset[ProbeSample]):
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, key: ProbeKey) -> ProbeSample:
+    def read(self, keys: Sequence[ProbeKey], job: Job) -> ProbeBatch:
+        """Return the clips of some rows.
+
+        A file that cannot be read gives zeros, so that batches keep their sizes, and is named in
+        the batch; nothing is raised.
+        """
         config = self._config
+        shape = (config.segments, config.views, 3, config.clip.num_frames, *config.clip.size)
+        clips = job.empty((len(keys), *shape), torch.uint8)
+        bad_files = []
+        for index, key in enumerate(keys):
+            try:
+                with job.reading(index):
+                    clips[index] = self[key]
+            except DecodeError as error:
+                clips[index] = 0
+                timed_out = isinstance(error, DecodeTimeoutError)
+                path = str(self._table[key.row].media)
+                bad_files.append(BadFile(*key, 0, path, str(error), timed_out))
+        return ProbeBatch(clips, tuple(key.row for key in keys), tuple(bad_files))
+
+    def __getitem__(self, key: ProbeKey) -> UInt8[Tensor, "S V 3 T h w"]:
+        """Return the clips of one row.
+
+        Raises:
+            DecodeError: the file cannot be read.
+        """
         place = self._table[key.row]
-        try:
-            with Video(place.media) as video:
-                part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-                times = even_times(
-                    config.clip, part, num_windows=config.segments, u=self._places(key)
-                )
-                clips = [
-                    self._views(window, key, segment)
-                    for segment, window in enumerate(_read_windows(video, times))
-                ]
-        except DecodeError as error:
-            shape = (config.segments, config.views, 3, config.clip.num_frames, *config.clip.size)
-            bad_file = BadFile(*key, 0, str(place.media), str(error))
-            return ProbeSample(torch.zeros(shape, dtype=torch.uint8), key.row, bad_file)
-        return ProbeSample(torch.stack(clips), key.row)
+        with Video(place.media) as video:
+            part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
+            times = even_times(
+                self._config.clip, part, num_windows=self._config.segments, u=self._places(key)
+            )
+            clips = [
+                self._views(window, key, segment)
+                for segment, window in enumerate(_read_windows(video, times))
+            ]
+        return torch.stack(clips)
 
     def _places(self, key: ProbeKey) -> float | Sequence[float]:
         """Return where each window lies in its part."""
@@ -175,15 +178,6 @@ class ProbeClips(Dataset[ProbeSample]):
             antialias=config.antialias,
         )
         return random_erasing(view[:, window.shown], generator, probability=config.erase)[None]
-
-
-def collate_probe(samples: Sequence[ProbeSample]) -> ProbeBatch:
-    """Stack samples into a batch."""
-    return ProbeBatch(
-        clips=torch.stack([sample.clips for sample in samples]),
-        rows=tuple(sample.row for sample in samples),
-        bad_files=tuple(sample.bad_file for sample in samples if sample.bad_file),
-    )
 
 
 class _Window(NamedTuple):

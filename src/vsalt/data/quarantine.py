@@ -2,10 +2,12 @@
 
 import json
 import os
+from collections import defaultdict
+from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
-from vsalt.data.types import BadFile, Batch
+from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError
 
 MIN_READS = 100
@@ -24,8 +26,11 @@ class ReadCounts(NamedTuple):
 class Quarantine:
     """The file `quarantine.jsonl` of a run folder.
 
-    Every bad file is written once, with its first error; `counts` counts every time. The list is
-    only for people: what replaces a bad clip never depends on it.
+    A file that cannot be read is written once, with its first error; `counts` counts every time.
+    What replaces a bad clip never depends on that list, it is only for people.
+
+    A time-out depends on the clock, so every one is written, before its batch is used: a run that
+    is resumed takes the same clips again by not reading what has timed out before (`verdicts`).
 
     Args:
         path: the file; made when there is something to write.
@@ -38,7 +43,7 @@ class Quarantine:
     ) -> None:
         self._path = path
         self._max_bad_share = max_bad_share
-        self._known = {record.path: record for record in _read(path)}
+        self._known = {_identity(record): record for record in _read(path)}
         self.counts = counts or ReadCounts()
 
     def record(self, batch: Batch) -> None:
@@ -55,34 +60,61 @@ class Quarantine:
 
     def note(self, record: BadFile) -> None:
         """Write a bad file down, unless it has been before, without counting it."""
-        if record.path in self._known:
+        if _identity(record) in self._known:
             return
-        self._known[record.path] = record
+        self._known[_identity(record)] = record
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record._asdict()) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
+    def knows(self, record: BadFile) -> bool:
+        """Whether a bad file has been written down."""
+        return _identity(record) in self._known
+
+    def verdicts(self) -> dict[SampleKey, dict[int, str]]:
+        """Return the time-outs that are known: for each sample the attempts, with their errors."""
+        verdicts: dict[SampleKey, dict[int, str]] = defaultdict(dict)
+        for record in self._known.values():
+            if record.timed_out:
+                key = SampleKey(record.step, record.position)
+                verdicts[key][record.attempt] = record.error
+        return dict(verdicts)
+
     def _check(self) -> None:
         reads, bad = self.counts
         if reads < MIN_READS or bad <= self._max_bad_share * reads:
             return
-        first = "; ".join(record.error for record in list(self._known.values())[:_NAMED_IN_ERROR])
+        errors = {record.path: record.error for record in self._known.values()}
+        first = "; ".join(list(errors.values())[:_NAMED_IN_ERROR])
         raise DataError(
             f"{bad} of {reads} clips could not be read, more than --data.max-bad-share "
-            f"{self._max_bad_share:g} allows. {len(self._known)} files are named in {self._path}; "
+            f"{self._max_bad_share:g} allows. {len(errors)} files are named in {self._path}; "
             f"the first: {first}"
         )
 
     def cut(self, step: int) -> None:
-        """Forget the files that were found at `step` or later, before resuming there."""
+        """Forget what was found at `step` or later, before resuming there; not the time-outs."""
         if not self._path.exists():
             return
-        self._known = {path: bad for path, bad in self._known.items() if bad.step < step}
+        self._known = {
+            identity: record
+            for identity, record in self._known.items()
+            if record.step < step or record.timed_out
+        }
         temporary = self._path.with_name(self._path.name + ".tmp")
-        lines = [json.dumps(record._asdict()) + "\n" for record in self._known.values()]
-        temporary.write_text("".join(lines), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record._asdict()) + "\n" for record in self._known.values())
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self._path)
+
+
+def _identity(record: BadFile) -> Hashable:
+    """Return what is written once: a time-out by its place, any other by its file."""
+    if record.timed_out:
+        return record.step, record.position, record.attempt
+    return record.path
 
 
 def _read(path: Path) -> list[BadFile]:

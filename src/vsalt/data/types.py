@@ -25,7 +25,8 @@ class BadFile(NamedTuple):
         attempt: how many files had failed in the sample's place before.
         path: the file.
         error: why it could not be read.
-        timed_out: whether it only took too long, which might not happen again.
+        timed_out: whether it took too long, or its worker process died of it; on another day it
+            might not.
     """
 
     step: int
@@ -53,7 +54,7 @@ class Batch:
     bad_files: tuple[BadFile, ...] = ()
 
     def pin_memory(self) -> "Batch":
-        """Return the batch with its tensors in page-locked memory, as torch's loader asks for."""
+        """Return the batch with its tensors in page-locked memory."""
         return replace(
             self,
             clips=self.clips.pin_memory(),

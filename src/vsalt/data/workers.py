@@ -1,126 +1,286 @@
-"""Worker processes that build batches, and how they start and end.
+"""Worker processes that make batches ahead of their use, and what happens when one hangs or dies.
 
 Workers are spawned, not forked: a fork of a process with threads, CUDA or open videos can hang.
 They end when they are closed, when their parent dies by whatever cause, and at interpreter exit;
 signals from a terminal or a scheduler are the main process's to handle, and workers ignore them.
+
+A worker that is too long on one reading is killed and replaced, and so is one that crashed in a
+reading; the reading gets the verdict that it timed out, the worker's tasks are handed out again,
+and the run goes on. A worker that dies in any other way ends the run: SIGKILL above all, which is
+what the system sends when memory is short, to a process that may have nothing to do with it.
 """
 
 import atexit
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
-import os
 import signal
-import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar, cast
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
-from vsalt.data.dataset import Failure
+from vsalt.data.activity import Activity, Reading, hard_limit_s
+from vsalt.data.config import ReadLimits
+from vsalt.data.jobs import BatchReader, Job, Task
+from vsalt.data.shared_memory import SharedBlock
+from vsalt.data.slots import load_batch
+from vsalt.data.worker_process import HANDLED_BY_PARENT, Answer, Request, run_worker
 from vsalt.errors import DataError
 
-_HANDLED_BY_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-KeyT = TypeVar("KeyT")
-SampleT = TypeVar("SampleT")
+ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
 
+_SPAWN = multiprocessing.get_context("spawn")
+_CRASHES = {
+    -number
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+}
+# A worker's batches that the consumer may hold, beside those that are made ahead.
+_SPARE_SLOTS = 2
+_CHECK_EVERY_S = 0.5
+# A process that waits for a dead network disk cannot even be killed.
+_KILL_WAIT_S = 10.0
 
-class WorkerPool(Generic[BatchT]):
-    """An iterable over batches that are built in worker processes.
+
+class WorkerPool(Generic[ItemT, BatchT]):
+    """Makes batches of tasks, in worker processes, and yields them in the order of the tasks.
+
+    A batch's tensors lie in memory that is used again once nobody holds any of them; until then
+    they stay as they are, however many batches are held.
 
     Args:
-        dataset: gives the samples of a list of keys; it is sent to the workers.
-        key_batches: the keys of each batch.
-        collate: makes a batch of the samples, in the worker; or hands a failure on, which is
-            raised in the main process. A batch with tensors has a method `pin_memory`.
-        workers: number of processes; 0 builds batches in this process.
-        prefetch: batches that each worker builds ahead.
-        pin_memory: put batches into page-locked memory.
-        persistent: keep the workers for another iteration.
+        reader: makes a batch; it is sent to the workers.
+        workers: number of processes; 0 makes batches in this process.
+        prefetch: batches that each worker makes ahead.
+        pin_memory: put batches into page-locked memory, by their method `pin_memory`.
+        limits: how long one reading may take; see `hard_limit_s`.
     """
 
     def __init__(
         self,
-        dataset: Dataset[SampleT],
-        key_batches: Iterable[list[KeyT]],
+        reader: BatchReader[ItemT, BatchT],
         *,
-        collate: Callable[[Any], BatchT | Failure],
         workers: int,
         prefetch: int,
         pin_memory: bool,
-        persistent: bool,
+        limits: ReadLimits,
     ) -> None:
-        parallel: dict[str, Any] = {}
-        if workers:
-            parallel = {
-                "multiprocessing_context": "spawn",
-                "persistent_workers": persistent,
-                "prefetch_factor": prefetch,
-                "worker_init_fn": _start_worker,
-            }
-        self._loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=key_batches,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=pin_memory,
-            # By default torch would take a number from the global generator at every start.
-            generator=torch.Generator(),
-            **parallel,
-        )
-        self._iterator: Any = None
+        self._reader = reader
+        self._num_workers = workers
+        self._prefetch = prefetch
+        self._pin_memory = pin_memory
+        self._hard_limit_s = hard_limit_s(limits)
+        self._workers: list[_Worker] = []
+        self._next_number = 0
+        self._answers: dict[int, tuple[_Worker, Answer]] = {}
 
-    def __iter__(self) -> Iterator[BatchT]:
-        with _signals_blocked():
-            self._iterator = iter(self._loader)
-        _open_pools.add(self)
-        while (batch := self._next()) is not None:
-            if isinstance(batch, Failure):
-                raise batch.kind(batch.message)
-            yield batch
+    def batches(self, tasks: Iterable[Task[ItemT]]) -> Iterator[BatchT]:
+        """Yield the batch of each task; one iteration at a time. The workers stay until `close`.
 
-    def _next(self) -> BatchT | Failure | None:
-        try:
-            result: BatchT | Failure | None = next(self._iterator, None)
-        except (RuntimeError, OSError, EOFError) as error:
-            if not self._worker_has_died():
-                raise
-            raise DataError(
-                f"a data worker ended unexpectedly ({error}); if the machine is short of "
-                "memory, give fewer --data.workers (in probes and embeddings --workers)"
-            ) from error
-        return result
-
-    def _worker_has_died(self) -> bool:
-        """Tell a dead worker from an error that a live one has handed over."""
-        workers = getattr(self._iterator, "_workers", [])
-        for worker in workers:
-            worker.join(timeout=0.1)
-        return any(worker.exitcode for worker in workers)
+        Raises:
+            DataError: a worker has died.
+            Exception: whatever the reader raises, when its batch is due.
+        """
+        if not self._num_workers:
+            for task in tasks:
+                yield self._pinned(self._reader.read(task.items, Job(task.verdicts)))
+            return
+        self._start()
+        self._forget_unfinished()
+        due = self._next_number
+        stream = iter(tasks)
+        while self._hand_out(stream, due):
+            yield self._pinned(self._take(due))
+            due += 1
 
     def close(self) -> None:
         """End the workers and wait until they are gone. May be called twice."""
         _open_pools.discard(self)
-        iterator, self._iterator = self._iterator, None
-        # The loader keeps a persistent iterator of its own, which is closed here for good.
-        self._loader._iterator = None
-        if iterator is None or not hasattr(iterator, "_shutdown_workers"):
+        workers, self._workers = self._workers, []
+        self._answers = {}
+        # All at once, then one by one.
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.end()
+            worker.connection.close()
+
+    def _pinned(self, batch: Any) -> BatchT:
+        return cast(BatchT, batch.pin_memory() if self._pin_memory else batch)
+
+    def _start(self) -> None:
+        if self._workers:
             return
-        # There is no public way that does not wait for all references to be dropped, and the
-        # traceback of an error holds some.
-        iterator._shutdown_workers()
-        for worker in iterator._workers:
-            if worker.is_alive():
-                worker.kill()
-            worker.join()
+        _open_pools.add(self)
+        num_slots = self._prefetch + _SPARE_SLOTS
+        self._workers = [_Worker(self._reader, num_slots) for _ in range(self._num_workers)]
+
+    def _forget_unfinished(self) -> None:
+        """Throw away what an iteration that was not finished has requested."""
+        while any(worker.requests for worker in self._workers):
+            self._wait()
+        for worker, answer in self._answers.values():
+            worker.free_slots.append(answer.slot)
+        self._answers = {}
+
+    def _hand_out(self, stream: Iterator[Task[ItemT]], due: int) -> bool:
+        """Request batches ahead, and return whether any is still to come."""
+        while self._next_number - due < self._num_workers * self._prefetch:
+            # One has a free slot: the consumer holds at most _SPARE_SLOTS of each.
+            free = [worker for worker in self._workers if worker.free_slots]
+            worker = min(free, key=lambda worker: len(worker.requests))
+            task = next(stream, None)
+            if task is None:
+                break
+            worker.give(self._next_number, task)
+            self._next_number += 1
+        return due < self._next_number
+
+    def _take(self, due: int) -> BatchT:
+        while due not in self._answers:
+            self._wait()
+        worker, answer = self._answers.pop(due)
+        if answer.error is not None:
+            worker.free_slots.append(answer.slot)
+            raise answer.error
+        return cast(BatchT, worker.open(answer))
+
+    def _wait(self) -> None:
+        """Wait until something happens, and deal with it."""
+        multiprocessing.connection.wait(
+            [source for worker in self._workers for source in worker.sources],
+            timeout=_CHECK_EVERY_S,
+        )
+        for worker in self._workers:
+            dead = not worker.process.is_alive()
+            self._receive(worker)
+            reading = worker.activity.now()
+            if dead:
+                self._replace_dead(worker, reading)
+            elif reading and time.monotonic() - reading.began_s > self._hard_limit_s:
+                self._replace_stuck(worker, reading)
+
+    def _receive(self, worker: "_Worker") -> None:
+        for answer in worker.receive():
+            self._answers[answer.number] = worker, answer
+
+    def _replace_stuck(self, worker: "_Worker", reading: Reading) -> None:
+        worker.end()
+        self._receive(worker)
+        # It may have gone on just before it was killed.
+        if worker.activity.now() == reading:
+            worker.judge(
+                reading,
+                f"reading went on for more than {self._hard_limit_s:g} s, far beyond "
+                "--data.limits.timeout-s, and its worker process was replaced",
+            )
+        worker.restart(self._reader)
+
+    def _replace_dead(self, worker: "_Worker", reading: Reading | None) -> None:
+        worker.end()
+        code = worker.process.exitcode
+        assert code is not None
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        if code not in _CRASHES or reading is None:
+            raise DataError(
+                f"a data worker ended unexpectedly, {how}; if the machine is short of "
+                "memory, give fewer --data.workers (in probes and embeddings --workers)"
+            )
+        worker.judge(reading, f"reading ended its worker process {how}; it was replaced")
+        worker.restart(self._reader)
 
 
-_open_pools: "weakref.WeakSet[WorkerPool[Any]]" = weakref.WeakSet()
+class _Worker:
+    """One worker as its parent sees it: a process, which may be replaced, its slots and requests.
+
+    Attributes:
+        process: the process.
+        connection: to the process.
+        activity: what it is on.
+        requests: what it has not answered yet, by number, ascending.
+        free_slots: slots that nobody uses.
+    """
+
+    def __init__(self, reader: BatchReader[Any, Any], num_slots: int) -> None:
+        self.activity = Activity()
+        self.requests: dict[int, Request] = {}
+        self.free_slots = deque(range(num_slots))
+        self._slots = [SharedBlock() for _ in range(num_slots)]
+        self._held: set[int] = set()
+        self._start(reader)
+
+    @property
+    def sources(self) -> tuple[Connection, int]:
+        """What becomes ready when there is something to receive, or the process has ended."""
+        return self.connection, self.process.sentinel
+
+    def _start(self, reader: BatchReader[Any, Any]) -> None:
+        self.connection, far_end = _SPAWN.Pipe()
+        arguments = (far_end, reader, self._slots, self.activity)
+        self.process = _SPAWN.Process(target=run_worker, args=arguments, daemon=True)
+        with _signals_blocked():
+            self.process.start()
+        # With only one holder of its end, a pipe tells when the process is gone.
+        far_end.close()
+
+    def restart(self, reader: BatchReader[Any, Any]) -> None:
+        """Start a process in place of one that has ended, and request again what that has left."""
+        self.connection.close()
+        self.activity.end()
+        self._start(reader)
+        for request in self.requests.values():
+            self._send(request)
+
+    def give(self, number: int, task: Task[Any]) -> None:
+        """Request a batch."""
+        self.requests[number] = Request(number, self.free_slots.popleft(), task)
+        self._send(self.requests[number])
+
+    def _send(self, request: Request) -> None:
+        # A process that has died gets its requests again when it is replaced.
+        with suppress(ConnectionError):
+            self.connection.send(request)
+
+    def receive(self) -> Iterator[Answer]:
+        """Yield the answers that have arrived."""
+        # The process may have been killed in mid-sentence.
+        with suppress(EOFError, OSError):
+            while self.connection.poll():
+                answer: Answer = self.connection.recv()
+                del self.requests[answer.number]
+                yield answer
+
+    def open(self, answer: Answer) -> Any:
+        """Return the batch of an answer.
+
+        It views its slot, which is free again when the last of its tensors has gone. If the
+        consumer has as many of these slots as can be spared, the batch is copied instead.
+        """
+        slot = answer.slot
+        memory = self._slots[slot].view()
+        self._held.add(slot)
+        weakref.finalize(memory, self._release, slot).atexit = False
+        return load_batch(answer.batch, memory, copy=len(self._held) > _SPARE_SLOTS)
+
+    def _release(self, slot: int) -> None:
+        self._held.discard(slot)
+        self.free_slots.append(slot)
+
+    def judge(self, reading: Reading, error: str) -> None:
+        """Let a reading time out when its task is requested again."""
+        self.requests[reading.number].task.verdicts[reading.place] = error
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.process.kill()
+        self.process.join(_KILL_WAIT_S)
+
+
+_open_pools: "weakref.WeakSet[WorkerPool[Any, Any]]" = weakref.WeakSet()
 
 
 # Without this, multiprocessing's own clean-up at exit would send SIGTERM, which workers ignore,
@@ -135,29 +295,13 @@ def _close_open_pools() -> None:
 def _signals_blocked() -> Iterator[None]:
     """Let child processes start with SIGINT and SIGTERM blocked.
 
-    Until `_start_worker` runs, seconds after the start, they would die of Ctrl-C with a
-    traceback each. The main process gets a blocked signal right after the block.
+    Until they ignore them, seconds after the start, they would die of Ctrl-C with a traceback
+    each. The main process gets a blocked signal right after the block.
     """
     # Starting multiprocessing's own helper would unblock them again.
     multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_BY_PARENT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_BY_PARENT)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(worker: int) -> None:
-    """Set a worker process up."""
-    del worker
-    for number in _HANDLED_BY_PARENT:
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)

@@ -20,8 +20,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vsalt.data.config import ReadLimits
+from vsalt.data.jobs import Task
 from vsalt.data.manifest import Row
-from vsalt.data.probe_clips import ProbeBatch, ProbeClips, ProbeKey, collate_probe
+from vsalt.data.probe_clips import ProbeBatch, ProbeClips, ProbeKey
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import DataError
@@ -106,17 +108,15 @@ class TokenReader:
 
     def read(self, keys: Keys) -> Generator[ProbeBatch, None, None]:
         """Yield the clips of each batch of keys."""
-        pool = WorkerPool(
+        pool: WorkerPool[ProbeKey, ProbeBatch] = WorkerPool(
             ProbeClips(self.rows, self.clips, seed=self.seed),
-            keys,
-            collate=collate_probe,
             workers=self.workers,
             prefetch=PREFETCH,
             pin_memory=self.device == "cuda",
-            persistent=False,
+            limits=ReadLimits(),
         )
         try:
-            yield from pool
+            yield from pool.batches(map(Task, keys))
         finally:
             pool.close()
 

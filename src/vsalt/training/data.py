@@ -1,15 +1,18 @@
 """The batches of a stage: its rows, its masks and its order put together."""
 
-from collections.abc import Iterable
-
 from rich.console import Console
 
 from vsalt.config import PretrainConfig
 from vsalt.data.catalogue import Catalogue
-from vsalt.data.dataset import ClipDataset, HoldoutDataset
-from vsalt.data.loader import ClipLoader, HoldoutLoader
+from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HoldoutDataset
+from vsalt.data.loader import (
+    HOLDOUT_TRIES,
+    ClipLoader,
+    HoldoutLoader,
+    Verdicts,
+    no_longer_readable,
+)
 from vsalt.data.quarantine import Quarantine
-from vsalt.data.types import Batch
 from vsalt.errors import DataError
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import grid_of
@@ -29,15 +32,21 @@ class StageData:
         self.config = config
         self.catalogue = catalogue
         self.pin_memory = pin_memory
+        self._table = catalogue.table()
         grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
         self._masks = build_mask_sampler(config.stage.masks, grid, config.seed)
 
-    def batches(self, start: int) -> ClipLoader:
-        """Return the training batches from a step to the stage's last."""
+    def batches(self, start: int, verdicts: Verdicts) -> ClipLoader:
+        """Return the training batches from a step to the stage's last.
+
+        Args:
+            start: the step.
+            verdicts: time-outs that are known of these steps.
+        """
         config, loop = self.config, self.config.stage.loop
         assert loop.micro_batch_size is not None, "resolve the config first"
         dataset = ClipDataset(
-            table=self.catalogue.table(),
+            table=self._table,
             order=self.catalogue.order(config.seed),
             batch_size=loop.batch_size,
             clip=config.clip,
@@ -54,47 +63,62 @@ class StageData:
             workers=config.data.workers,
             prefetch=config.data.prefetch,
             pin_memory=self.pin_memory,
+            limits=config.data.limits,
+            verdicts=verdicts,
         )
 
-    def holdout(self, quarantine: Quarantine, console: Console) -> Iterable[Batch] | None:
-        """Return the held-out batches, read in this process; None if nothing is held out.
-
-        Every held-out clip is read once here. Those that cannot be read are written down and left
-        out, so that val_loss is always taken over the same clips.
-
-        Raises:
-            DataError: if none of them can be read.
-        """
-        rows = self.catalogue.holdout
-        if not rows:
+    def holdout(self) -> HoldoutLoader | None:
+        """Return the held-out batches; None if nothing is held out."""
+        config = self.config
+        if not self.catalogue.holdout:
             return None
-        readable = []
-        everything = self._holdout_dataset(rows)
-        for position, row in enumerate(rows):
-            bad_file = everything.try_read(position)
-            if bad_file is None:
-                readable.append(row)
-            else:
-                with run_folder.explain_write_errors(run_folder.QUARANTINE):
-                    quarantine.note(bad_file)
-        if not readable:
-            raise DataError(
-                f"none of the {len(rows)} held-out clips can be read; mend the files, or begin "
-                "a run with --data.holdout 0"
-            )
-        if len(readable) < len(rows):
-            count = len(rows) - len(readable)
-            console.print(f"{count} held-out clips cannot be read and are left out", style="yellow")
-        assert self.config.stage.loop.micro_batch_size is not None, "resolve the config first"
-        dataset = self._holdout_dataset(tuple(readable))
-        return HoldoutLoader(dataset, batch_size=self.config.stage.loop.micro_batch_size)
-
-    def _holdout_dataset(self, rows: tuple[int, ...]) -> HoldoutDataset:
-        return HoldoutDataset(
-            table=self.catalogue.table(),
-            rows=rows,
-            clip=self.config.clip,
-            data=self.config.data,
-            seed=self.config.seed,
+        assert config.stage.loop.micro_batch_size is not None, "resolve the config first"
+        dataset = HoldoutDataset(
+            table=self._table,
+            clip=config.clip,
+            data=config.data,
+            seed=config.seed,
             draw_masks=self._masks,
+        )
+        return HoldoutLoader(
+            dataset,
+            rows=self.catalogue.holdout,
+            batch_size=config.stage.loop.micro_batch_size,
+            # A process of its own, so that a file that hangs or crashes cannot end the run.
+            workers=min(1, config.data.workers),
+            prefetch=config.data.prefetch,
+            limits=config.data.limits,
+        )
+
+
+def leave_out_unreadable(
+    holdout: HoldoutLoader, quarantine: Quarantine, console: Console, *, resumed: bool
+) -> None:
+    """Read every held-out clip once, and leave out those that cannot be read.
+
+    They are written down. So val_loss is always taken over the same clips, also after the run is
+    resumed: clips that timed out when it began stay left out.
+
+    Raises:
+        DataError: if none can be read, or one that could be read before cannot any more.
+    """
+    timed_out = {key.position for key in quarantine.verdicts() if key.step == HOLDOUT_STEP}
+    tries = HOLDOUT_TRIES if resumed else 1
+    unreadable = holdout.unreadable(passed_over=timed_out, tries=tries)
+    for bad_file in unreadable:
+        if resumed and not quarantine.knows(bad_file):
+            raise no_longer_readable(bad_file)
+        with run_folder.explain_write_errors(run_folder.QUARANTINE):
+            quarantine.note(bad_file)
+    left_out = timed_out | {bad_file.position for bad_file in unreadable}
+    num_rows = len(holdout.rows)
+    holdout.rows = tuple(row for i, row in enumerate(holdout.rows) if i not in left_out)
+    if not holdout.rows:
+        raise DataError(
+            f"none of the {num_rows} held-out clips can be read; mend the files, or begin "
+            "a run with --data.holdout 0"
+        )
+    if left_out:
+        console.print(
+            f"{len(left_out)} held-out clips cannot be read and are left out", style="yellow"
         )

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsalt.data.clip_table import ClipTable
-from vsalt.data.config import ClipConfig
-from vsalt.data.dataset import HOLDOUT_STEP, Sample, collate
+from vsalt.data.config import ClipConfig, ReadLimits
+from vsalt.data.dataset import HOLDOUT_STEP
 from vsalt.data.decode import Video
+from vsalt.data.jobs import Job, Task
 from vsalt.data.manifest import Row
 from vsalt.data.sampling import (
     Stretch,
@@ -37,7 +37,7 @@ from vsalt.data.transforms import centre_view
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.data.video_info import VideoInfo, probe
 from vsalt.data.workers import WorkerPool
-from vsalt.errors import ConfigError, DecodeError, report_problems
+from vsalt.errors import ConfigError, DecodeError, DecodeTimeoutError, report_problems
 from vsalt.models.config import Pooling
 from vsalt.models.vit import Encoder, block_indices
 from vsalt.training.device import choose_device
@@ -214,17 +214,16 @@ def extract_features(
     for encoder in encoders:
         require_layers(encoder, config.layers)
     encoders = [encoder.to(device) for encoder in encoders]
-    pool = WorkerPool(
+    pool: WorkerPool[SampleKey, Batch] = WorkerPool(
         dataset,
-        clips.batches(config.batch_size, batch_ends),
-        collate=collate,
         workers=config.workers,
         prefetch=_PREFETCH,
         pin_memory=device == "cuda",
-        persistent=False,
+        limits=ReadLimits(),
     )
     try:
-        encoded = _encoded_clips(pool, encoders, device, config)
+        batches = pool.batches(map(Task, clips.batches(config.batch_size, batch_ends)))
+        encoded = _encoded_clips(batches, encoders, device, config)
         for row in _rows_of(encoded, plan):
             yield row
             if on_progress:
@@ -253,7 +252,7 @@ class _ClipList:
         ]
 
 
-class _WindowDataset(Dataset[Sample]):
+class _WindowDataset:
     """Clips by their position in a list of (row, window).
 
     A clip that cannot be read is all zeros, so that batches keep their sizes, and is named in
@@ -274,34 +273,35 @@ class _WindowDataset(Dataset[Sample]):
         self._windows = windows
         self._antialias = antialias
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, keys: Sequence[SampleKey]) -> list[Sample]:
+    def read(self, keys: Sequence[SampleKey], job: Job) -> Batch:
         """Return the clips of a batch; each file is opened once."""
-        by_row: dict[int, list[SampleKey]] = defaultdict(list)
-        for key in keys:
-            by_row[int(self._places[key.position, 0])].append(key)
-        return [sample for row, own in by_row.items() for sample in self._read(row, own)]
+        by_row: dict[int, list[int]] = defaultdict(list)
+        for index, key in enumerate(keys):
+            by_row[int(self._places[key.position, 0])].append(index)
+        shape = (len(keys), 3, self._clip.num_frames, *self._clip.size)
+        clips = job.empty(shape, torch.uint8)
+        bad_files: list[BadFile] = []
+        for row, own in by_row.items():
+            try:
+                with job.reading(own[0]):
+                    self._fill(clips, keys, row, own)
+            except DecodeError as error:
+                clips[own] = 0
+                timed_out = isinstance(error, DecodeTimeoutError)
+                path = str(self._table[row].media)
+                bad_files += [BadFile(*keys[i], 0, path, str(error), timed_out) for i in own]
+        rows = tuple(int(self._places[key.position, 0]) for key in keys)
+        return Batch(clips=clips, masks=(), rows=rows, bad_files=tuple(bad_files))
 
-    def _read(self, row: int, keys: list[SampleKey]) -> list[Sample]:
+    def _fill(self, clips: Tensor, keys: Sequence[SampleKey], row: int, own: list[int]) -> None:
+        """Read the clips of a row: those at the indices `own` of the batch."""
         place = self._table[row]
-        try:
-            with Video(place.media) as video:
-                part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-                placed = _place(video.info, part, self._clip, self._windows)
-                times = [placed[int(self._places[key.position, 1])][1] for key in keys]
-                return [Sample(self._view(video, when), (), row, ()) for when in times]
-        except DecodeError as error:
-            shape = (3, self._clip.num_frames, *self._clip.size)
-            blank = torch.zeros(shape, dtype=torch.uint8)
-            return [
-                Sample(blank, (), row, (BadFile(*key, 0, str(place.media), str(error)),))
-                for key in keys
-            ]
+        with Video(place.media) as video:
+            part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
+            placed = _place(video.info, part, self._clip, self._windows)
+            for index in own:
+                times_s = placed[int(self._places[keys[index].position, 1])][1]
+                clips[index] = self._view(video, times_s)
 
     def _view(self, video: Video, times_s: Float64[np.ndarray, "T"]) -> Tensor:
         frames = video.read(times_s)

@@ -31,7 +31,7 @@ from vsalt.training.checkpoint import (
     CheckpointFolder,
     restore,
 )
-from vsalt.training.data import StageData
+from vsalt.training.data import StageData, leave_out_unreadable
 from vsalt.training.device import choose_device, choose_precision, set_up
 from vsalt.training.health import Health
 from vsalt.training.locate import LoadedEncoder, load_encoder
@@ -170,12 +170,16 @@ def _train(
     with contextlib.ExitStack() as logs:
         for log in (trainer.metrics, trainer.timings, trainer.health.alarms.log):
             logs.enter_context(contextlib.closing(log))
-        holdout = data.holdout(trainer.quarantine, console)
+        holdout = data.holdout()
         if holdout is not None:
+            logs.enter_context(holdout)
+            resumed = trainer.done.step > 0
+            leave_out_unreadable(holdout, trainer.quarantine, console, resumed=resumed)
             trainer.validate = lambda: validate(
                 trainer.objective, holdout, trainer.device, trainer.precision
             )
-        with progress.shown(), data.batches(trainer.done.step) as batches:
+        verdicts = trainer.quarantine.verdicts()
+        with progress.shown(), data.batches(trainer.done.step, verdicts) as batches:
             trainer.run(batches, stop, progress)
     if trainer.done.bad_reads:
         progress.note(

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from vsalt.data.activity import Place
 from vsalt.data.clip_table import ClipTable
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.data.dataset import (
     MAX_ATTEMPTS,
     ClipDataset,
-    Failure,
+    HeldOutClip,
     HoldoutDataset,
-    Sample,
-    collate,
 )
+from vsalt.data.jobs import Job
 from vsalt.data.manifest import Row
 from vsalt.data.order import Order, OrderSource
 from vsalt.data.transforms import centre_view
-from vsalt.data.types import SampleKey
+from vsalt.data.types import BadFile, SampleKey
 from vsalt.errors import DataError
 from vsalt.masking.types import Mask
 
@@ -61,22 +61,27 @@ def make(rows, indices=range(NUM_ROWS), seed=0, **options):
     )
 
 
+def read(dataset, key):
+    """The batch of one training sample."""
+    return dataset.read([dataset.draw(key)], Job())
+
+
 def test_samples_are_functions_of_the_seed_and_the_key(rows):
     keys = [SampleKey(step, position) for step in range(6) for position in range(4)]
-    first = {key: make(rows)[key] for key in keys}
+    first = {key: read(make(rows), key) for key in keys}
     other = pickle.loads(pickle.dumps(make(rows)))
     for key in reversed(keys):
-        again = other[key]
-        assert torch.equal(again.clip, first[key].clip)
-        assert (again.row, again.bad_files) == (first[key].row, first[key].bad_files)
-        assert again.clip.shape == (3, 4, 16, 16)
+        again = read(other, key)
+        assert torch.equal(again.clips, first[key].clips)
+        assert (again.rows, again.bad_files) == (first[key].rows, first[key].bad_files)
+        assert again.clips.shape == (1, 3, 4, 16, 16)
     different = make(rows, seed=1)
-    assert any(not torch.equal(different[key].clip, first[key].clip) for key in keys[:4])
+    assert any(not torch.equal(read(different, key).clips, first[key].clips) for key in keys[:4])
 
 
 def test_a_clip_is_looked_at_anew_in_every_pass(rows):
     dataset = make(rows, indices=[0])
-    views = [dataset[SampleKey(step, 0)].clip for step in range(4)]
+    views = [read(dataset, SampleKey(step, 0)).clips for step in range(4)]
     assert not any(torch.equal(views[0], view) for view in views[1:])
 
 
@@ -86,7 +91,7 @@ def test_a_stretch_holds_all_frames_of_its_clips(rows, decode_all):
     # A crop of the whole picture is impossible at a ratio below 1.35; compare mean colours.
     expected = [frame[:, 2:-2].mean() for frame in inside]
     for step in range(5):
-        clip = dataset[SampleKey(step, 0)].clip.double()
+        clip = read(dataset, SampleKey(step, 0)).clips[0].double()
         for frame in clip.unbind(1):
             assert min(abs(float(frame.mean()) - mean) for mean in expected) < 4.0
 
@@ -96,17 +101,17 @@ def test_unreadable_files_are_named_and_replaced_by_the_next_attempt(rows):
     replaced = 0
     for step in range(9):
         for position in range(4):
-            sample = dataset[SampleKey(step, position)]
+            batch = read(dataset, SampleKey(step, position))
             tried = [
                 order.row(step=step, position=position, batch_size=4, attempt=attempt)
                 for attempt in range(MAX_ATTEMPTS)
             ]
             good = next(attempt for attempt, row in enumerate(tried) if row not in BAD)
-            assert sample.row == tried[good]
-            assert [
-                (bad.step, bad.position, bad.attempt, bad.path) for bad in sample.bad_files
-            ] == [(step, position, i, rows[tried[i]].path) for i in range(good)]
-            assert all(bad.path in bad.error for bad in sample.bad_files)
+            assert batch.rows == (tried[good],)
+            assert [(bad.step, bad.position, bad.attempt, bad.path) for bad in batch.bad_files] == [
+                (step, position, i, rows[tried[i]].path) for i in range(good)
+            ]
+            assert all(bad.path in bad.error for bad in batch.bad_files)
             replaced += good > 0
     assert replaced >= 6  # three passes over two bad files
 
@@ -118,19 +123,15 @@ def test_a_replacement_has_a_view_of_its_own(rows):
 
     dataset = make(rows)
     dataset._order = Fixed()
-    plain, replacement = dataset[SampleKey(0, 0)], dataset[SampleKey(1, 0)]
+    plain, replacement = read(dataset, SampleKey(0, 0)), read(dataset, SampleKey(1, 0))
     assert replacement.bad_files
-    assert plain.row == replacement.row == 0
-    assert not torch.equal(plain.clip, replacement.clip)
+    assert plain.rows == replacement.rows == (0,)
+    assert not torch.equal(plain.clips, replacement.clips)
 
 
 def test_too_many_unreadable_files_in_a_row_are_an_error(rows):
     with pytest.raises(DataError, match=r"8 clips in a row .* step 5, position 2.*mp4"):
-        make(rows, indices=BAD)[SampleKey(5, 2)]
-    failure = make(rows, indices=BAD).__getitems__([SampleKey(5, 2)])
-    assert isinstance(failure, Failure)
-    assert failure.kind is DataError
-    assert collate(failure) is failure
+        read(make(rows, indices=BAD), SampleKey(5, 2))
 
 
 def test_held_out_samples_are_the_middle_of_their_clips(rows, decode_all):
@@ -140,49 +141,71 @@ def test_held_out_samples_are_the_middle_of_their_clips(rows, decode_all):
         steps.append((step, position))
         return ()
 
-    dataset = HoldoutDataset(
-        table=ClipTable(rows), rows=[5, 2], clip=CLIP, data=DataConfig(), seed=0,
-        draw_masks=draw_masks,
-    )  # fmt: skip
-    assert len(dataset) == 2
+    dataset = held_out(rows, draw_masks)
     for position, row in enumerate((5, 2)):
-        sample = dataset[SampleKey(-1, position)]
+        batch = dataset.read([HeldOutClip(SampleKey(-1, position), row)], Job())
         # Of 20 frames the window has 8, so its middle place starts at 6 of 0 … 12.
         middle = np.stack([decode_all(rows[row].path).frames[i] for i in (6, 8, 10, 12)])
-        assert sample.row == row
-        assert torch.equal(sample.clip, centre_view(middle, size=(16, 16)))
+        assert batch.rows == (row,)
+        assert torch.equal(batch.clips[0], centre_view(middle, size=(16, 16)))
     assert steps == [(-1, 0), (-1, 1)]
 
 
-def test_held_out_files_that_cannot_be_read_are_told_apart_and_never_replaced(rows):
-    dataset = HoldoutDataset(
-        table=ClipTable(rows), rows=[BAD[0], 2, 4], clip=CLIP, data=DataConfig(), seed=0
+def held_out(rows, draw_masks=None):
+    return HoldoutDataset(
+        table=ClipTable(rows), clip=CLIP, data=DataConfig(), seed=0, draw_masks=draw_masks
     )
-    found = [dataset.try_read(position) for position in range(3)]
-    assert [bad is None for bad in found] == [False, True, True]
-    assert found[0].step == -1
-    assert found[0].path == rows[BAD[0]].path
-    with pytest.raises(DataError, match="could be read before"):
-        dataset[SampleKey(-1, 0)]
 
 
-def test_collate_stacks_in_order(rows):
-    def sample(index):
-        masks = (
-            Mask(np.arange(3) + index, np.arange(5) + index),
-            Mask(np.arange(2) + index, np.arange(4) + index),
-        )
-        return Sample(torch.full((3, 2, 4, 4), index, dtype=torch.uint8), masks, index, ())
+def test_held_out_files_that_cannot_be_read_are_zeros_and_named(rows):
+    wanted = [HeldOutClip(SampleKey(-1, i), row, tries=3) for i, row in enumerate((2, BAD[0], 4))]
+    batch = held_out(rows).read(wanted, Job())
+    assert batch.rows == (2, BAD[0], 4)
+    assert [bool(clip.any()) for clip in batch.clips] == [True, False, True]
+    (bad,) = batch.bad_files
+    assert bad[:4] == (-1, 1, 0, rows[BAD[0]].path)
 
-    batch = collate([sample(4), sample(9)])
-    assert batch.rows == (4, 9)
+
+@pytest.mark.parametrize(("tries", "good"), [(1, False), (2, False), (3, True)])
+def test_held_out_files_that_time_out_are_tried_again(rows, tries, good):
+    verdicts = {Place(1, 0): "too slow", Place(1, 1): "still too slow"}
+    wanted = [HeldOutClip(SampleKey(-1, 5), 2), HeldOutClip(SampleKey(-1, 6), 4, tries)]
+    batch = held_out(rows).read(wanted, Job(verdicts))
+    assert bool(batch.clips[1].any()) is good
+    last = BadFile(-1, 6, tries - 1, rows[4].path, verdicts.get(Place(1, tries - 1)), True)
+    assert batch.bad_files == (() if good else (last,))
+
+
+def test_a_verdict_is_a_time_out_without_a_look_at_the_file(rows):
+    dataset = make(rows)
+    keys = [SampleKey(0, position) for position in range(4)]
+    drawn = [dataset.draw(key) for key in keys]
+    batch = dataset.read(drawn, Job({Place(2, 0): "too slow"}))
+    usual = dataset.read(drawn, Job())
+    assert batch.rows[:2] + batch.rows[3:] == usual.rows[:2] + usual.rows[3:]
+    replacement = order_of(range(NUM_ROWS)).row(step=0, position=2, batch_size=4, attempt=1)
+    assert batch.rows[2] == replacement
+    bad = next(bad for bad in batch.bad_files if bad.position == 2)
+    assert bad == BadFile(0, 2, 0, rows[drawn[2].row].path, "too slow", timed_out=True)
+
+
+def test_batches_are_stacked_in_order(rows):
+    def draw_masks(step, position, clip):
+        ids = np.arange(5) + position
+        return Mask(ids[:3], ids), Mask(ids[:2], ids[:4])
+
+    dataset = make(rows)
+    dataset._draw_masks = draw_masks
+    drawn = [dataset.draw(SampleKey(3, position)) for position in (1, 0)]
+    batch = dataset.read(drawn, Job())
     assert batch.clips.is_contiguous()
-    assert batch.clips[:, 0, 0, 0, 0].tolist() == [4, 9]
+    for i, position in enumerate((1, 0)):
+        assert torch.equal(batch.clips[i], read(dataset, SampleKey(3, position)).clips[0])
     assert [mask.context.tolist() for mask in batch.masks] == [
-        [[4, 5, 6], [9, 10, 11]],
-        [[4, 5], [9, 10]],
+        [[1, 2, 3], [0, 1, 2]],
+        [[1, 2], [0, 1]],
     ]
-    assert batch.masks[0].targets.tolist()[1] == [9, 10, 11, 12, 13]
+    assert batch.masks[0].targets.tolist()[0] == [1, 2, 3, 4, 5]
 
 
 def test_a_table_gives_back_its_rows():

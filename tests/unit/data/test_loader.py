@@ -16,6 +16,7 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.data.dataset import ClipDataset, HoldoutDataset
 from vsalt.data.loader import ClipLoader, HoldoutLoader
+from vsalt.data.types import SampleKey
 from vsalt.errors import ConfigError, DataError
 
 CLIP = ClipConfig(num_frames=4, frame_step=2, size=(16, 16))
@@ -44,7 +45,7 @@ def make(folder, draw_masks, cls=ClipDataset, batch_size=8):
     catalogue = Catalogue.load(data, seed=0)
     common = {"table": catalogue.table(), "clip": CLIP, "data": data, "seed": 0}
     if cls is HoldoutDataset:
-        return HoldoutDataset(rows=catalogue.holdout, draw_masks=draw_masks, **common)
+        return HoldoutDataset(draw_masks=draw_masks, **common), catalogue.holdout
     return ClipDataset(
         order=catalogue.order(0), batch_size=batch_size, draw_masks=draw_masks, **common
     )
@@ -140,11 +141,11 @@ def test_sizes_that_do_not_divide(folder, clip_masks):
 
 
 def test_held_out_batches_repeat(folder, clip_masks):
-    dataset = make(folder, clip_masks.draw_masks, HoldoutDataset)
-    with HoldoutLoader(dataset, batch_size=2) as loader:
+    dataset, held_out = make(folder, clip_masks.draw_masks, HoldoutDataset)
+    with HoldoutLoader(dataset, rows=held_out, batch_size=2) as loader:
         expected = list(loader)
-    assert sum(len(batch.rows) for batch in expected) == len(dataset) == 4
-    with HoldoutLoader(dataset, batch_size=2, workers=1) as loader:
+    assert sum(len(batch.rows) for batch in expected) == len(held_out) == 4
+    with HoldoutLoader(dataset, rows=held_out, batch_size=2, workers=1) as loader:
         first = list(loader)
         (worker,) = children()
         second = list(loader)
@@ -152,10 +153,50 @@ def test_held_out_batches_repeat(folder, clip_masks):
     assert not children()
     for batches in (first, second):
         assert all(same(a, b) for a, b in zip(batches, expected, strict=True))
-    ranks = [HoldoutLoader(dataset, batch_size=3, rank=rank, world_size=2) for rank in (0, 1)]
+    ranks = [
+        HoldoutLoader(dataset, rows=held_out, batch_size=3, rank=rank, world_size=2)
+        for rank in (0, 1)
+    ]
     rows = [[row for batch in loader for row in batch.rows] for loader in ranks]
     assert sorted(rows[0] + rows[1]) == sorted(row for batch in expected for row in batch.rows)
     assert len(rows[0]) == len(rows[1]) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_known_time_outs_are_had_again_without_reading(folder, clip_masks, workers):
+    dataset = make(folder, clip_masks.draw_masks)
+    options = {"start": 3, "stop": 5, "batch_size": 8, "micro_batch_size": 4}
+    verdicts = {SampleKey(3, 1): {0: "slow", 1: "slow again"}, SampleKey(4, 6): {0: "slow, too"}}
+    with ClipLoader(dataset, **options) as loader:
+        plain = list(loader)
+    with ClipLoader(dataset, **options, workers=workers, verdicts=verdicts) as loader:
+        found = list(loader)
+    timed_out = [bad for item in found for bad in item.batch.bad_files if bad.timed_out]
+    assert [(*bad[:3], bad.error) for bad in timed_out] == [
+        (3, 1, 0, "slow"), (3, 1, 1, "slow again"), (4, 6, 0, "slow, too"),
+    ]  # fmt: skip
+    for item, other in zip(found, plain, strict=True):
+        for index in range(4):
+            key = SampleKey(item.step, 4 * item.part + index)
+            same_clip = torch.equal(item.batch.clips[index], other.batch.clips[index])
+            assert same_clip is (key not in verdicts)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_held_out_clips_that_cannot_be_read_any_more_end_the_run(tmp_path, folder, workers):
+    for name in ("0.mp4", "1.mp4", "2.mp4"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    data = DataConfig(sources=(str(tmp_path),), holdout=0.0)
+    table = Catalogue.load(data, seed=0).table()
+    dataset = HoldoutDataset(table=table, clip=CLIP, data=data, seed=0)
+    with HoldoutLoader(dataset, rows=[2, 0, 1], batch_size=2, workers=workers) as loader:
+        assert [batch.rows for batch in loader] == [(2, 0), (1,)]
+        (tmp_path / "0.mp4").write_text("not a video")
+        (bad,) = loader.unreadable(passed_over=[2], tries=1)
+        assert bad[:4] == (-1, 1, 0, str(tmp_path / "0.mp4"))
+        assert loader.unreadable(passed_over=[1], tries=1) == []
+        with pytest.raises(DataError, match=r"0\.mp4 could be read before, and cannot any more"):
+            list(loader)
 
 
 @pytest.mark.filterwarnings("error")

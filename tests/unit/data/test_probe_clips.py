@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from vsalt.data import probe_clips
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.decode import Video
+from vsalt.data.jobs import Job, Task
 from vsalt.data.manifest import Row
-from vsalt.data.probe_clips import ProbeClips, ProbeKey, collate_probe
+from vsalt.data.probe_clips import ProbeClips, ProbeKey
 from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.data.transforms import centre_view, multi_view
 from vsalt.data.workers import WorkerPool
@@ -58,7 +59,7 @@ def rows(folder):
 
 
 def sample(rows, config, row, pass_index=0, seed=0):
-    return ProbeClips(rows, config, seed=seed)[ProbeKey(pass_index, row)].clips
+    return ProbeClips(rows, config, seed=seed)[ProbeKey(pass_index, row)]
 
 
 # Frames by hand: a window in the middle of each part, parts that overlap, the last frame held.
@@ -135,10 +136,10 @@ def test_random_windows_lie_anywhere_in_their_part(rows, decode_all):
 
 def test_samples_are_functions_of_the_seed_the_pass_and_the_row(rows):
     keys = [ProbeKey(*key) for key in itertools.product(range(3), (LONG, SHORT, PNG))]
-    first = {key: ProbeClips(rows, TRAIN, seed=0)[key].clips for key in keys}
+    first = {key: ProbeClips(rows, TRAIN, seed=0)[key] for key in keys}
     other = pickle.loads(pickle.dumps(ProbeClips(rows, TRAIN, seed=0)))
     for key in reversed(keys):
-        assert torch.equal(other[key].clips, first[key])
+        assert torch.equal(other[key], first[key])
         assert first[key].shape == (2, 1, 3, 4, 16, 16)
     for row in (LONG, SHORT, PNG):
         passes = [first[ProbeKey(index, row)] for index in range(3)]
@@ -198,8 +199,7 @@ def test_overlapping_windows_are_read_together_and_others_alone(rows, monkeypatc
 
 def test_an_unreadable_file_gives_zeros_and_is_named(rows):
     dataset = ProbeClips(rows, TEST, seed=0)
-    samples = [dataset[ProbeKey(2, row)] for row in (LONG, BAD)]
-    batch = collate_probe(samples)
+    batch = dataset.read([ProbeKey(2, row) for row in (LONG, BAD)], Job())
     assert batch.clips.shape == (2, 2, 3, 3, 4, 16, 16)
     assert not batch.clips[1].any()
     assert batch.rows == (LONG, BAD)
@@ -214,19 +214,13 @@ def test_an_unreadable_file_gives_zeros_and_is_named(rows):
 def test_batches_do_not_depend_on_workers(rows, config):
     keys = [[ProbeKey(1, row) for row in part] for part in ((LONG, SHORT, BAD), (PNG, PART))]
     dataset = ProbeClips(rows, config, seed=3)
-    expected = [collate_probe([dataset[key] for key in batch]) for batch in keys]
+    expected = [dataset.read(batch, Job()) for batch in keys]
     for workers in (0, 2):
         pool = WorkerPool(
-            dataset,
-            keys,
-            collate=collate_probe,
-            workers=workers,
-            prefetch=1,
-            pin_memory=False,
-            persistent=False,
+            dataset, workers=workers, prefetch=1, pin_memory=False, limits=ReadLimits()
         )
         try:
-            found = list(pool)
+            found = list(pool.batches(map(Task, keys)))
         finally:
             pool.close()
         for one, other in zip(found, expected, strict=True):

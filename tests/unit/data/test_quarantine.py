@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vsalt.data.quarantine import MIN_READS, Quarantine, ReadCounts
-from vsalt.data.types import BadFile, Batch
+from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError
 
 
@@ -29,8 +29,8 @@ def test_every_file_is_written_once_and_counted_always(tmp_path):
     quarantine.record(batch(4, [bad(1, "a", position=2, error="first"), bad(1, "b")]))
     quarantine.record(batch(4, [bad(3, "a", error="second")]))
     assert lines(path) == [
-        {"step": 1, "position": 2, "attempt": 0, "path": "a", "error": "first"},
-        {"step": 1, "position": 0, "attempt": 0, "path": "b", "error": "no"},
+        {"step": 1, "position": 2, "attempt": 0, "path": "a", "error": "first", "timed_out": False},
+        {"step": 1, "position": 0, "attempt": 0, "path": "b", "error": "no", "timed_out": False},
     ]
     assert quarantine.counts == ReadCounts(reads=12 + 3, bad=3)
 
@@ -72,3 +72,40 @@ def test_resuming_equals_not_having_stopped(tmp_path):
         resumed.record(one)
     assert path.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
     assert resumed.counts == undisturbed.counts
+
+
+def slow(step, path, position=0, attempt=0):
+    return BadFile(step, position, attempt, path, f"{path} was slow", timed_out=True)
+
+
+def test_every_time_out_is_written_once_and_known_again(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(path, max_bad_share=1.0)
+    found = [slow(1, "a"), slow(1, "b", attempt=1), slow(2, "a", position=3), bad(2, "a")]
+    quarantine.record(batch(4, [*found, found[0]]))
+    assert [BadFile(**line) for line in lines(path)] == found
+    assert quarantine.counts == ReadCounts(reads=4 + 5, bad=5)
+    expected = {
+        SampleKey(1, 0): {0: "a was slow", 1: "b was slow"},
+        SampleKey(2, 3): {0: "a was slow"},
+    }
+    assert quarantine.verdicts() == expected
+    assert Quarantine(path, max_bad_share=1.0).verdicts() == expected
+    assert quarantine.knows(slow(1, "c"))
+    assert not quarantine.knows(slow(1, "a", attempt=2))
+
+
+def test_time_outs_outlive_a_cut_and_are_not_written_twice(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    first = Quarantine(path, max_bad_share=1.0)
+    held_out = slow(-1, "h", position=4)
+    first.note(held_out)
+    later = [slow(5, "a"), bad(5, "b"), slow(6, "c", position=2)]
+    first.record(batch(4, [bad(2, "x"), *later]))
+    resumed = Quarantine(path, max_bad_share=1.0, counts=ReadCounts())
+    resumed.cut(3)
+    assert [line["path"] for line in lines(path)] == ["h", "x", "a", "c"]
+    assert set(resumed.verdicts()) == {SampleKey(-1, 4), SampleKey(5, 0), SampleKey(6, 2)}
+    resumed.record(batch(4, later))
+    assert sorted(line["path"] for line in lines(path)) == ["a", "b", "c", "h", "x"]
+    assert resumed.counts == ReadCounts(reads=4 + 3, bad=3)

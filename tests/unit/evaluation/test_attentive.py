@@ -268,7 +268,7 @@ def test_tokens_are_the_encoders_window_after_window(rows) -> None:
     for batch, names in zip(batches, keys, strict=True):
         for found, key in zip(batch.tokens[0], names, strict=True):
             for view in range(3):
-                windows = [clips[key].clips[segment, view] for segment in range(2)]
+                windows = [clips[key][segment, view] for segment in range(2)]
                 expected = torch.cat([block for clip in windows for block in blocks(network, clip)])
                 torch.testing.assert_close(found[view], expected, atol=1e-5, rtol=0)
 
@@ -277,7 +277,7 @@ def test_the_middle_of_each_part_is_read(rows) -> None:
     # 24 frames in two parts of 12; a window of 4 frames, 2 apart, in the middle of each.
     one = replace(TESTING, views=1)
     frames = [[2, 4, 6, 8], [14, 16, 18, 20]]
-    clips = ProbeClips(rows, one, seed=3)[ProbeKey(0, 1)].clips
+    clips = ProbeClips(rows, one, seed=3)[ProbeKey(0, 1)]
     for segment, numbers in enumerate(frames):
         decoded = read_frames(rows[1].path, [(number + 0.5) / FPS for number in numbers])
         mean = decoded[:, 8:-8, 8:-8].mean(axis=(1, 2))

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from support.encoders import TINY, write_checkpoint
 from vsalt.data import probe_clips
-from vsalt.data.types import BadFile
-from vsalt.errors import ConfigError, DataError
+from vsalt.errors import ConfigError, DataError, DecodeError
 from vsalt.evaluation import attentive_prober, tokens
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.probe import ProbeOptions, fit_probe
@@ -162,11 +161,9 @@ def test_windows_that_cannot_be_read_are_passed_over_if_that_is_wanted(
     read = probe_clips.ProbeClips.__getitem__
 
     def fail(self, key):
-        sample = read(self, key)
         if self._config.window == "random" and key == (1, 3):
-            bad = BadFile(*key, 0, "the.mp4", "a broken tail")
-            return replace(sample, clips=sample.clips * 0, bad_file=bad)
-        return sample
+            raise DecodeError("a broken tail")
+        return read(self, key)
 
     monkeypatch.setattr(probe_clips.ProbeClips, "__getitem__", fail)
     config = replace(CONFIG, features=features, cached_views=2 if features == "cached" else 1)

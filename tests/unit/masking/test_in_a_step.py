@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from support.tiny import PREDICTOR, TUBELET, make_clips, make_encoder
 from vsalt.compute.types import ClipShapes
-from vsalt.data.dataset import HOLDOUT_STEP, Sample, collate
+from vsalt.data.dataset import HOLDOUT_STEP, stack_masks
 from vsalt.data.types import Batch
 from vsalt.errors import ConfigError
 from vsalt.masking.config import (
@@ -59,12 +59,8 @@ def counter() -> Iterator[FlopCounterMode]:
 def make_batch(draw: MaskSampler, step: int, first: int, num_clips: int = NUM_CLIPS) -> Batch:
     """A micro-batch as the loader makes it."""
     clips = make_clips(num_clips, NUM_FRAMES, SIZE)
-    samples = [
-        Sample(clip, draw(step, first + index, clip), index, ()) for index, clip in enumerate(clips)
-    ]
-    batch = collate(samples)
-    assert isinstance(batch, Batch)
-    return batch
+    masks = stack_masks([draw(step, first + index, clip) for index, clip in enumerate(clips)])
+    return Batch(clips=clips, masks=masks, rows=tuple(range(num_clips)))
 
 
 def make_objective(method: str, names: tuple[str, ...]) -> PixelObjective | SaltObjective:
