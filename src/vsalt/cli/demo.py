@@ -104,7 +104,7 @@ def _extract_once() -> "Callable[..., SubjectFeatures]":
         on_progress: "Progress | None" = None,
     ) -> "SubjectFeatures":
         weights = tuple(subject.sha256 for subject in subjects)
-        clips = tuple((row.path, row.start_s, row.end_s) for row in rows)
+        clips = tuple((row.media, row.start_s, row.end_s) for row in rows)
         if (weights, clips, config) not in kept:
             kept[weights, clips, config] = extract_all(
                 subjects, rows, config, on_progress=on_progress

@@ -22,7 +22,7 @@ class EmbedArgs:
     """A `vsalt salt` run (means its student; RUN/student/teacher is the frozen teacher it learned
     from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, or a checkpoint."""
     data: str
-    """A folder of videos or a CSV/JSONL manifest."""
+    """A folder of videos and images, a manifest or packed shards."""
     out: Path
     """Folder to write to: embeddings-*.safetensors, index.jsonl, bad.jsonl, embedding.json."""
     window_stride_s: float | None = None

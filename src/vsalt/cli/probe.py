@@ -40,7 +40,7 @@ class FitArgs:
     May be repeated, to compare."""
     data: str
     """A folder of videos whose sub-folders are classes (below train and test, or with
-    --test-share), or a CSV/JSONL manifest."""
+    --test-share), a manifest or packed shards."""
     out: Path
     """Folder to write to; must not exist or be empty."""
     kind: Literal["linear", "knn", "attentive", "attentive-1"] = "linear"
@@ -80,7 +80,7 @@ class SavedArgs:
     encoder: Path
     """The encoder that it was fitted to: its run, or the checkpoint; checked by hash."""
     data: str
-    """A folder of videos, or a CSV/JSONL manifest."""
+    """A folder of videos and images, a manifest or packed shards."""
     part: str | None = None
     """For probes over folds: the fold whose head is used (it was trained on all others)."""
     read: Annotated[ReadArgs, tyro.conf.arg(name="")] = field(default_factory=ReadArgs)

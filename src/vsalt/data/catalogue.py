@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,23 +61,29 @@ class Catalogue:
     def load(cls, config: DataConfig, seed: int) -> "Catalogue":
         """Read the sources and split their rows.
 
-        Only rows of the split train, or of none, are used, unless `config.use_test` asks for all.
+        Only rows of the split train, or of none, are used, unless `config.use_test` asks for all;
+        rows of weight 0 are never drawn, so they are not used either.
 
         Raises:
-            DataError: no source, a source with mistakes or without rows to train on, weights on
-                some sources only, or nothing that can be held out.
+            DataError: no source, a source given twice, with mistakes or without rows to train on,
+                weights on some sources only, or nothing that can be held out.
         """
         given = [parse_source(text) for text in config.sources]
         if not given:
             raise DataError("no data: give --data a folder of videos or a manifest")
+        _check_distinct([path for path, _ in given])
         columns = ManifestColumns.from_config(config)
         sources = tuple(
             read_source(path, source=index, columns=columns)
             for index, (path, _) in enumerate(given)
         )
         rows = tuple(row for source in sources for row in source.rows)
-        usable = [index for index, row in enumerate(rows) if config.use_test or row.split == TRAIN]
-        _check_usable(sources, rows, usable)
+        usable = [
+            index
+            for index, row in enumerate(rows)
+            if row.weight > 0 and (config.use_test or row.split == TRAIN)
+        ]
+        _check_usable(sources, rows, usable, config.use_test)
         kept, held = split_holdout(rows, usable, share=config.holdout, seed=seed)
         train: list[list[int]] = [[] for _ in sources]
         for index in kept:
@@ -115,9 +122,10 @@ class Catalogue:
 
     def _weights(self, indices: Sequence[int]) -> np.ndarray:
         weights = np.array([self.rows[index].weight for index in indices], dtype=np.float64)
-        if not weights.sum() > 0:
+        # Beyond the largest number, the sum is infinite, and no draw from it is possible.
+        if weights.max() > np.finfo(np.float64).max / len(weights):
             name = self.sources[self.rows[indices[0]].source].name
-            raise DataError(f"{name}: the weights of all rows to train on are 0")
+            raise DataError(f"{name}: the weights are too large to add, up to {weights.max():g}")
         return weights
 
     def table(self) -> ClipTable:
@@ -134,17 +142,29 @@ class Catalogue:
         return [seen_row(row := self.rows[index], row.split) for index in indices]
 
 
+def file_identity(row: Row) -> tuple[str, int]:
+    """Return the name and the size in bytes of a row's video or image.
+
+    Both are the same when the file is moved, or packed into a shard.
+
+    Raises:
+        DataError: the file has gone.
+    """
+    if row.size is not None:
+        return posixpath.basename(row.relative_path), row.size
+    try:
+        return posixpath.basename(row.relative_path), os.stat(row.path).st_size
+    except OSError as error:
+        raise DataError(f"{row.path}: {error.strerror}") from error
+
+
 def seen_row(row: Row, split: str) -> SeenRow:
     """Describe a row that something learns from.
 
     Raises:
         DataError: its file has gone.
     """
-    try:
-        size = os.stat(row.path).st_size
-    except OSError as error:
-        raise DataError(f"{row.path}: {error.strerror}") from error
-    return SeenRow(os.path.basename(row.path), size, row.start_s, row.end_s, split)
+    return SeenRow(*file_identity(row), row.start_s, row.end_s, split)
 
 
 def parse_source(text: str) -> tuple[Path, Fraction | None]:
@@ -153,8 +173,8 @@ def parse_source(text: str) -> tuple[Path, Fraction | None]:
     Raises:
         DataError: the weight is not above 0.
     """
-    path, at, weight = text.rpartition("@")
-    if not at or Path(text).exists():
+    path, _, weight = text.rpartition("@")
+    if not path or Path(text).exists():
         return Path(text), None
     try:
         value = Fraction(weight)
@@ -165,12 +185,28 @@ def parse_source(text: str) -> tuple[Path, Fraction | None]:
     return Path(path), value
 
 
-def _check_usable(sources: Sequence[Source], rows: Sequence[Row], usable: Sequence[int]) -> None:
+def _check_distinct(paths: Sequence[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in paths:
+        earlier = first.setdefault(os.path.realpath(path), path)
+        if earlier is not path:
+            named = f"{path}" if path == earlier else f"{path}, which is {earlier},"
+            raise DataError(
+                f"--data {named} is given twice; to draw from it more often, give every source "
+                "once, as PATH@WEIGHT"
+            )
+
+
+def _check_usable(
+    sources: Sequence[Source], rows: Sequence[Row], usable: Sequence[int], use_test: bool
+) -> None:
     found = {rows[index].source for index in usable}
     for index, source in enumerate(sources):
         if index not in found:
             splits = Counter(row.split for row in source.rows)
             counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items()))
+            if use_test or splits[TRAIN]:
+                raise DataError(f"{source.name}: the weights of all rows to train on are 0")
             raise DataError(
                 f"{source.name} has no row of the split train (it has: {counts}); name another "
                 "--data.split-column, or use all rows by --data.use-test"

@@ -82,8 +82,10 @@ class DataConfig:
     sources: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(aliases=("--data",))
     ] = ()
-    """A folder of videos or a CSV/JSONL manifest, as PATH or PATH@WEIGHT. May be repeated; without
-    weights a source's share of every batch is its share of the clips."""
+    """A folder of videos and images, a manifest (.csv, .tsv, .jsonl, .parquet) or a folder of
+    shards with its index, as PATH or PATH@WEIGHT. May be repeated; without weights a source's share
+    of every batch is its share of the clips. In a folder every image is a clip of its own; frames
+    that were cut out of videos should be made videos again first."""
     label_column: str = "label"
     """Manifest column of labels."""
     split_column: str = "split"

@@ -1,7 +1,9 @@
 """Sets groups of rows aside for the validation loss."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt64
 
 from vsalt.data.manifest import Row
 from vsalt.errors import DataError
@@ -13,11 +15,12 @@ def split_holdout(
 ) -> tuple[list[int], list[int]]:
     """Split row numbers into those to train on and those to hold out, never tearing a group apart.
 
-    Rows without a group are grouped by file. Groups come in the order of a hash of their name
-    and the seed, so that the choice does not depend on the order of the manifest, and are taken
-    until `share` of the rows is reached. A group that would make it more than twice that, or
-    would leave a source without a row, is passed over; if that leaves nothing, the smallest
-    possible group is taken.
+    Rows without a group are grouped by the name of their file. Groups that have a file in common
+    (two sources may name or group it differently) are one. Groups come in the order of a hash of
+    their name and the seed, so that the choice does not depend on the order of the manifest, and
+    are taken until `share` of the rows is reached. A group that would make it more than twice
+    that, or would leave a source without a row, is passed over; if that leaves nothing, the
+    smallest possible group is taken.
 
     Args:
         rows: all rows of the run.
@@ -33,46 +36,101 @@ def split_holdout(
     """
     if share == 0:
         return list(indices), []
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index in indices:
-        groups[_group(rows[index])].append(index)
-    order = sorted(groups, key=lambda name: (keyed_int("holdout", seed, *name), name))
-    held = _choose(rows, indices, [groups[name] for name in order], share * len(indices))
-    if not held:
+    group_of, names = _groups([rows[index] for index in indices])
+    hashes = np.fromiter((keyed_int("holdout", seed, *name) for name in names), dtype=np.uint64)
+    sources = np.array([rows[index].source for index in indices], dtype=np.int64)
+    held = _choose(sources, *_in_order(group_of, hashes), target=share * len(indices))
+    if not held.any():
         raise DataError(
             f"nothing can be held out for val_loss: the {len(indices)} training rows are "
-            f"{len(groups)} group(s), and every source must keep one. Give "
+            f"{len(names)} group(s), and every source must keep one. Give "
             "--data.holdout 0, or a finer --data.group-column"
         )
-    return [index for index in indices if index not in held], [
-        index for index in indices if index in held
-    ]
+    numbers = np.array(indices, dtype=np.int64)
+    return numbers[~held].tolist(), numbers[held].tolist()
 
 
-def _group(row: Row) -> tuple[str, str]:
-    if row.group is not None:
-        return "group", row.group
-    return "file", row.relative_path
+def _groups(rows: Sequence[Row]) -> tuple[Int64[np.ndarray, "rows"], list[tuple[str, str]]]:
+    """Return the number of each row's group, and the groups' names.
+
+    Of the names of groups that are one, the first in the alphabet counts.
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    first_of_file: dict[object, int] = {}
+    merged: list[int] = []
+    found = np.empty(len(rows), dtype=np.int64)
+    for place, row in enumerate(rows):
+        name = ("file", row.relative_path) if row.group is None else ("group", row.group)
+        number = numbers.setdefault(name, len(numbers))
+        if number == len(merged):
+            merged.append(number)
+        found[place] = number
+        other = first_of_file.setdefault(row.path if row.size is None else row.media, number)
+        if other != number:
+            _merge(merged, number, other)
+    roots = np.array([_root(merged, number) for number in range(len(merged))], dtype=np.int64)
+    kept, dense = np.unique(roots, return_inverse=True)
+    if len(kept) == len(roots):
+        return found, list(numbers)
+    names: dict[int, tuple[str, str]] = {}
+    for name, group in zip(numbers, dense.tolist(), strict=True):
+        names[group] = min(name, names.get(group, name))
+    return dense[found], [names[group] for group in range(len(kept))]
+
+
+def _root(merged: list[int], number: int) -> int:
+    while merged[number] != number:
+        # Halve the way, so that long chains do not stay long.
+        merged[number] = merged[merged[number]]
+        number = merged[number]
+    return number
+
+
+def _merge(merged: list[int], one: int, other: int) -> None:
+    one, other = _root(merged, one), _root(merged, other)
+    merged[max(one, other)] = min(one, other)
+
+
+def _in_order(
+    group_of: Int64[np.ndarray, "rows"], hashes: UInt64[np.ndarray, "groups"]
+) -> tuple[Int64[np.ndarray, "rows"], Int64[np.ndarray, "groups"]]:
+    """Return the rows' places, group after group in the order of hashes, and the groups' ends."""
+    ranks = np.empty(len(hashes), dtype=np.int64)
+    ranks[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
+    rank_of = ranks[group_of]
+    return np.argsort(rank_of, kind="stable"), np.cumsum(np.bincount(rank_of))
 
 
 def _choose(
-    rows: Sequence[Row], indices: Sequence[int], groups: Sequence[list[int]], target: float
-) -> set[int]:
-    left = Counter(rows[index].source for index in indices)
+    sources: Int64[np.ndarray, "rows"],
+    places: Int64[np.ndarray, "rows"],
+    ends: Int64[np.ndarray, "groups"],
+    *,
+    target: float,
+) -> Bool[np.ndarray, "rows"]:
+    """Return which rows to hold out; `sources` is the source of each."""
+    left = np.bincount(sources)
+    starts = np.concatenate([[0], ends[:-1]])
 
-    def can_spare(group: list[int]) -> bool:
-        needed = Counter(rows[index].source for index in group)
-        return all(left[source] > count for source, count in needed.items())
+    def needed(group: int) -> Int64[np.ndarray, "sources"]:
+        rows = places[starts[group] : ends[group]]
+        return np.bincount(sources[rows], minlength=len(left))
 
-    held: set[int] = set()
-    for group in groups:
-        if len(held) >= target:
+    def can_spare(count: Int64[np.ndarray, "sources"]) -> bool:
+        return bool((left > count)[count > 0].all())
+
+    held = np.zeros(len(sources), dtype=np.bool_)
+    num_held = 0
+    for group, size in enumerate((ends - starts).tolist()):
+        if num_held >= target:
             break
-        if len(held) + len(group) <= 2 * target and can_spare(group):
-            held.update(group)
-            left.subtract(rows[index].source for index in group)
-    if not held:
-        possible = [group for group in groups if can_spare(group)]
-        possible.sort(key=lambda group: len(group))
-        held.update(*possible[:1])
+        if num_held + size <= 2 * target and can_spare(count := needed(group)):
+            held[places[starts[group] : ends[group]]] = True
+            num_held += size
+            left -= count
+    if not num_held:
+        for group in np.argsort(ends - starts, kind="stable").tolist():
+            if can_spare(needed(group)):
+                held[places[starts[group] : ends[group]]] = True
+                break
     return held

@@ -1,24 +1,29 @@
-"""Reads one source of clips, a manifest or a folder of videos, into rows.
+"""Reads one source of clips, a manifest or a folder of videos and images, into rows.
 
-A manifest is a CSV or TSV file with a header or a JSONL file with one object per line. Its only
-required column is `path`, relative to the manifest's folder; `label`, `start_s`, `end_s`, `group`,
-`split` and `weight` are read where they are there, all other columns are kept as text for probes.
-In a folder every video is a row, and the name of the folder it lies in is its label. Folders
-named train, val, validation or test at the top are splits, not labels.
+A manifest is a CSV or TSV file with a header, a JSONL file with one object per line, or a Parquet
+file. Its only required column is `path`, relative to the manifest's folder; `label`, `start_s`,
+`end_s`, `group`, `split` and `weight` are read where they are there, all other columns are kept as
+text for probes. With the columns `shard`, `offset` and `size` it is the index of packed shards.
+In a folder every video and every image is a row, see `read_folder`.
 """
 
 import difflib
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 from vsalt.data.config import ROW_COLUMNS, DataConfig
+from vsalt.data.folder import FileFinder, read_folder
 from vsalt.data.media import Media
-from vsalt.data.table_files import TextRecord, read_csv, read_jsonl
+from vsalt.data.parquet_file import read_parquet
+from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS, ShardFolder
+from vsalt.data.table_files import Cells, TextRecord, read_csv, read_jsonl
 from vsalt.errors import DataError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = frozenset(
     (
         *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
@@ -27,16 +32,26 @@ VIDEO_SUFFIXES = frozenset(
 )
 MAX_MISTAKES_SHOWN = 10
 TRAIN = "train"
-SPLIT_FOLDERS = (TRAIN, "val", "validation", "test")
-"""Names of top folders that say the split of what lies in them."""
+
+# Of each format: how it is read, and what messages call the place of a record.
+_READERS: dict[str, tuple[Callable[[Path], Iterator[TextRecord]], str]] = {
+    ".csv": (read_csv, "line"),
+    ".tsv": (lambda path: read_csv(path, delimiter="\t"), "line"),
+    ".jsonl": (read_jsonl, "line"),
+    ".ndjson": (read_jsonl, "line"),
+    ".parquet": (read_parquet, "row"),
+    ".pq": (read_parquet, "row"),
+}
+# Labels, splits and numbers come again and again; so many different ones are kept once only.
+_SHARED_TEXTS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One clip of a source: a video, or a stretch of it.
+    """One clip of a source: a video, a stretch of it, or an image.
 
     Attributes:
-        path: absolute path of the file that holds the video.
+        path: absolute path of the file that holds the video or image.
         relative_path: the path as the source names it, with forward slashes; the same on every
             machine, so hashes and draws are keyed by it.
         source: index of the source among those of the run.
@@ -46,7 +61,8 @@ class Row:
         start_s: where the clip starts in the video, in seconds; None is the beginning.
         end_s: where the clip ends, in seconds, exclusive; None is the end of the video.
         weight: relative probability of the row in a weighted source.
-        columns: all columns but `path` as text, by name; empty cells are left out.
+        columns: all columns as text, by name, but `path` and those that say where in a shard it
+            lies; empty cells are left out.
         offset: first byte of the video in the file; above 0 in a shard only.
         size: bytes of the video where it lies in a shard; None is the whole file.
     """
@@ -60,14 +76,19 @@ class Row:
     start_s: float | None = None
     end_s: float | None = None
     weight: float = 1.0
-    columns: dict[str, str]
+    columns: Mapping[str, str]
     offset: int = 0
     size: int | None = None
 
     @property
     def media(self) -> Media:
-        """Where the bytes of the video lie."""
+        """Where the bytes of the video or image lie."""
         return Media(self.path, self.offset, self.size)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is one image, by the ending of its name; a GIF is a video."""
+        return self.relative_path.lower().endswith(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +133,8 @@ def read_source(path: Path, *, source: int = 0, columns: ManifestColumns | None 
     """Read one source.
 
     Args:
-        path: a folder of videos, or a manifest ending in .csv, .tsv, .jsonl or .ndjson.
+        path: a folder of videos and images, a folder of shards with its index, or a manifest
+            ending in .csv, .tsv, .jsonl, .ndjson, .parquet or .pq.
         source: index of the source, stored in its rows.
         columns: names of the columns to use; the defaults may be absent, other names must exist.
 
@@ -124,152 +146,190 @@ def read_source(path: Path, *, source: int = 0, columns: ManifestColumns | None 
             together, the first few with their line numbers.
     """
     columns = columns or ManifestColumns()
-    if path.is_dir():
+    if not path.is_dir():
+        return _read_manifest(path, source, columns)
+    if not (path / INDEX_NAME).is_file():
         return _read_folder(path, source)
-    if not path.is_file():
-        raise DataError(f"no such file or folder: {path} (--data takes a folder or a manifest)")
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        header, records = read_csv(path, delimiter="\t" if suffix == ".tsv" else ",")
-    elif suffix in (".jsonl", ".ndjson"):
-        header, records = read_jsonl(path)
-    else:
-        raise DataError(
-            f"{path} is no manifest: --data takes a folder of videos or a file ending in .csv, "
-            ".tsv, .jsonl or .ndjson"
-        )
-    _check_header(path, header, columns)
-    return _read_records(path, records, source, columns)
+    index = _read_manifest(path / INDEX_NAME, source, columns, needed=("path", *SHARD_COLUMNS))
+    return replace(index, name=str(path))
 
 
 def _read_folder(folder: Path, source: int) -> Source:
-    rows = []
-    for path in sorted(_videos_below(folder), key=lambda found: found.relative_to(folder).parts):
-        relative = path.relative_to(folder)
-        parents = relative.parts[:-1]
-        split = parents[0].casefold() if parents else ""
-        columns = {}
-        if split in SPLIT_FOLDERS:
-            columns["split"], parents = split, parents[1:]
-        if parents:
-            columns["label"] = parents[-1]
-        rows.append(
-            Row(
-                path=os.path.abspath(path),
-                relative_path=relative.as_posix(),
-                source=source,
-                label=columns.get("label"),
-                split=columns.get("split", TRAIN),
-                columns=columns,
-            )
-        )
-    if not rows:
+    make = _RowMaker(os.path.abspath(folder), source, ManifestColumns(), find_files=False)
+    records = read_folder(folder, VIDEO_SUFFIXES.union(IMAGE_SUFFIXES))
+    return Source(name=str(folder), rows=tuple(map(make.row, records)), weighted=False)
+
+
+def _read_manifest(
+    path: Path, source: int, columns: ManifestColumns, needed: tuple[str, ...] = ("path",)
+) -> Source:
+    if not path.is_file():
+        raise DataError(f"no such file or folder: {path} (--data takes a folder or a manifest)")
+    if path.suffix.lower() not in _READERS:
+        *others, last = _READERS
         raise DataError(
-            f"no videos in {folder} or below; looked for {', '.join(sorted(VIDEO_SUFFIXES))}"
+            f"{path} is no manifest: --data takes a folder of videos and images, or a file ending "
+            f"in {', '.join(others)} or {last}"
         )
-    return Source(name=str(folder), rows=tuple(rows), weighted=False)
+    read, unit = _READERS[path.suffix.lower()]
+    make = _RowMaker(os.path.dirname(os.path.abspath(path)), source, columns)
+    rows = tuple(map(make.row, read(path)))
+    if not rows:
+        raise DataError(f"{path} has columns but no rows")
+    _check_names(path, make.names, needed, columns)
+    if make.mistakes.count or make.missing.count:
+        report = [*make.mistakes.report(unit), *make.missing.report(unit)]
+        raise DataError("\n".join([f"{path} cannot be used:", *report]))
+    return Source(name=str(path), rows=rows, weighted=make.weighted)
 
 
-def _videos_below(folder: Path) -> Iterator[Path]:
-    # Links to folders are followed, as data sets are often linked together; each folder once.
-    seen: set[tuple[int, int]] = set()
-    for parent, subfolders, names in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                yield Path(parent, name)
-
-
-def _check_header(path: Path, header: list[str], columns: ManifestColumns) -> None:
+def _check_names(
+    path: Path, names: Iterable[str], needed: tuple[str, ...], columns: ManifestColumns
+) -> None:
     mistakes = []
-    if "path" not in header:
-        near = difflib.get_close_matches("path", header, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]!r}? rename it to path)" if near else ""
-        mistakes.append(f"there is no column 'path'{hint}")
+    for name in needed:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f" (did you mean {near[0]!r}? rename it to {name})" if near else ""
+            mistakes.append(f"there is no column {name!r}{hint}")
     for flag, name in columns.explicit().items():
-        if name not in header:
-            near = difflib.get_close_matches(name, header, n=1)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             mistakes.append(f"there is no column {name!r}, named by {flag}{hint}")
     if mistakes:
-        raise DataError(f"{path}: {'; '.join(mistakes)}. Its columns are: {', '.join(header)}")
+        raise DataError(f"{path}: {'; '.join(mistakes)}. Its columns are: {', '.join(names)}")
 
 
-def _read_records(
-    path: Path, records: list[TextRecord], source: int, columns: ManifestColumns
-) -> Source:
-    rows: list[Row] = []
-    mistakes: list[str] = []
-    missing: list[str] = []
-    folder = Path(os.path.abspath(path)).parent
-    for record in records:
-        found: list[str] = []
-        row = _row(record.cells, folder, source, columns, found)
-        if row.relative_path and not os.path.isfile(row.path):
-            missing.append(f"line {record.line}: {row.path}")
-        mistakes.extend(f"line {record.line}: {mistake}" for mistake in found)
-        rows.append(row)
-    if mistakes or missing:
-        raise DataError("\n".join([f"{path} cannot be used:", *_report(mistakes, missing)]))
-    if not rows:
-        raise DataError(f"{path} has a header but no rows")
-    weighted = any(columns.weight in record.cells for record in records)
-    return Source(name=str(path), rows=tuple(rows), weighted=weighted)
+class _Mistakes:
+    """Counts mistakes of one kind and keeps the first few."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+        self._first: list[tuple[int, str]] = []
+
+    def add(self, number: int, text: str) -> None:
+        self.count += 1
+        if self.count <= MAX_MISTAKES_SHOWN:
+            self._first.append((number, text))
+
+    def report(self, unit: str) -> Iterator[str]:
+        if self.count:
+            yield f"  {self.count} {self._name}:"
+            yield from (f"    {unit} {number}: {text}" for number, text in self._first)
+        if self.count > len(self._first):
+            yield f"    and {self.count - len(self._first)} more"
 
 
-def _report(mistakes: list[str], missing: list[str]) -> Iterator[str]:
-    for name, lines in (("mistakes", mistakes), ("missing files", missing)):
-        if lines:
-            more = len(lines) - MAX_MISTAKES_SHOWN
-            yield f"  {len(lines)} {name}:"
-            yield from (f"    {line}" for line in lines[:MAX_MISTAKES_SHOWN])
-            if more > 0:
-                yield f"    and {more} more"
+class _RowMaker:
+    """Makes the rows of one source and collects what is wrong with them.
+
+    Args:
+        folder: absolute path that the rows' paths are relative to.
+        source: index of the source.
+        columns: names of the columns to use.
+        find_files: look whether the files exist.
+    """
+
+    def __init__(
+        self, folder: str, source: int, columns: ManifestColumns, *, find_files: bool = True
+    ) -> None:
+        self.names: dict[str, None] = {}
+        self.mistakes = _Mistakes("mistakes")
+        self.missing = _Mistakes("missing files")
+        self.weighted = False
+        self._folder, self._source, self._columns = folder, source, columns
+        self._layouts: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
+        self._finder = FileFinder() if find_files else None
+        self._shards = ShardFolder(folder)
+        self._locate = lru_cache(_SHARED_TEXTS)(self._locate_file)
+        self._share = lru_cache(_SHARED_TEXTS)(str)
+
+    def row(self, record: TextRecord) -> Row:
+        """Make a row; if the record has mistakes, it is none to use."""
+        kept, in_shard = self._layout(record.names)
+        cells = dict(zip(record.names, record.cells, strict=True))
+        start_s = self._number(record.number, cells, "start_s")
+        end_s = self._number(record.number, cells, "end_s")
+        if end_s is not None and end_s <= (start_s or 0.0):
+            least = f"{start_s or 0.0:g}"
+            self.mistakes.add(
+                record.number, f"end_s is {end_s:g}, but it must be above start_s ({least})"
+            )
+        weight = self._number(record.number, cells, self._columns.weight)
+        self.weighted |= weight is not None
+        relative_path, media = self._find(record.number, cells, in_shard)
+        texts = tuple([self._share(cells[name]) for name in kept])
+        label, group = cells.get(self._columns.label), cells.get(self._columns.group)
+        return Row(
+            path=media.path,
+            relative_path=relative_path,
+            source=self._source,
+            label=self._share(label) if label else None,
+            split=_split_name(cells.get(self._columns.split) or TRAIN),
+            group=self._share(group) if group else None,
+            start_s=start_s,
+            end_s=end_s,
+            weight=1.0 if weight is None else weight,
+            columns=Cells(kept, texts),
+            offset=media.offset,
+            size=media.size,
+        )
+
+    def _layout(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+        """Return which columns go into `Row.columns`, and whether a shard is named."""
+        if names not in self._layouts:
+            self.names.update(dict.fromkeys(names))
+            in_shard = set(SHARD_COLUMNS) <= set(names)
+            left_out = ("path", *(SHARD_COLUMNS if in_shard else ()))
+            kept = tuple(name for name in names if name not in left_out)
+            self._layouts[names] = kept, in_shard
+        return self._layouts[names]
+
+    def _find(self, number: int, cells: Mapping[str, str], in_shard: bool) -> tuple[str, Media]:
+        """Return the relative path of a record and where its bytes lie."""
+        name = cells.get("path")
+        if not name or "\0" in name:
+            # Some functions would cut the path off at a NUL, and find another file.
+            problem = f"the path {name!r} holds a NUL character" if name else "the path is empty"
+            self.mistakes.add(number, problem)
+            return "", Media("")
+        if not in_shard:
+            relative_path, media, exists = self._locate(name)
+            if not exists:
+                self.missing.add(number, media.path)
+            return relative_path, media
+        found = self._shards.locate(cells)
+        if isinstance(found, str):
+            self.mistakes.add(number, found)
+            return "", Media("")
+        return name.replace(os.sep, "/"), found
+
+    def _locate_file(self, name: str) -> tuple[str, Media, bool]:
+        path = os.path.normpath(os.path.join(self._folder, name))
+        exists = self._finder is None or self._finder.is_file(path)
+        return name.replace(os.sep, "/"), Media(path), exists
+
+    def _number(self, number: int, cells: Mapping[str, str], column: str) -> float | None:
+        text = cells.get(column)
+        if not text:
+            return None
+        value = _parse_number(text)
+        if value is None:
+            self.mistakes.add(number, f"{column} is {text!r}; it must be a number of at least 0")
+        return value
 
 
-def _row(
-    cells: dict[str, str],
-    folder: Path,
-    source: int,
-    columns: ManifestColumns,
-    mistakes: list[str],
-) -> Row:
-    name = cells.get("path", "")
-    if not name:
-        mistakes.append("the path is empty")
-    start_s = _number(cells, "start_s", mistakes)
-    end_s = _number(cells, "end_s", mistakes)
-    weight = _number(cells, columns.weight, mistakes)
-    if end_s is not None and end_s <= (start_s or 0.0):
-        mistakes.append(f"end_s is {end_s:g}, but it must be above start_s ({start_s or 0.0:g})")
-    return Row(
-        path=os.path.normpath(folder / name),
-        relative_path=name.replace(os.sep, "/"),
-        source=source,
-        label=cells.get(columns.label),
-        split=cells.get(columns.split, TRAIN).strip().casefold(),
-        group=cells.get(columns.group),
-        start_s=start_s,
-        end_s=end_s,
-        weight=1.0 if weight is None else weight,
-        columns={key: value for key, value in cells.items() if key != "path"},
-    )
+@lru_cache(_SHARED_TEXTS)
+def _split_name(text: str) -> str:
+    return text.strip().casefold()
 
 
-def _number(cells: dict[str, str], column: str, mistakes: list[str]) -> float | None:
-    text = cells.get(column)
-    if text is None:
-        return None
+@lru_cache(_SHARED_TEXTS)
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        mistakes.append(f"{column} is {text!r}; it must be a number of at least 0")
         return None
-    return value
+    return value if math.isfinite(value) and value >= 0 else None

@@ -1,111 +1,163 @@
-"""Reads CSV and JSONL tables as text, with line numbers for messages."""
+"""Reads CSV and JSONL tables as text, record by record, with line numbers for messages."""
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vsalt.errors import DataError
 
-
-@dataclass(frozen=True, slots=True)
-class TextRecord:
-    """One line of a table: its number, from 1, and its non-empty cells by column."""
-
-    line: int
-    cells: dict[str, str]
+MAX_RAGGED_SHOWN = 5
 
 
-def read_csv(path: Path, *, delimiter: str = ",") -> tuple[list[str], list[TextRecord]]:
+class TextRecord(NamedTuple):
+    """One record of a table.
+
+    Attributes:
+        number: of its line, or of the row where the format has no lines, from 1.
+        names: the columns; one tuple for all records that have the same.
+        cells: the text of each column; "" is an empty cell.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+class Cells(Mapping[str, str]):
+    """The non-empty cells of a record by column.
+
+    Millions of records share the tuple of names, where a dict of each would hold its own table.
+    """
+
+    __slots__ = ("_cells", "_names")
+
+    def __init__(self, names: tuple[str, ...], cells: tuple[str, ...]) -> None:
+        self._names = names
+        self._cells = cells
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._names or not (cell := self._cells[self._names.index(name)]):
+            raise KeyError(name)
+        return cell
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, cell in zip(self._names, self._cells, strict=True) if cell)
+
+    def __len__(self) -> int:
+        return sum(map(bool, self._cells))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[TextRecord]:
     """Read a CSV file with a header, in UTF-8 with or without a byte order mark.
 
-    Returns:
-        The names of the columns, and the records; blank lines are left out.
+    Yields:
+        The records; blank lines are left out.
 
     Raises:
         DataError: no header, a column named twice or not at all, or lines with more or fewer
-            cells than the header, or text that is not UTF-8.
+            cells than the header (after the last record), or text that is not UTF-8.
     """
+    ragged: list[str] = []
+    num_ragged = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_names(path, header)
-            lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+            names = tuple(name.strip() for name in next(reader, []))
+            check_names(path, names)
+            for cells in reader:
+                if len(cells) == len(names) and any(map(str.strip, cells)):
+                    yield TextRecord(reader.line_num, names, tuple(cells))
+                elif any(map(str.strip, cells)):
+                    num_ragged += 1
+                    if num_ragged <= MAX_RAGGED_SHOWN:
+                        ragged.append(f"line {reader.line_num} has {len(cells)} cells")
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    ragged = [
-        f"line {line} has {len(cells)} cells" for line, cells in lines if len(cells) != len(header)
-    ]
     if ragged:
+        more = num_ragged - len(ragged)
         raise DataError(
-            f"{path}: the header has {len(header)} columns, but {'; '.join(ragged[:5])}"
-            + (f" and {len(ragged) - 5} more lines differ" if len(ragged) > 5 else "")
+            f"{path}: the header has {len(names)} columns, but {'; '.join(ragged)}"
+            + (f" and {more} more lines differ" if more else "")
         )
-    return header, [
-        TextRecord(line, {name: cell for name, cell in zip(header, cells, strict=True) if cell})
-        for line, cells in lines
-    ]
 
 
-def _check_names(path: Path, header: list[str]) -> None:
-    if not any(header):
-        raise DataError(f"{path} is empty; its first line must name the columns, one of them path")
-    twice = sorted({name for name in header if header.count(name) > 1})
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse a table whose columns are not told apart by name.
+
+    Raises:
+        DataError: a column named twice or not at all, or no column.
+    """
+    if not any(names):
+        raise DataError(
+            f"{path} is empty; it must begin with the names of columns, one of them path"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         named = ", ".join(name or "(no name)" for name in twice)
         raise DataError(f"{path}: the header names a column twice: {named}")
-    if "" in header:
-        raise DataError(f"{path}: column {header.index('') + 1} of the header has no name")
+    if "" in names:
+        raise DataError(f"{path}: column {names.index('') + 1} of the header has no name")
 
 
-def read_jsonl(path: Path) -> tuple[list[str], list[TextRecord]]:
+def read_jsonl(path: Path) -> Iterator[TextRecord]:
     """Read a file with one JSON object per line.
 
     Text is kept, other values are written as JSON; null is an empty cell.
 
-    Returns:
-        The names of the columns of all lines in order of appearance, and the records.
+    Yields:
+        The records; blank lines are left out.
 
     Raises:
         DataError: the file is empty, not UTF-8, or a line is not an object or names a key twice.
     """
-    names: dict[str, None] = {}
-    records: list[TextRecord] = []
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     try:
         with path.open(encoding="utf-8-sig") as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():
-                    cells = _parse_object(path, line, text)
-                    names.update(dict.fromkeys(cells))
-                    records.append(TextRecord(line, {k: v for k, v in cells.items() if v}))
+                    value = _parse_object(path, line, text)
+                    names = tuple(value)
+                    names = shared.setdefault(names, names)
+                    yield TextRecord(line, names, tuple(map(as_text, value.values())))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}") from error
-    if not records:
+    if not shared:
         raise DataError(f"{path} is empty; every line must be a JSON object with a path")
-    return list(names), records
-
-
-def _parse_object(path: Path, line: int, text: str) -> dict[str, str]:
-    try:
-        value = json.loads(text, object_pairs_hook=_unique_keys)
-    except ValueError as error:
-        raise DataError(f"{path} line {line}: not a usable line of JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} line {line}: not a JSON object but {text.strip()[:40]!r}")
-    return {key: _as_text(cell) for key, cell in value.items()}
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"the object names a key twice: {', '.join(twice)}")
-    return dict(pairs)
+    return found
 
 
-def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
+# json.loads with a hook would make a decoder for each line.
+_decode = json.JSONDecoder(object_pairs_hook=_unique_keys).decode
+
+
+def _parse_object(path: Path, line: int, text: str) -> dict[str, Any]:
+    try:
+        value = _decode(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} line {line}: not a usable line of JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} line {line}: not a JSON object but {text.strip()[:40]!r}")
+    return value
+
+
+def as_text(value: object) -> str:
+    """Write a value as a cell: text as it is, None as empty, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    # As JSON writes numbers, several times as fast.
+    if type(value) in (int, float):
+        return repr(value)
+    return "" if value is None else json.dumps(value)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from torch import Tensor
 
 from vsalt import __version__
 from vsalt.config import to_dict
+from vsalt.data.catalogue import file_identity
 from vsalt.data.manifest import Row, read_source
 from vsalt.embedding.writer import EmbeddingWriter, check_folder
-from vsalt.errors import DataError, report_problems
+from vsalt.errors import report_problems
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 from vsalt.training import run_folder
 from vsalt.training.device import choose_device
@@ -150,10 +150,7 @@ def _hash_rows(rows: Sequence[Row]) -> str:
     """Hash names, stretches, labels and sizes of the files, but not where they lie."""
     digest = hashlib.sha256()
     for row in rows:
-        try:
-            size = os.path.getsize(row.path)
-        except OSError as error:
-            raise DataError(f"{row.path}: {error.strerror}") from error
+        _, size = file_identity(row)
         content = [row.relative_path, row.label, row.start_s, row.end_s, size]
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()

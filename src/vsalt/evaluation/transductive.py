@@ -7,14 +7,13 @@ manifest, is recognised too; stretches of one file must overlap.
 
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsalt.data.catalogue import SeenRow
+from vsalt.data.catalogue import SeenRow, file_identity
 from vsalt.data.manifest import Row
 from vsalt.errors import RunFolderError
 
@@ -85,7 +84,7 @@ def _collect(path: Path, stretches: dict[_File, list[_Stretch]], part: str | Non
 
 def _is_seen(row: Row, stretches: dict[_File, list[_Stretch]]) -> bool:
     start, end = _stretch(row.start_s, row.end_s)
-    found = stretches.get((os.path.basename(row.path), os.path.getsize(row.path)), ())
+    found = stretches.get(file_identity(row), ())
     return any(start < other_end and other_start < end for other_start, other_end in found)
 
 

@@ -235,7 +235,7 @@ def _build_trainer(
         quarantine.cut(done.step)
 
     def describe_rows(rows: Iterable[int]) -> list[str]:
-        return [catalogue.rows[row].path for row in rows]
+        return [str(catalogue.rows[row].media) for row in rows]
 
     warnings = run_folder.JsonLines(run / run_folder.WARNINGS, keep_to_step=done.step)
     alarms = Alarms(warnings, describe_rows, stage.optim, memory)

@@ -115,6 +115,12 @@ def test_path_and_weight(tmp_path):
     assert parse_source(f"{tmp_path}/odd@2") == (tmp_path / "odd@2", None)
     assert parse_source(f"{tmp_path}/odd@2@0.25") == (tmp_path / "odd@2", Fraction(1, 4))
     assert parse_source("some/me@home.csv") == (Path("some/me@home.csv"), None)
+    assert parse_source(f"{tmp_path}/odd@2/in@side@1/3") == (
+        tmp_path / "odd@2" / "in@side",
+        Fraction(1, 3),
+    )
+    # No path at all is not the current folder.
+    assert parse_source("@2") == (Path("@2"), None)
     for weight in ("0", "-1"):
         with pytest.raises(DataError, match="above 0"):
             parse_source(f"x.csv@{weight}")
@@ -136,6 +142,42 @@ def test_weight_columns_and_zero_weights(tmp_path):
     bad = make_source(tmp_path / "t", ["a.mp4,0", "b.mp4,0"], "path,weight")
     with pytest.raises(DataError, match="weights of all rows"):
         load([bad], holdout=0.0).order(seed=0)
+
+
+def test_rows_of_weight_zero_are_neither_drawn_nor_held_out(tmp_path):
+    lines = [f"v{i}.mp4,{i % 2}" for i in range(40)]
+    source = make_source(tmp_path / "s", lines, "path,weight")
+    for seed in range(5):
+        catalogue = load([source], holdout=0.2, seed=seed)
+        used = {*catalogue.train[0], *catalogue.holdout}
+        assert used == set(range(1, 40, 2))
+        assert catalogue.used_per_split == {"train": 20}
+    # Its one row with a weight cannot be spared, though there are others.
+    few = make_source(tmp_path / "t", ["a.mp4,1", "b.mp4,0", "c.mp4,0"], "path,weight")
+    with pytest.raises(DataError, match=r"--data.holdout 0"):
+        load([few], holdout=0.4)
+
+
+def test_weights_too_large_to_add(tmp_path):
+    source = make_source(tmp_path / "s", ["a.mp4,1e308", "b.mp4,1e308"], "path,weight")
+    with pytest.raises(DataError, match=r"too large to add, up to 1e\+308"):
+        load([source], holdout=0.0).order(seed=0)
+
+
+def test_a_source_given_twice(sources, tmp_path):
+    with pytest.raises(DataError, match=r"one/labels.csv is given twice.*PATH@WEIGHT"):
+        load([sources[0], sources[1], sources[0]])
+    (tmp_path / "link.csv").symlink_to(sources[0])
+    with pytest.raises(DataError, match=r"link.csv, which is .*one/labels.csv, is given twice"):
+        load([f"{sources[0]}@2", f"{tmp_path / 'link.csv'}@1"])
+
+
+def test_weights_of_many_digits_are_exact(sources):
+    weighted = load([f"{sources[0]}@0.333333333333333333333", f"{sources[1]}@1/3"], holdout=0.0)
+    assert weighted.shares == (Fraction(10**21 // 3, 10**21), Fraction(1, 3))
+    order = weighted.order(seed=0)
+    counts = Counter(order.locate(slot)[0] for slot in range(10**12, 10**12 + 1000))
+    assert abs(counts[0] - 500) <= 1
 
 
 def test_the_hash_is_of_the_content(sources, tmp_path):

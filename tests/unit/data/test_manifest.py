@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 
 import pytest
 
@@ -70,6 +71,53 @@ def test_jsonl_and_csv_say_the_same(folder):
     jsonl = write(folder / "m.jsonl", "\n".join(map(json.dumps, lines)))
     assert read_source(csv).rows == read_source(jsonl).rows
     assert not read_source(csv).weighted
+
+
+def test_line_ends_and_spaces_around_the_header(folder):
+    expected = read_source(write(folder / "m.csv", "path,label\na.mp4,x\nb.mp4,y\n")).rows
+    for text in (
+        "path,label\r\na.mp4,x\r\n\r\nb.mp4,y\r\n",
+        " path ,\tlabel\na.mp4,x\nb.mp4,y",
+        "\ufeffpath,label\na.mp4,x\n , \nb.mp4,y\n",
+    ):
+        (folder / "m.csv").write_bytes(text.encode())
+        assert read_source(folder / "m.csv").rows == expected
+    (folder / "m.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"path": "a.mp4", "label": "x"}\r\n\r\n{"path": "b.mp4", "label": "y"}\r\n'
+    )
+    assert read_source(folder / "m.jsonl").rows == expected
+
+
+def test_paths_are_relative_to_the_link_that_a_manifest_is_given_by(folder):
+    (folder / "kept").mkdir()
+    write(folder / "kept" / "m.csv", "path\nsub/../a.mp4\n")
+    os.symlink(folder / "kept" / "m.csv", folder / "m.csv")
+    (row,) = read_source(folder / "m.csv").rows
+    assert (row.path, row.relative_path) == (str(folder / "a.mp4"), "sub/../a.mp4")
+
+
+def test_columns_behave_as_a_dict(folder):
+    path = write(folder / "m.csv", "path,label,view,fold\na.mp4,x,,0\n")
+    columns = read_source(path).rows[0].columns
+    expected = {"label": "x", "fold": "0"}
+    assert columns == expected
+    assert (dict(columns), len(columns), repr(columns)) == (expected, 2, repr(expected))
+    assert pickle.loads(pickle.dumps(columns)) == expected
+    for name in ("view", "path", "nothing"):
+        assert name not in columns
+        assert columns.get(name) is None
+        with pytest.raises(KeyError):
+            columns[name]
+
+
+def test_lines_with_different_keys(folder):
+    lines = [{"label": "x", "path": "a.mp4"}, {"path": "b.mp4", "start_s": 1}, {"path": "a.mp4"}]
+    path = write(folder / "m.jsonl", "\n".join(map(json.dumps, lines)))
+    assert [(row.relative_path, row.label, row.start_s) for row in read_source(path).rows] == [
+        ("a.mp4", "x", None),
+        ("b.mp4", None, 1.0),
+        ("a.mp4", None, None),
+    ]
 
 
 def test_other_column_names(folder):
@@ -166,6 +214,8 @@ def test_many_missing_files_are_counted(folder):
         ("m.jsonl", '{"path": "a.mp4"}\nnonsense\n', "line 2"),
         ("m.jsonl", '["a.mp4"]\n', "not a JSON object"),
         ("m.jsonl", '{"path": "a.mp4", "path": "b.mp4"}\n', "a key twice: path"),
+        ("m.jsonl", '{"path": "a.mp4\\u0000.mp4"}\n', "line 1: the path .* holds a NUL"),
+        ("m.jsonl", '{"path": "\\ud800.mp4"}\n', "1 missing files"),
         ("m.txt", "a.mp4 0\n", "no manifest"),
     ],
 )

@@ -1,6 +1,7 @@
 """Recognising test rows among those of pretraining."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_files_are_known_by_name_and_size(tmp_path: Path) -> None:
     second = seen_file(tmp_path / "2", ("c.mp4", 12, None, None))
     assert exposure_of([first, second], rows).num_seen == 2
     assert str(exposure_of([second], rows[:2])) == "inductive"
+
+
+def test_packed_files_are_known_as_their_members(tmp_path: Path) -> None:
+    shard = video(tmp_path, "shard-000000.tar", 4096)
+    rows = [
+        replace(shard, relative_path=f"run/{name}.mp4", offset=offset, size=100)
+        for name, offset in (("a", 512), ("b", 1536))
+    ]
+    seen = seen_file(tmp_path / "seen", ("a.mp4", 100, None, None), ("b.mp4", 4096, None, None))
+    assert exposure_of([seen], rows).num_seen == 1
 
 
 @pytest.mark.parametrize(
