@@ -26,6 +26,7 @@ from torch import Tensor
 
 from vsalt.config import PretrainConfig
 from vsalt.data.quarantine import Quarantine
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.masking.sampler import build_mask_sampler
 from vsalt.masking.types import MaskBatch
@@ -73,7 +74,7 @@ class Timed(Health):
     """Adds up the time spent in health, for each step."""
 
     def __init__(self, loop: LoopConfig, alarms: Alarms, now: Callable[[], float]) -> None:
-        super().__init__(loop, alarms)
+        super().__init__(loop, alarms, StepShapes())
         self.now = now
         self.seconds: dict[int, float] = {}
 
@@ -164,7 +165,7 @@ def measure(size: str, method: str, device: str, rounds: int) -> dict[str, Any]:
             for step, seconds in turn(heard, batch, now):
                 times["measured" if step % EVERY == 0 else "plain"].append(seconds)
         begin = now()
-        validate(heard.objective, [batch], device, heard.precision)
+        validate(heard.objective, {"video": [batch]}, device, heard.precision)
         validation = now() - begin
     usual = {name: median(values) for name, values in times.items()}
     assert isinstance(heard.health, Timed)
@@ -200,7 +201,6 @@ def turn(trainer: Trainer, batch: Batch, now: Callable[[], float]) -> Iterator[t
         first_step=first,
         num_steps=first + BLOCK,
         batch_size=len(batch.clips),
-        clip_flops=1,
     )
     trainer.run(steps, StopFlag(), progress)
     began = steps.began
@@ -238,7 +238,8 @@ def make_trainer(
         optimiser=build_optimiser(objective.param_groups(), stage.optim),
         optim=stage.optim,
         loop=stage.loop,
-        clip_flops=objective.flops(clip_shapes(config)),
+        shapes=StepShapes(),
+        clip_flops={"video": objective.flops(clip_shapes(config))},
         device=device,
         precision=choose_precision(config.device, device),
         checkpoints=checkpoints,

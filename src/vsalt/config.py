@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
-from vsalt.data.config import ClipConfig, DataConfig
+from vsalt.data.config import ClipConfig, DataConfig, Shape
 from vsalt.errors import ConfigError, collect_problems, report_problems
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig, grid_of
@@ -33,6 +33,9 @@ class StageConfig:
     """What is learned, and its own settings."""
     masks: MaskConfig = field(default_factory=MultiblockConfig)
     """Which tokens are seen and which are predicted."""
+    image_masks: Annotated[MaskConfig | None, tyro.conf.Suppress] = None
+    """The same for images, clips of one time step; in --config only. Unset: as `masks`, with the
+    numbers of tokens that this grid allows; None where there are no images."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """The network that is kept."""
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
@@ -41,6 +44,13 @@ class StageConfig:
     """Optimiser and schedules."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Length, batch and checkpoints."""
+
+    def masks_of(self, shape: Shape) -> MaskConfig:
+        """Return the masks of a shape; those of images must be resolved."""
+        if shape == "video":
+            return self.masks
+        assert self.image_masks is not None, "resolve the masks of images first"
+        return self.image_masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +135,12 @@ def resolve_stage(stage: StageConfig) -> StageConfig:
         optim=stage.optim.resolved(stage.loop.steps, stage.loop.batch_size),
         loop=stage.loop.resolved(),
     )
+
+
+def clip_grid(clip: ClipConfig, stage: StageConfig, shape: Shape) -> tuple[int, int, int]:
+    """Return the size of a clip in tokens; a clip of an image has one time step."""
+    times, height, width = grid_of(clip.num_frames, clip.size, stage.encoder.tubelet)
+    return (times if shape == "video" else 1, height, width)
 
 
 def group_problems(stage: StageConfig, prefix: str = "") -> list[str]:
@@ -291,6 +307,7 @@ __all__ = [
     "SharedConfig",
     "StageConfig",
     "StageName",
+    "clip_grid",
     "from_dict",
     "group_problems",
     "resolve_stage",

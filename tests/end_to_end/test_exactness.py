@@ -50,6 +50,48 @@ def test_two_runs_of_one_seed_are_identical_and_two_seeds_are_not(
     assert {"metrics", "encoder.blocks.0.attn.qkv.weight"} <= differing
 
 
+def test_images_between_videos_change_nothing_of_that(
+    videos: Path, pictures: Path, tmp_path: Path
+) -> None:
+    # Three steps of eight are of images.
+    sources = ["--data", f"{videos}@5", "--data", f"{pictures}@3"]
+    words = [*runs.TINY_STAGE, *sources, "--method", "pixel"]
+    first, second, third = (tmp_path / name for name in ("first", "workers", "stopped"))
+    done = runs.vsalt("pretrain", "--out", first, *words)
+    assert done.returncode == 0, done.stderr
+    assert "37.5% of the steps are of images" in done.stdout
+    assert runs.vsalt("pretrain", "--out", second, *words, "--data.workers", "2").returncode == 0
+    stopped = runs.vsalt(
+        *("pretrain", "--out", third, *words),
+        prefix=(runs.FAULT_DRIVER, "term", tmp_path / "marker", "step", "3"),
+    )
+    assert stopped.returncode == 143, stopped.stderr
+    assert runs.vsalt("resume", third).returncode == 0
+    fingerprint = runs.stage_fingerprint(first)
+    assert runs.stage_fingerprint(second) == fingerprint
+    assert runs.stage_fingerprint(third) == fingerprint
+    records = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
+    shapes = [record["shape"] for record in records if record["kind"] == "train"]
+    assert shapes == [*("video", "video", "image", "video", "video", "image", "video", "image")]
+    validated = [record for record in records if record["kind"] == "val"]
+    assert all({"val_loss_video", "val_loss_image"} <= set(record) for record in validated)
+    masks = json.loads((first / "config.json").read_text())["config"]["stage"]["image_masks"]
+    assert all(isinstance(masks[kind]["num_context"], int) for kind in ("short", "long"))
+
+
+def test_a_run_of_images_alone_is_one_too(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = runs.vsalt(
+        "pretrain", "--out", run, *runs.TINY_STAGE, "--data", pictures, "--method", "pixel"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "19 images to train on, 5 held out" in done.stdout
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {record["shape"] for record in records if record["kind"] == "train"} == {"image"}
+    assert not any("val_loss_image" in record for record in records)
+    assert "rankme" in records[-2]
+
+
 def test_metrics_follow_the_documented_schema(videos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [*runs.TINY_STAGE, "--data", videos, "--method", "pixel"]

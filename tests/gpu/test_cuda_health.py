@@ -7,6 +7,7 @@ import torch
 
 from support.tiny import make_batch
 from support.trainers import describe_rows, make_salt
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.training.alarms import Alarms
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.health import Health
@@ -21,7 +22,7 @@ def test_nothing_waits_for_the_device_before_the_log(tmp_path: Path) -> None:
     found = {}
     for device in ("cpu", "cuda"):
         log = JsonLines(tmp_path / f"{device}-{WARNINGS}", keep_to_step=0)
-        health = Health(loop, Alarms(log, describe_rows, optim))
+        health = Health(loop, Alarms(log, describe_rows, optim), StepShapes())
         objective = make_salt()
         objective.trainable.to(device)
         objective.target.to(device)

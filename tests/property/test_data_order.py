@@ -3,6 +3,7 @@
 import math
 import pickle
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -56,7 +57,10 @@ def test_by_default_every_clip_comes_once_per_pass(sizes, seed, batch_size):
 @settings(max_examples=100)
 def test_any_stretch_has_its_shares(shares, start, length):
     order = Order(seed=0, sources=sources_of([3] * len(shares), shares))
-    counts = Counter(order.locate(slot)[0] for slot in range(start, start + length))
+    counts = Counter(
+        order.locate(step=slot, position=0, batch_size=1)[0]
+        for slot in range(start, start + length)
+    )
     bound = max(math.ceil(math.log2(len(shares))), Fraction(1, 10**9))
     for source, share in enumerate(shares):
         assert abs(counts[source] - share / sum(shares) * length) < bound
@@ -68,7 +72,7 @@ def test_counts_are_those_of_counting(shares):
     order = Order(seed=0, sources=sources_of([2] * len(shares), shares))
     seen: Counter[int] = Counter()
     for slot in range(2 * sum(shares)):
-        source, index = order.locate(slot)
+        source, index = order.locate(step=slot, position=0, batch_size=1)
         assert index == seen[source]
         seen[source] += 1
     assert [seen[i] for i in range(len(shares))] == [2 * share for share in shares]
@@ -109,7 +113,7 @@ def test_replacements_are_uniform_within_the_source_and_fixed():
     order = Order(seed=0, sources=sources_of([20, 30], [1, 1]))
     for slot in range(40):
         step, position = divmod(slot, 8)
-        low, high = ((0, 20), (20, 50))[order.locate(slot)[0]]
+        low, high = ((0, 20), (20, 50))[order.locate(step=step, position=position, batch_size=8)[0]]
         drawn = [
             order.row(step=step, position=position, batch_size=8, attempt=attempt)
             for attempt in range(1, 200)
@@ -118,6 +122,53 @@ def test_replacements_are_uniform_within_the_source_and_fixed():
         assert len(set(drawn)) >= 0.9 * (high - low)
         again = Order(seed=0, sources=sources_of([20, 30], [1, 1]))
         assert again.row(step=step, position=position, batch_size=8, attempt=7) == drawn[6]
+
+
+def test_without_images_rows_are_what_they_were_before_there_were_any():
+    """Numbers of the code that knew videos only; a run that was begun with it must go on alike."""
+    sources = sources_of([7, 11, 4], [1, 2, 3])
+    sources[2] = replace(sources[2], weights=np.array([1.0, 2.0, 3.0, 0.0]))
+    order = Order(seed=5, sources=sources)
+    first = [20, 19, 9, 19, 14, 5, 20, 20, 15, 20, 11, 3, 20, 20, 10, 20, 12, 2, 18, 20, 13, 20]
+    assert rows_of(order, 22, 6) == first
+    images = Order(seed=5, sources=[replace(source, shape="image") for source in sources])
+    assert rows_of(images, 22, 6) == first
+    replacements = [
+        order.row(step=slot // 6, position=slot % 6, batch_size=6, attempt=2) for slot in range(12)
+    ]
+    assert replacements == [20, 20, 12, 20, 9, 6, 18, 20, 11, 19, 11, 0]
+
+
+@given(
+    video_shares=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    image_shares=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    batch_size=st.integers(1, 9),
+)
+@settings(max_examples=40)
+def test_steps_of_a_shape_are_a_run_of_its_sources_alone(video_shares, image_shares, batch_size):
+    shapes = ["video"] * len(video_shares) + ["image"] * len(image_shares)
+    sources = [
+        replace(source, shape=shape)
+        for source, shape in zip(
+            sources_of([5] * len(shapes), [*video_shares, *image_shares]), shapes, strict=True
+        )
+    ]
+    mixed = Order(seed=2, sources=sources)
+    alone = {"video": Order(seed=2, sources=sources[: len(video_shares)])}
+    alone["image"] = Order(seed=2, sources=sources[len(video_shares) :])
+    done = {"video": 0, "image": 0}
+    for step in range(30):
+        shape = mixed.shapes.at(step)
+        first = 0 if shape == "video" else len(video_shares)
+        for position in range(batch_size):
+            place = {"position": position, "batch_size": batch_size}
+            source, index = alone[shape].locate(step=done[shape], **place)
+            assert mixed.locate(step=step, **place) == (first + source, index)
+            if shape == "video":
+                row = alone[shape].row(step=done[shape], **place)
+                assert mixed.row(step=step, **place) == row
+        done[shape] += 1
+    assert done["image"] == 30 * sum(image_shares) // sum(image_shares + video_shares)
 
 
 def test_impossible_sources():

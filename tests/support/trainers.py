@@ -9,6 +9,7 @@ from rich.console import Console
 from support.tiny import PREDICTOR, make_batch, make_encoder, randomise
 from vsalt.compute.types import ClipFlops
 from vsalt.data.quarantine import Quarantine
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.objectives.config import PixelConfig, SaltConfig
 from vsalt.objectives.pixel import PixelObjective
@@ -81,14 +82,15 @@ def make_trainer(
         optimiser=build_optimiser(objective.param_groups(), optim),
         optim=optim,
         loop=loop,
-        clip_flops=ClipFlops(exact=1000, six_nd=10.0),
+        shapes=StepShapes(),
+        clip_flops={"video": ClipFlops(exact=1000, six_nd=10.0)},
         device="cpu",
         precision="fp32",
         checkpoints=checkpoints,
         metrics=JsonLines(run / METRICS, keep_to_step=first_step),
         timings=JsonLines(run / TIMINGS, keep_to_step=first_step),
         quarantine=Quarantine(run / "quarantine.jsonl", max_bad_share=0.01),
-        health=Health(loop, alarms),
+        health=Health(loop, alarms, StepShapes()),
         validate=None,
         describe_rows=describe_rows,
         meta={"config": {}, "manifest_sha256": "0"},
@@ -109,5 +111,4 @@ def make_progress(loop: LoopConfig, out: io.StringIO | None = None) -> Progress:
         first_step=0,
         num_steps=loop.steps,
         batch_size=loop.batch_size,
-        clip_flops=1000,
     )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from vsalt.data.config import DataConfig
 from vsalt.data.holdout import split_holdout
 from vsalt.data.manifest import TRAIN, ManifestColumns, Row, Source, read_source
 from vsalt.data.order import Order, OrderSource
+from vsalt.data.shapes_by_step import Part, StepShapes, image_share, split_by_shape
 from vsalt.errors import DataError
 from vsalt.randomness import keyed_permutation
 
@@ -104,27 +106,36 @@ class Catalogue:
         """Number of rows to train on."""
         return sum(map(len, self.train))
 
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The rows to train on, by shape and source."""
+        return split_by_shape(self.rows, self.train, self.shares)
+
+    @property
+    def shapes(self) -> StepShapes:
+        """Which steps have clips of images."""
+        return StepShapes(image_share((part.shape, part.share) for part in self.parts))
+
     def order(self, seed: int) -> Order:
         """Return the order in which the training rows are visited."""
         return Order(
             seed=seed,
             sources=[
                 OrderSource(
-                    rows=np.array(indices, dtype=np.int64),
-                    share=share,
-                    weights=self._weights(indices) if source.weighted else None,
+                    rows=np.array(part.rows, dtype=np.int64),
+                    share=part.share,
+                    weights=self._weights(part) if self.sources[part.source].weighted else None,
+                    shape=part.shape,
                 )
-                for source, indices, share in zip(
-                    self.sources, self.train, self.shares, strict=True
-                )
+                for part in self.parts
             ],
         )
 
-    def _weights(self, indices: Sequence[int]) -> np.ndarray:
-        weights = np.array([self.rows[index].weight for index in indices], dtype=np.float64)
+    def _weights(self, part: Part) -> np.ndarray:
+        weights = np.array([self.rows[index].weight for index in part.rows], dtype=np.float64)
         # Beyond the largest number, the sum is infinite, and no draw from it is possible.
         if weights.max() > np.finfo(np.float64).max / len(weights):
-            name = self.sources[self.rows[indices[0]].source].name
+            name = self.sources[part.source].name
             raise DataError(f"{name}: the weights are too large to add, up to {weights.max():g}")
         return weights
 

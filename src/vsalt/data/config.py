@@ -1,12 +1,15 @@
 """Settings of clips and of the data they come from."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import tyro
 
 from vsalt.errors import report_problems
 
+Shape: TypeAlias = Literal["video", "image"]
+"""What a batch is made of: clips of videos, or of images, which have one time step."""
+SHAPES: tuple[Shape, ...] = ("video", "image")
 ROW_COLUMNS = ("label", "split", "group", "weight")
 
 

@@ -4,6 +4,7 @@ The data sets hold shared arrays and settings, so that they can be sent to spawn
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from vsalt.data.decode import Video
 from vsalt.data.jobs import Job
 from vsalt.data.order import Order
 from vsalt.data.sampling import clip_times, stretch
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.transforms import centre_view, random_view
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError
@@ -29,8 +31,26 @@ DrawMasks: TypeAlias = Callable[[int, int, Tensor], tuple[Mask, ...]]
 HOLDOUT_STEP = -1
 """The step of held-out samples, whose views and masks never change."""
 
+IMAGE_HOLDOUT_STEP = -2
+"""The step of held-out images; they are counted apart from held-out videos."""
+
 MAX_ATTEMPTS = 8
 """Clips that are tried for one sample before the run gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClips:
+    """How images become clips: one tubelet of equal frames, of the size of the other clips.
+
+    Attributes:
+        num_frames: frames of a tubelet.
+        shapes: says which steps have images.
+        draw_masks: draws their masks; None gives batches without masks.
+    """
+
+    num_frames: int
+    shapes: StepShapes
+    draw_masks: DrawMasks | None = None
 
 
 class DrawnClip(NamedTuple):
@@ -49,7 +69,7 @@ class HeldOutClip(NamedTuple):
     """A held-out sample as it is asked for.
 
     Attributes:
-        key: (HOLDOUT_STEP, place in the list of held-out clips).
+        key: (HOLDOUT_STEP or IMAGE_HOLDOUT_STEP, place in the list of held-out clips).
         row: of the clip.
         tries: how often it is read when it times out.
     """
@@ -70,18 +90,29 @@ class _SampleDataset:
         data: DataConfig,
         seed: int,
         draw_masks: DrawMasks | None = None,
+        images: ImageClips | None = None,
     ) -> None:
         self._table = table
         self._clip = clip
         self._data = data
         self._seed = seed
         self._draw_masks = draw_masks
+        self._images = images
+        self._picture = replace(clip, num_frames=1, frame_step=1, fps=None, spacing="exact")
 
-    def _empty_clips(self, count: int, job: Job) -> UInt8[Tensor, "B 3 T H W"]:
-        return job.empty((count, 3, self._clip.num_frames, *self._clip.size), torch.uint8)
+    def _images_at(self, step: int) -> ImageClips | None:
+        """Return how the images of a step become clips; None if it is a step of videos."""
+        if self._images is None or self._images.shapes.at(step) == "video":
+            return None
+        return self._images
+
+    def _empty_clips(self, keys: Sequence[SampleKey], job: Job) -> UInt8[Tensor, "B 3 T H W"]:
+        of = self._images_at(keys[0].step) or self._clip
+        return job.empty((len(keys), 3, of.num_frames, *self._clip.size), torch.uint8)
 
     def _masks(self, clips: Tensor, keys: Sequence[SampleKey]) -> tuple[MaskBatch, ...]:
-        draw = self._draw_masks
+        images = self._images_at(keys[0].step)
+        draw = images.draw_masks if images else self._draw_masks
         if draw is None:
             return ()
         return stack_masks([draw(*key, clip) for key, clip in zip(keys, clips, strict=True)])
@@ -93,6 +124,7 @@ class _SampleDataset:
         place = self._table[row]
         try:
             with job.reading(index, attempt):
+                # The one frame of an image becomes every frame of its clip.
                 clip.copy_(self._view(key, attempt, place))
         except DecodeError as error:
             timed_out = isinstance(error, DecodeTimeoutError)
@@ -102,10 +134,11 @@ class _SampleDataset:
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
         raise NotImplementedError
 
-    def _frames(self, place: ClipPlace, u: float) -> UInt8[np.ndarray, "T H W 3"]:
+    def _frames(self, step: int, place: ClipPlace, u: float) -> UInt8[np.ndarray, "T H W 3"]:
+        clip = self._picture if self._images_at(step) else self._clip
         with Video(place.media) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-            return video.read(clip_times(self._clip, part, u=u))
+            return video.read(clip_times(clip, part, u=u))
 
 
 class ClipDataset(_SampleDataset):
@@ -119,6 +152,7 @@ class ClipDataset(_SampleDataset):
         data: crop, flip, resize.
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
+        images: which steps have images, and what becomes of them; None: no step has.
     """
 
     def __init__(
@@ -131,8 +165,11 @@ class ClipDataset(_SampleDataset):
         data: DataConfig,
         seed: int,
         draw_masks: DrawMasks | None = None,
+        images: ImageClips | None = None,
     ) -> None:
-        super().__init__(table=table, clip=clip, data=data, seed=seed, draw_masks=draw_masks)
+        super().__init__(
+            table=table, clip=clip, data=data, seed=seed, draw_masks=draw_masks, images=images
+        )
         self._order = order
         self._batch_size = batch_size
 
@@ -141,19 +178,20 @@ class ClipDataset(_SampleDataset):
         return DrawnClip(key, self._row(key, attempt=0))
 
     def read(self, samples: Sequence[DrawnClip], job: Job) -> Batch:
-        """Return the batch of some samples.
+        """Return the batch of some samples, which are all of one step.
 
         Raises:
             DataError: `MAX_ATTEMPTS` clips in the place of one sample could not be read.
         """
-        clips = self._empty_clips(len(samples), job)
+        keys = [drawn.key for drawn in samples]
+        clips = self._empty_clips(keys, job)
         rows: list[int] = []
         bad_files: list[BadFile] = []
         for index, (clip, drawn) in enumerate(zip(clips, samples, strict=True)):
             row, failed = self._fill(clip, drawn, index, job)
             rows.append(row)
             bad_files += failed
-        masks = self._masks(clips, [drawn.key for drawn in samples])
+        masks = self._masks(clips, keys)
         return Batch(clips=clips, masks=masks, rows=tuple(rows), bad_files=tuple(bad_files))
 
     def _fill(
@@ -181,7 +219,7 @@ class ClipDataset(_SampleDataset):
 
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
         generator = keyed_generator("view", self._seed, key.step, key.position, attempt)
-        frames = self._frames(place, u=generator.random())
+        frames = self._frames(key.step, place, u=generator.random())
         return random_view(
             frames,
             generator,
@@ -194,10 +232,10 @@ class ClipDataset(_SampleDataset):
 
 
 class HoldoutDataset(_SampleDataset):
-    """The held-out samples: key (HOLDOUT_STEP, i) is the middle of the i-th held-out clip.
+    """The held-out samples of one shape: key (`step`, i) is the middle of the i-th held-out clip.
 
-    A clip that cannot be read is zeros and named in the batch. `draw_masks` is called with step
-    HOLDOUT_STEP, so that the masks never change either.
+    A clip that cannot be read is zeros and named in the batch. Masks are drawn with this step, too,
+    so that they never change either.
 
     Args:
         table: where the catalogue's clips are.
@@ -205,11 +243,18 @@ class HoldoutDataset(_SampleDataset):
         data: resize.
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
+        images: what becomes of the clips, which are all images; None: they are videos.
     """
+
+    @property
+    def step(self) -> int:
+        """The step of the samples' keys."""
+        return HOLDOUT_STEP if self._images is None else IMAGE_HOLDOUT_STEP
 
     def read(self, samples: Sequence[HeldOutClip], job: Job) -> Batch:
         """Return the batch of some samples."""
-        clips = self._empty_clips(len(samples), job)
+        keys = [held_out.key for held_out in samples]
+        clips = self._empty_clips(keys, job)
         bad_files = []
         for index, (clip, held_out) in enumerate(zip(clips, samples, strict=True)):
             bad_file = self._fill(clip, held_out, index, job)
@@ -218,7 +263,7 @@ class HoldoutDataset(_SampleDataset):
                 bad_files.append(bad_file)
         return Batch(
             clips=clips,
-            masks=self._masks(clips, [held_out.key for held_out in samples]),
+            masks=self._masks(clips, keys),
             rows=tuple(held_out.row for held_out in samples),
             bad_files=tuple(bad_files),
         )
@@ -232,8 +277,8 @@ class HoldoutDataset(_SampleDataset):
         return bad_file
 
     def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
-        del key, attempt
-        frames = self._frames(place, u=0.5)
+        del attempt
+        frames = self._frames(key.step, place, u=0.5)
         return centre_view(frames, size=self._clip.size, antialias=self._data.antialias)
 
 

@@ -19,8 +19,8 @@ def split_holdout(
     (two sources may name or group it differently) are one. Groups come in the order of a hash of
     their name and the seed, so that the choice does not depend on the order of the manifest, and
     are taken until `share` of the rows is reached. A group that would make it more than twice
-    that, or would leave a source without a row, is passed over; if that leaves nothing, the
-    smallest possible group is taken.
+    that, or would leave a source without one of its images or videos, is passed over; if that
+    leaves no image or no video to hold out, the smallest possible group that has one is taken.
 
     Args:
         rows: all rows of the run.
@@ -38,8 +38,8 @@ def split_holdout(
         return list(indices), []
     group_of, names = _groups([rows[index] for index in indices])
     hashes = np.fromiter((keyed_int("holdout", seed, *name) for name in names), dtype=np.uint64)
-    sources = np.array([rows[index].source for index in indices], dtype=np.int64)
-    held = _choose(sources, *_in_order(group_of, hashes), target=share * len(indices))
+    parts = np.array([2 * rows[index].source + rows[index].is_image for index in indices])
+    held = _choose(parts, *_in_order(group_of, hashes), target=share * len(indices))
     if not held.any():
         raise DataError(
             f"nothing can be held out for val_loss: the {len(indices)} training rows are "
@@ -102,35 +102,42 @@ def _in_order(
 
 
 def _choose(
-    sources: Int64[np.ndarray, "rows"],
+    parts: Int64[np.ndarray, "rows"],
     places: Int64[np.ndarray, "rows"],
     ends: Int64[np.ndarray, "groups"],
     *,
     target: float,
 ) -> Bool[np.ndarray, "rows"]:
-    """Return which rows to hold out; `sources` is the source of each."""
-    left = np.bincount(sources)
+    """Return which rows to hold out.
+
+    `parts` is 2 * source for a video and 2 * source + 1 for an image.
+    """
+    left = np.bincount(parts)
     starts = np.concatenate([[0], ends[:-1]])
+    sizes = ends - starts
+    held = np.zeros(len(parts), dtype=np.bool_)
 
-    def needed(group: int) -> Int64[np.ndarray, "sources"]:
+    def hold(group: int) -> bool:
+        """Hold a group out if every part keeps a row."""
         rows = places[starts[group] : ends[group]]
-        return np.bincount(sources[rows], minlength=len(left))
+        needed = np.bincount(parts[rows], minlength=len(left))
+        if not (left > needed)[needed > 0].all():
+            return False
+        held[rows] = True
+        left[:] -= needed
+        return True
 
-    def can_spare(count: Int64[np.ndarray, "sources"]) -> bool:
-        return bool((left > count)[count > 0].all())
-
-    held = np.zeros(len(sources), dtype=np.bool_)
     num_held = 0
-    for group, size in enumerate((ends - starts).tolist()):
+    for group, size in enumerate(sizes.tolist()):
         if num_held >= target:
             break
-        if num_held + size <= 2 * target and can_spare(count := needed(group)):
-            held[places[starts[group] : ends[group]]] = True
+        if num_held + size <= 2 * target and hold(group):
             num_held += size
-            left -= count
-    if not num_held:
-        for group in np.argsort(ends - starts, kind="stable").tolist():
-            if can_spare(needed(group)):
-                held[places[starts[group] : ends[group]]] = True
+    for shape in np.unique(parts % 2):
+        if (held & (parts % 2 == shape)).any():
+            continue
+        has_shape = np.bincount(np.repeat(np.arange(len(ends)), sizes)[parts[places] % 2 == shape])
+        for group in np.argsort(sizes, kind="stable").tolist():
+            if group < len(has_shape) and has_shape[group] and hold(group):
                 break
     return held

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from vsalt.data.activity import Place
 from vsalt.data.config import ReadLimits
-from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HeldOutClip, HoldoutDataset
+from vsalt.data.dataset import ClipDataset, HeldOutClip, HoldoutDataset
 from vsalt.data.jobs import Task
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.data.workers import WorkerPool
@@ -161,7 +161,7 @@ class ClipLoader(_Loader):
 
 
 class HoldoutLoader(_Loader):
-    """The held-out batches of one process, the same every time they are iterated.
+    """The held-out batches of one shape and process, the same every time they are iterated.
 
     Args:
         dataset: gives the samples.
@@ -176,6 +176,7 @@ class HoldoutLoader(_Loader):
 
     Attributes:
         rows: of the held-out clips.
+        step: of their keys.
     """
 
     def __init__(
@@ -192,6 +193,7 @@ class HoldoutLoader(_Loader):
         limits: ReadLimits | None = None,
     ) -> None:
         self.rows = tuple(rows)
+        self.step = dataset.step
         self._batch_size = batch_size
         self._rank = rank
         self._world_size = world_size
@@ -233,7 +235,7 @@ class HoldoutLoader(_Loader):
         for begin in range(0, len(places), self._batch_size):
             yield Task(
                 [
-                    HeldOutClip(SampleKey(HOLDOUT_STEP, place), self.rows[place], tries)
+                    HeldOutClip(SampleKey(self.step, place), self.rows[place], tries)
                     for place in places[begin : begin + self._batch_size]
                 ]
             )

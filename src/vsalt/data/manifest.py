@@ -23,13 +23,13 @@ from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS, ShardFolder
 from vsalt.data.table_files import Cells, TextRecord, read_csv, read_jsonl
 from vsalt.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = frozenset(
     (
         *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
         *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
     )
 )
+IMAGE_SUFFIXES = frozenset((".jpeg", ".jpg", ".png"))
 MAX_MISTAKES_SHOWN = 10
 TRAIN = "train"
 
@@ -81,14 +81,14 @@ class Row:
     size: int | None = None
 
     @property
+    def is_image(self) -> bool:
+        """Whether the row is a picture, by the end of its name; a GIF is a video."""
+        return os.path.splitext(self.relative_path)[1].lower() in IMAGE_SUFFIXES
+
+    @property
     def media(self) -> Media:
         """Where the bytes of the video or image lie."""
         return Media(self.path, self.offset, self.size)
-
-    @property
-    def is_image(self) -> bool:
-        """Whether it is one image, by the ending of its name; a GIF is a video."""
-        return self.relative_path.lower().endswith(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 Slot n = step * batch_size + position is given to a source by its exact share, and inside a source
 the i-th slot gets a row: every row once per pass in a keyed permutation, or, where rows have
-weights, an independent keyed draw. Nothing is counted while training, so that any number of
-workers, processes or accumulation steps sees the same clips and resuming means setting the step.
+weights, an independent keyed draw. Where images are mixed with videos, every step has one shape,
+only the sources of this shape share its slots, and n counts the steps of this shape. Nothing is
+counted while training, so that any number of workers, processes or accumulation steps sees the same
+clips and resuming means setting the step.
 """
 
 import math
@@ -14,6 +16,8 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from vsalt.data.config import SHAPES, Shape
+from vsalt.data.shapes_by_step import StepShapes, image_share
 from vsalt.data.shared_memory import SharedArray
 from vsalt.randomness import keyed_generator, keyed_int, keyed_permutation
 
@@ -30,11 +34,13 @@ class OrderSource:
         share: the source's part of the clips, relative to the other sources.
         weights: relative probabilities of the rows, shape (N,), with replacement; None visits
             every row once per pass.
+        shape: of the rows' clips.
     """
 
     rows: Int64[np.ndarray, "N"]
     share: Fraction
     weights: Float64[np.ndarray, "N"] | None = None
+    shape: Shape = "video"
 
 
 class Order:
@@ -42,7 +48,11 @@ class Order:
 
     Args:
         seed: the run's seed.
-        sources: at least one, each with a positive share.
+        sources: at least one, each with a positive share. Draws are keyed by a source's place among
+            them, so that videos stay where they are if images come after them.
+
+    Attributes:
+        shapes: the shape of every step.
     """
 
     def __init__(self, *, seed: int, sources: Sequence[OrderSource]) -> None:
@@ -51,7 +61,15 @@ class Order:
         self._seed = seed
         self._rows = [SharedArray(np.asarray(source.rows, np.int64)) for source in sources]
         self._cumulative = [_cumulative(source) for source in sources]
-        self._prefix = _integer_prefix([source.share for source in sources])
+        self.shapes = StepShapes(image_share((source.shape, source.share) for source in sources))
+        self._numbers = {
+            shape: [index for index, source in enumerate(sources) if source.shape == shape]
+            for shape in SHAPES
+        }
+        self._prefix = {
+            shape: _integer_prefix([sources[index].share for index in numbers])
+            for shape, numbers in self._numbers.items()
+        }
         self._passes: list[dict[int, np.ndarray]] = [{} for _ in sources]
 
     def row(self, *, step: int, position: int, batch_size: int, attempt: int = 0) -> int:
@@ -64,30 +82,33 @@ class Order:
             attempt: 0 for the clip in turn; 1, 2, … for the clips that replace it, in this order,
                 when files cannot be read: keyed draws from the same source.
         """
-        source, index = self.locate(step * batch_size + position)
+        source, index = self.locate(step=step, position=position, batch_size=batch_size)
         if attempt == 0:
             return self._row_in_turn(source, index)
         return self._drawn_row(source, "replacement", step, position, attempt)
 
-    def locate(self, slot: int) -> tuple[int, int]:
-        """Return the source of a slot and how many earlier slots the source has had.
+    def locate(self, *, step: int, position: int, batch_size: int) -> tuple[int, int]:
+        """Return the source of a sample and how many earlier samples the source has had.
 
         The sources are halved again and again; of the n slots that reach a node, its left half
         with share a of a + b gets floor(n a / (a + b)). These counts grow with n by 0 or 1, so
         each slot has one source, and over any stretch of slots the count of each of K sources is
         its share to within ceil(log2 K), exclusive.
         """
-        low, high = 0, len(self._prefix) - 1
+        shape = self.shapes.at(step)
+        slot = self.shapes.before(step, shape) * batch_size + position
+        prefix = self._prefix[shape]
+        low, high = 0, len(prefix) - 1
         while high - low > 1:
             middle = (low + high) // 2
-            left = self._prefix[middle] - self._prefix[low]
-            both = self._prefix[high] - self._prefix[low]
+            left = prefix[middle] - prefix[low]
+            both = prefix[high] - prefix[low]
             before, after = slot * left // both, (slot + 1) * left // both
             if after > before:
                 slot, high = before, middle
             else:
                 slot, low = slot - before, middle
-        return low, slot
+        return self._numbers[shape][low], slot
 
     def _row_in_turn(self, source: int, index: int) -> int:
         if self._cumulative[source] is not None:

@@ -1,7 +1,7 @@
 """Settings of masks: one dataclass per family, told apart by `name`."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -86,6 +86,14 @@ class MultiblockConfig:
     def kind_names(self) -> tuple[str, ...]:
         """Names of the mask kinds, in the order in which they are applied."""
         return tuple(self.kinds)
+
+    def without_counts(self) -> "MultiblockConfig":
+        """Return the settings without numbers of tokens, which belong to one grid."""
+        kinds = {
+            name: replace(blocks, num_context=None, num_targets=None)
+            for name, blocks in self.kinds.items()
+        }
+        return replace(self, short=kinds["short"], long=kinds["long"])
 
     def _counts_without_budget(self) -> list[str]:
         if self.policy == "budget":

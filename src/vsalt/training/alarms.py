@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
 from typing import Any
 
+from vsalt.data.config import Shape
 from vsalt.errors import RunFolderError
 from vsalt.training.config import OptimConfig
 from vsalt.training.run_folder import WARNINGS, JsonLines
 
 WINDOW = 64
-"""Losses that a new one is compared with."""
+"""Losses that a new one is compared with; those of images only with those of images."""
 MIN_WINDOW = 16
 """Losses from which on it is compared at all."""
 JUMP_DEVIATIONS = 8.0
@@ -38,7 +39,7 @@ RANKME_SHARE = 0.25
 RANKME_WINDOW = 3
 """... where both are medians of so many measures: one batch has more to see than another."""
 
-LOSS_JUMP = "loss_jump"
+LOSS_JUMP: dict[Shape, str] = {"video": "loss_jump", "image": "loss_jump_image"}
 COLLAPSE = "collapse"
 DIMENSIONAL_COLLAPSE = "dimensional_collapse"
 CONSTANT_TARGETS = "constant_targets"
@@ -50,6 +51,7 @@ class StepLosses:
 
     Attributes:
         step: optimiser steps done.
+        shape: of its clips.
         lr: learning rate of the step.
         rows: catalogue rows of its clips.
         loss: its mean over the clips.
@@ -58,6 +60,7 @@ class StepLosses:
     """
 
     step: int
+    shape: Shape
     lr: float
     rows: tuple[int, ...]
     loss: float
@@ -70,15 +73,15 @@ class Memory:
     """What the alarms remember from step to step; saved in meta.json as `health`.
 
     Attributes:
-        losses: of the last steps, the oldest first.
-        grad_norms: of the same steps.
+        losses_by_shape: of the last steps of each shape, the oldest first.
+        grad_norms_by_shape: of the same steps.
         rankmes: the last ranks since the end of warm-up, the oldest first.
         highest_rankme: the highest median of so many.
         active: kinds of warnings that have not recovered, sorted.
     """
 
-    losses: list[float] = field(default_factory=list)
-    grad_norms: list[float] = field(default_factory=list)
+    losses_by_shape: dict[str, list[float]] = field(default_factory=dict)
+    grad_norms_by_shape: dict[str, list[float]] = field(default_factory=dict)
     rankmes: list[float] = field(default_factory=list)
     highest_rankme: float | None = None
     active: list[str] = field(default_factory=list)
@@ -147,11 +150,13 @@ class Alarms:
         self._peak_lr, self._warmup_steps = optim.lr, optim.warmup_steps
 
     def judge_step(self, losses: StepLosses) -> None:
-        """Compare a step's loss with those before it, then remember it."""
-        memory = self.memory
-        self._report(losses.step, LOSS_JUMP, self._jump(losses))
-        memory.losses = [*memory.losses, losses.loss][-WINDOW:]
-        memory.grad_norms = [*memory.grad_norms, losses.grad_norm][-WINDOW:]
+        """Compare a step's loss with those of its shape before it, then remember it."""
+        self._report(losses.step, LOSS_JUMP[losses.shape], self._jump(losses))
+        for kept, value in (
+            (self.memory.losses_by_shape, losses.loss),
+            (self.memory.grad_norms_by_shape, losses.grad_norm),
+        ):
+            kept[losses.shape] = [*kept.get(losses.shape, []), value][-WINDOW:]
 
     def judge_features(self, step: int, values: Mapping[str, float], rows: Sequence[int]) -> None:
         """Judge the measures of a step; see `vsalt.training.health.observe`.
@@ -189,7 +194,7 @@ class Alarms:
         self._report(step, DIMENSIONAL_COLLAPSE, alarm, rows)
 
     def _jump(self, losses: StepLosses) -> Alarm | None:
-        before = self.memory.losses
+        before = self.memory.losses_by_shape.get(losses.shape, [])
         if len(before) < MIN_WINDOW:
             return None
         usual, limit = jump_limit(before)
@@ -198,10 +203,11 @@ class Alarms:
         order = sorted(range(len(losses.rows)), key=lambda i: (-losses.clip_losses[i], i))
         highest = order[:MAX_CLIPS]
         values = ", ".join(f"{losses.clip_losses[i]:.4g}" for i in highest)
+        steps = "image steps" if losses.shape == "image" else "steps"
         return Alarm(
-            kind=LOSS_JUMP,
+            kind=LOSS_JUMP[losses.shape],
             message=(
-                f"loss {losses.loss:.4g}; the median of the {len(before)} steps before is "
+                f"loss {losses.loss:.4g}; the median of the {len(before)} {steps} before is "
                 f"{usual:.4g}, and up to {limit:.4g} is usual. Highest losses of its "
                 f"{len(order)} clips: {values}"
             ),
@@ -217,7 +223,8 @@ class Alarms:
                 f"{num_high} of {num_clips} clips make up most of it, so look at the first clips "
                 "named here (damaged, blank or of another kind?); the run can go on"
             )
-        norm, usual_norm = losses.grad_norm, median(self.memory.grad_norms)
+        norm = losses.grad_norm
+        usual_norm = median(self.memory.grad_norms_by_shape[losses.shape])
         norms = f"gradient norm before clipping {norm:.3g}, usually {usual_norm:.3g}"
         share = losses.lr / self._peak_lr
         if num_clips == 1:

@@ -1,7 +1,7 @@
 """From a resolved configuration to the networks of its method."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -9,18 +9,21 @@ from vsalt.config import (
     PretrainConfig,
     SaltRunConfig,
     StageConfig,
+    clip_grid,
     group_problems,
     resolve_stage,
 )
 from vsalt.errors import ConfigError, collect_problems, report_problems
+from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import resolve_masks
-from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import PixelConfig, SaltConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
 from vsalt.randomness import keyed_int
+
+C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
 
 def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objective:
@@ -74,7 +77,61 @@ def resolve_salt(config: SaltRunConfig) -> SaltRunConfig:
 
 
 def _resolve(config: PretrainConfig | SaltRunConfig, stage: StageConfig, flag: str) -> StageConfig:
-    grid = grid_of(config.clip.num_frames, config.clip.size, stage.encoder.tubelet)
+    grid = clip_grid(config.clip, stage, "video")
     stage = resolve_stage(stage)
     report_problems(group_problems(stage, flag.removesuffix("masks")))
     return replace(stage, masks=resolve_masks(stage.masks, grid, flag=flag))
+
+
+def with_image_masks(config: C) -> C:
+    """Return a resolved configuration with masks for images in every stage.
+
+    Raises:
+        ConfigError: if the grid of an image does not allow them.
+    """
+    if isinstance(config, PretrainConfig):
+        masks = _image_masks(config, config.stage, "masks")
+        return replace(config, stage=replace(config.stage, image_masks=masks))
+    stages: dict[str, Any] = {}
+    with collect_problems():
+        for name in config.stages:
+            stage: StageConfig = getattr(config, name)
+            try:
+                masks = _image_masks(config, stage, f"{name}.masks")
+                stages[name] = replace(stage, image_masks=masks)
+            except ConfigError as error:
+                report_problems(error.problems)
+    return replace(config, **stages)
+
+
+def _image_masks(
+    config: PretrainConfig | SaltRunConfig, stage: StageConfig, flag: str
+) -> MaskConfig:
+    """Resolve what is given for images, or else the masks of videos, for the grid of an image."""
+    masks = stage.image_masks
+    if masks is None:
+        masks = stage.masks
+        if isinstance(masks, MultiblockConfig):
+            masks = masks.without_counts()
+    elif _layout(masks) != _layout(stage.masks):
+        setting = flag.replace("masks", "image_masks")
+        raise ConfigError(
+            [
+                f"{setting} are {_layout(masks)}, {flag} {_layout(stage.masks)}; family, number of "
+                f"masks, policy and group must agree: change {setting} in the file of --config"
+            ]
+        )
+    try:
+        return resolve_masks(masks, clip_grid(config.clip, stage, "image"), flag=flag)
+    except ConfigError as error:
+        raise ConfigError([f"on images, {problem}" for problem in error.problems]) from error
+
+
+def _layout(masks: MaskConfig) -> str:
+    """Say all that decides which mask kinds a batch has."""
+    words = [*masks.kind_names]
+    if isinstance(masks, MultiblockConfig):
+        words.append(masks.policy)
+        if masks.policy == "batch_min":
+            words.append(str(masks.group_size))
+    return " ".join(words)

@@ -90,7 +90,7 @@ class LoopConfig:
     micro_batch_size: int | None = None
     """Clips per forward pass; a divisor of the batch size. Unset: the whole batch."""
     log_every: int = 10
-    """Steps between records in metrics.jsonl."""
+    """Steps between records in metrics.jsonl; where images are mixed in, of each shape's steps."""
     health_every: int = 100
     """Steps between measures of the features' health; rounded up to a multiple of log_every."""
     val_every: int | None = None

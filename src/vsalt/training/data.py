@@ -1,10 +1,14 @@
 """The batches of a stage: its rows, its masks and its order put together."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 from rich.console import Console
 
-from vsalt.config import PretrainConfig
+from vsalt.config import PretrainConfig, clip_grid
 from vsalt.data.catalogue import Catalogue
-from vsalt.data.dataset import HOLDOUT_STEP, ClipDataset, HoldoutDataset
+from vsalt.data.config import SHAPES, Shape
+from vsalt.data.dataset import ClipDataset, HoldoutDataset, ImageClips
 from vsalt.data.loader import (
     HOLDOUT_TRIES,
     ClipLoader,
@@ -13,9 +17,9 @@ from vsalt.data.loader import (
     no_longer_readable,
 )
 from vsalt.data.quarantine import Quarantine
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.errors import DataError
-from vsalt.masking.sampler import build_mask_sampler
-from vsalt.models.config import grid_of
+from vsalt.masking.sampler import MaskSampler, build_mask_sampler
 from vsalt.training import run_folder
 
 
@@ -33,8 +37,7 @@ class StageData:
         self.catalogue = catalogue
         self.pin_memory = pin_memory
         self._table = catalogue.table()
-        grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
-        self._masks = build_mask_sampler(config.stage.masks, grid, config.seed)
+        self._masks = self._mask_sampler("video")
 
     def batches(self, start: int, verdicts: Verdicts) -> ClipLoader:
         """Return the training batches from a step to the stage's last.
@@ -53,6 +56,7 @@ class StageData:
             data=config.data,
             seed=config.seed,
             draw_masks=self._masks,
+            images=self._images(self.catalogue.shapes),
         )
         return ClipLoader(
             dataset,
@@ -67,11 +71,20 @@ class StageData:
             verdicts=verdicts,
         )
 
-    def holdout(self) -> HoldoutLoader | None:
-        """Return the held-out batches; None if nothing is held out."""
+    def holdout(self) -> dict[Shape, HoldoutLoader]:
+        """Return the held-out batches of each shape that has some."""
+        found = {
+            shape: [
+                row
+                for row in self.catalogue.holdout
+                if self.catalogue.rows[row].is_image == (shape == "image")
+            ]
+            for shape in SHAPES
+        }
+        return {shape: self._holdout_loader(shape, rows) for shape, rows in found.items() if rows}
+
+    def _holdout_loader(self, shape: Shape, rows: Sequence[int]) -> HoldoutLoader:
         config = self.config
-        if not self.catalogue.holdout:
-            return None
         assert config.stage.loop.micro_batch_size is not None, "resolve the config first"
         dataset = HoldoutDataset(
             table=self._table,
@@ -79,10 +92,11 @@ class StageData:
             data=config.data,
             seed=config.seed,
             draw_masks=self._masks,
+            images=self._images(StepShapes(Fraction(1))) if shape == "image" else None,
         )
         return HoldoutLoader(
             dataset,
-            rows=self.catalogue.holdout,
+            rows=rows,
             batch_size=config.stage.loop.micro_batch_size,
             # A process of its own, so that a file that hangs or crashes cannot end the run.
             workers=min(1, config.data.workers),
@@ -90,11 +104,26 @@ class StageData:
             limits=config.data.limits,
         )
 
+    def _images(self, shapes: StepShapes) -> ImageClips | None:
+        """Return what images become, at the steps that are theirs."""
+        if "image" not in shapes.shapes:
+            return None
+        return ImageClips(
+            num_frames=self.config.stage.encoder.tubelet[0],
+            shapes=shapes,
+            draw_masks=self._mask_sampler("image"),
+        )
+
+    def _mask_sampler(self, shape: Shape) -> MaskSampler:
+        stage = self.config.stage
+        grid = clip_grid(self.config.clip, stage, shape)
+        return build_mask_sampler(stage.masks_of(shape), grid, self.config.seed)
+
 
 def leave_out_unreadable(
     holdout: HoldoutLoader, quarantine: Quarantine, console: Console, *, resumed: bool
 ) -> None:
-    """Read every held-out clip once, and leave out those that cannot be read.
+    """Read every held-out clip of a shape once, and leave out those that cannot be read.
 
     They are written down. So val_loss is always taken over the same clips, also after the run is
     resumed: clips that timed out when it began stay left out.
@@ -102,7 +131,7 @@ def leave_out_unreadable(
     Raises:
         DataError: if none can be read, or one that could be read before cannot any more.
     """
-    timed_out = {key.position for key in quarantine.verdicts() if key.step == HOLDOUT_STEP}
+    timed_out = {key.position for key in quarantine.verdicts() if key.step == holdout.step}
     tries = HOLDOUT_TRIES if resumed else 1
     unreadable = holdout.unreadable(passed_over=timed_out, tries=tries)
     for bad_file in unreadable:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vsalt.data.config import Shape
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.training.alarms import Alarms, StepLosses
 from vsalt.training.config import LoopConfig
@@ -40,6 +42,7 @@ class _Pending(NamedTuple):
     """A step whose losses are still on the device."""
 
     step: int
+    shape: Shape
     lr: float
     rows: tuple[int, ...]
     loss: Float[Tensor, ""]
@@ -50,15 +53,19 @@ class _Pending(NamedTuple):
 class Health:
     """Measures the first micro-batch of some steps, and hands every step's losses to the alarms.
 
+    Where images are mixed with videos, steps of videos are measured and no others.
+
     Args:
         loop: resolved config; says which steps are measured.
         alarms: judge the values.
+        shapes: the shape of every step.
     """
 
-    def __init__(self, loop: LoopConfig, alarms: Alarms) -> None:
+    def __init__(self, loop: LoopConfig, alarms: Alarms, shapes: StepShapes) -> None:
         assert loop.health_every % loop.log_every == 0, "resolve the config first"
         self.alarms = alarms
         self._loop = loop
+        self._shapes = shapes
         self._pending: list[_Pending] = []
         self._clip_losses: list[Tensor] = []
         self._seen: dict[str, Tensor] = {}
@@ -75,7 +82,9 @@ class Health:
             step: optimiser steps done when this one is over.
             output: of the step's next micro-batch.
         """
-        due = step % self._loop.health_every == 0 or step == self._loop.steps
+        due = self._shapes.at(step - 1) == self._shapes.measured and self._shapes.due(
+            step - 1, self._loop.health_every, self._loop.steps
+        )
         if due and not self._clip_losses:
             self._seen = observe(output)
         self._clip_losses.append(output.clip_losses)
@@ -100,7 +109,8 @@ class Health:
         norm = torch.stack(list(norms.values())).max()
         clip_losses = torch.cat(self._clip_losses)
         self._seen_rows = tuple(rows[: len(self._clip_losses[0])])
-        self._pending.append(_Pending(step, lr, tuple(rows), loss, norm, clip_losses))
+        shape = self._shapes.at(step - 1)
+        self._pending.append(_Pending(step, shape, lr, tuple(rows), loss, norm, clip_losses))
         if len(self._pending) == MAX_PENDING:
             self.flush()
 
@@ -134,13 +144,16 @@ class Health:
     def _transfer(self, others: Sequence[Tensor]) -> list[Tensor]:
         """Judge the pending steps, and return other tensors, by one transfer for all."""
         pending, self._pending = self._pending, []
-        words = [tensor for step in pending for tensor in step[3:]]
+        words = [
+            tensor for step in pending for tensor in (step.loss, step.grad_norm, step.clip_losses)
+        ]
         host = to_host([*words, *others])
         for number, step in enumerate(pending):
             loss, norm, clip_losses = host[3 * number : 3 * number + 3]
             self.alarms.judge_step(
                 StepLosses(
                     step=step.step,
+                    shape=step.shape,
                     lr=step.lr,
                     rows=step.rows,
                     loss=loss.item(),

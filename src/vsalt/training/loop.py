@@ -15,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, optim
 
 from vsalt.compute.types import ClipFlops
+from vsalt.data.config import Shape
 from vsalt.data.quarantine import Quarantine
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import Objective
@@ -27,6 +29,7 @@ from vsalt.training.health import Health, finite_or_none
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
 from vsalt.training.schedule import learning_rate, weight_decay
+from vsalt.training.step_flops import flops_until
 from vsalt.training.stop import InterruptedRunError, StopFlag
 
 
@@ -71,7 +74,8 @@ class Trainer:
         optimiser: over the objective's parameters.
         optim: resolved config.
         loop: resolved config.
-        clip_flops: operations of one training clip.
+        shapes: the shape of every step.
+        clip_flops: operations of one training clip of each shape.
         device: "cpu" or "cuda".
         precision: "fp32" or "bf16".
         checkpoints: where they are written.
@@ -91,7 +95,8 @@ class Trainer:
     optimiser: optim.Optimizer
     optim: OptimConfig
     loop: LoopConfig
-    clip_flops: ClipFlops
+    shapes: StepShapes
+    clip_flops: Mapping[Shape, ClipFlops]
     device: str
     precision: str
     checkpoints: CheckpointFolder
@@ -213,10 +218,14 @@ class Trainer:
         return self.done.step % every == 0 or self.done.step == self.loop.steps
 
     def _log(self, record: dict[str, Any], wait_s: float, progress: Progress) -> None:
-        if not self._due(self.loop.log_every):
+        step = self.done.step - 1
+        if not self.shapes.due(step, self.loop.log_every, self.loop.steps):
             return
         values = self.health.collect(self.done.step, record)
-        self.metrics.write({"kind": "train", **self._counts(), **values})
+        if "image" in self.shapes.shapes:
+            values = {"shape": self.shapes.at(step), **values}
+        values = {**self._counts(), **values}
+        self.metrics.write({"kind": "train", **values})
         timing = progress.update(self.done.step, values, wait_s)
         self.timings.write({"step": self.done.step, **timing})
 
@@ -260,11 +269,12 @@ class Trainer:
         self.saved_step = self.done.step
 
     def _counts(self) -> dict[str, Any]:
-        clips = self.done.step * self.loop.batch_size
+        step, batch_size = self.done.step, self.loop.batch_size
+        flops = flops_until(step, batch_size, self.shapes, self.clip_flops)
         return {
-            "step": self.done.step,
-            "clips": clips,
-            "flops_exact": clips * self.clip_flops.exact,
-            "flops_six_nd": clips * self.clip_flops.six_nd,
+            "step": step,
+            "clips": step * batch_size,
+            "flops_exact": flops.exact,
+            "flops_six_nd": flops.six_nd,
             "bad_reads": self.done.bad_reads,
         }

@@ -1,7 +1,7 @@
 """What a run will cost, computed before it starts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,15 +10,18 @@ from rich.table import Table
 
 from vsalt.compute import paper
 from vsalt.compute.types import PAPER_CONTEXT_SHARE, ClipFlops, ClipShapes
-from vsalt.config import PretrainConfig, SaltRunConfig
+from vsalt.config import PretrainConfig, SaltRunConfig, clip_grid
+from vsalt.data.config import Shape
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import build_mask_sampler
-from vsalt.models.config import ENCODERS, Architecture, EncoderConfig, grid_of
+from vsalt.models.config import ENCODERS, Architecture, EncoderConfig
 from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import count_params
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import OPTIMISER_WORDS
 from vsalt.training.device import choose_device, choose_precision
+from vsalt.training.step_flops import flops_until
 
 BYTES_PER_WEIGHT = 4
 BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
@@ -31,9 +34,11 @@ class StagePlan:
     Attributes:
         title: what the stage trains.
         steps: optimiser steps.
+        image_steps: those of them whose clips are images.
         clips: training clips over the whole stage.
         masks: settings of its masks.
-        shapes: tokens of a clip, and how many of them each kind of mask shows and asks for.
+        shapes: for videos and images, whichever there are, tokens of a clip, and how many of them
+            each kind of mask shows and asks for.
         flops: operations over the whole stage.
         published_flops: the same as SALT's tables count them, if the clip and all networks are
             theirs.
@@ -48,9 +53,10 @@ class StagePlan:
 
     title: str
     steps: int
+    image_steps: int
     clips: int
     masks: MaskConfig
-    shapes: ClipShapes
+    shapes: Mapping[Shape, ClipShapes]
     flops: ClipFlops
     published_flops: float | None
     encoder_params: int
@@ -61,32 +67,40 @@ class StagePlan:
     disk_bytes: int
 
 
-def plan_salt(config: SaltRunConfig) -> list[StagePlan]:
+VIDEOS = StepShapes()
+
+
+def plan_salt(config: SaltRunConfig, step_shapes: StepShapes = VIDEOS) -> list[StagePlan]:
     """Compute the cost of every stage of a resolved run, in their order."""
     plans: list[StagePlan] = []
     teacher: EncoderConfig | None = None
     for name in config.stages:
         stage = config.stage(name)
-        plans.append(plan_stage(stage, teacher, name))
+        plans.append(plan_stage(stage, teacher, name, step_shapes))
         teacher = stage.stage.encoder
     return plans
 
 
-def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str) -> StagePlan:
+def plan_stage(
+    config: PretrainConfig,
+    teacher: EncoderConfig | None,
+    title: str,
+    step_shapes: StepShapes = VIDEOS,
+) -> StagePlan:
     """Compute the cost of a resolved stage; networks are built without memory.
 
     Args:
         config: resolved configuration.
         teacher: the frozen teacher's configuration, if the method has one.
         title: name of the stage.
+        step_shapes: the shape of every step.
     """
     stage, loop = config.stage, config.stage.loop
     with torch.device("meta"):
         frozen = Encoder(teacher) if teacher else None
         objective = build_objective(config, frozen)
-    shapes = clip_shapes(config)
-    clips = loop.steps * loop.batch_size
-    per_clip = objective.flops(shapes)
+    shapes = {shape: clip_shapes(config, shape) for shape in step_shapes.shapes}
+    clip_flops = {shape: objective.flops(counts) for shape, counts in shapes.items()}
     encoder_params = count_params(objective.encoder)
     trained = count_params(objective.trainable)
     frozen_params = count_params(frozen) if frozen else 0
@@ -95,16 +109,20 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
     assert loop.micro_batch_size is not None
     precision = choose_precision(config.device, choose_device(config.device.device))
     activations = BYTES_PER_VALUE[precision] * loop.micro_batch_size
-    activations *= _activations(shapes, stage.encoder.architecture, stage.predictor.architecture)
+    activations *= max(
+        _activations(counts, stage.encoder.architecture, stage.predictor.architecture)
+        for counts in shapes.values()
+    )
     # One more for the checkpoint being written and one for the best.
     on_disk = min(loop.keep_last + 2, math.ceil(loop.steps / loop.save_every) + 1)
     return StagePlan(
         title=title,
         steps=loop.steps,
-        clips=clips,
+        image_steps=step_shapes.before(loop.steps, "image"),
+        clips=loop.steps * loop.batch_size,
         masks=stage.masks,
         shapes=shapes,
-        flops=ClipFlops(exact=clips * per_clip.exact, six_nd=clips * per_clip.six_nd),
+        flops=flops_until(loop.steps, loop.batch_size, step_shapes, clip_flops),
         published_flops=_published_flops(config, teacher, shapes),
         encoder_params=encoder_params,
         other_params=trained - encoder_params,
@@ -115,25 +133,30 @@ def plan_stage(config: PretrainConfig, teacher: EncoderConfig | None, title: str
     )
 
 
-def clip_shapes(config: PretrainConfig) -> ClipShapes:
-    """Return the token counts of a resolved configuration."""
-    grid = grid_of(config.clip.num_frames, config.clip.size, config.stage.encoder.tubelet)
-    masks = build_mask_sampler(config.stage.masks, grid, config.seed)
-    given = config.stage.masks
+def clip_shapes(config: PretrainConfig, shape: Shape = "video") -> ClipShapes:
+    """Return the token counts of a resolved configuration for clips of a shape."""
+    grid = clip_grid(config.clip, config.stage, shape)
+    given = config.stage.masks_of(shape)
+    masks = build_mask_sampler(given, grid, config.seed)
     share = PAPER_CONTEXT_SHARE if given.name == "multiblock" else 1 - given.ratio
     return ClipShapes(grid=grid, masks=masks.counts, context_share=share)
 
 
 def _published_flops(
-    config: PretrainConfig, teacher: EncoderConfig | None, shapes: ClipShapes
+    config: PretrainConfig,
+    teacher: EncoderConfig | None,
+    shapes: Mapping[Shape, ClipShapes],
 ) -> float | None:
     """Return a stage's operations as SALT's tables count them, or None if it is none of theirs."""
     stage = config.stage
     encoders = [stage.encoder, teacher] if teacher else [stage.encoder]
+    if "image" in shapes:
+        return None
+    video = shapes["video"]
     is_published = (
         stage.method.name in ("pixel", "salt")
-        and (shapes.grid, len(shapes.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
-        and math.isclose(shapes.context_share, PAPER_CONTEXT_SHARE)
+        and (video.grid, len(video.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
+        and math.isclose(video.context_share, PAPER_CONTEXT_SHARE)
         and stage.predictor.architecture == paper.PREDICTOR_SHAPE
         and all(
             encoder.size in paper.ENCODER_PARAMS and encoder.architecture == ENCODERS[encoder.size]
@@ -166,8 +189,9 @@ def print_plans(plans: list[StagePlan], console: Console) -> None:
     if len(plans) > 1:
         table.add_column("both" if len(plans) == 2 else "all", justify="right", style="bold")
     numbers = _numbers(plans)
-    for name in ("steps", "clips"):
-        _add_numbers(table, name, numbers.pop(name))
+    for name in ("steps", "steps of images", "clips"):
+        if name in numbers:
+            _add_numbers(table, name, numbers.pop(name))
     for name, words in _mask_words(plans).items():
         table.add_row(name, *words)
     for name, values in numbers.items():
@@ -180,8 +204,10 @@ def _numbers(plans: list[StagePlan]) -> dict[str, Sequence[int | float]]:
     published = [plan.published_flops for plan in plans if plan.published_flops is not None]
     # All stages of a run have one precision.
     precision = plans[0].precision
+    images = [plan.image_steps for plan in plans]
     return {
         "steps": [plan.steps for plan in plans],
+        **({"steps of images": images} if "image" in plans[0].shapes else {}),
         "clips": [plan.clips for plan in plans],
         "FLOPs, exact": [plan.flops.exact for plan in plans],
         "FLOPs, 6ND": [plan.flops.six_nd for plan in plans],
@@ -207,13 +233,23 @@ def _mask_words(plans: list[StagePlan]) -> dict[str, list[str]]:
             several = f" x {given.num_masks}" if given.num_masks > 1 else ""
             families.append(given.name + several)
             policies.append("-")
-    counts = [tuple(zip(*plan.shapes.masks, strict=True)) for plan in plans]
+    words = {"masks": families}
+    if set(policies) != {"-"}:
+        words["masks, policy"] = policies
+    # All stages of a run have the same sources, and so the same shapes.
+    for shape in plans[0].shapes:
+        words |= _token_words([plan.shapes[shape] for plan in plans], shape)
+    return words
+
+
+def _token_words(stages: Sequence[ClipShapes], shape: Shape) -> dict[str, list[str]]:
+    """Return the rows that say how many tokens clips of a shape have."""
+    of, suffix = ("a clip", "") if shape == "video" else ("an image", ", image")
+    counts = [tuple(zip(*stage.masks, strict=True)) for stage in stages]
     return {
-        "masks": families,
-        **({"masks, policy": policies} if set(policies) != {"-"} else {}),
-        "tokens of a clip": [f"{plan.shapes.num_tokens:,}" for plan in plans],
-        "tokens seen": [_join_counts(context) for context, _ in counts],
-        "tokens predicted": [_join_counts(targets) for _, targets in counts],
+        f"tokens of {of}": [f"{stage.num_tokens:,}" for stage in stages],
+        f"tokens seen{suffix}": [_join_counts(context) for context, _ in counts],
+        f"tokens predicted{suffix}": [_join_counts(targets) for _, targets in counts],
     }
 
 

@@ -28,7 +28,6 @@ class Progress:
         first_step: steps done before.
         num_steps: steps at the end.
         batch_size: clips per step.
-        clip_flops: operations of one clip (exact).
         plain_every_s: on anything but a terminal, seconds between lines.
     """
 
@@ -40,14 +39,12 @@ class Progress:
         first_step: int,
         num_steps: int,
         batch_size: int,
-        clip_flops: int,
         plain_every_s: float = 5.0,
     ) -> None:
         self.console = console
         self.title = title
         self.num_steps = num_steps
         self.batch_size = batch_size
-        self.clip_flops = clip_flops
         self.plain_every_s = plain_every_s
         self._first_step = self._last_step = first_step
         self._begin = self._last_time = time.monotonic()
@@ -96,7 +93,7 @@ class Progress:
 
         Args:
             step: steps done.
-            values: with `loss` and `lr`.
+            values: with `loss`, `lr` and `flops_exact`; of a mixed run also `shape`.
             wait_s: seconds waited for data since the start.
 
         Returns:
@@ -109,8 +106,10 @@ class Progress:
         self._total_paused_s += self._paused_s
         self._last_time, self._last_step, self._last_wait_s = now, step, wait_s
         self._paused_s = 0.0
-        flops = step * self.batch_size * self.clip_flops
+        flops = values["flops_exact"]
         loss, lr = f"loss {values['loss']:.4f}", f"lr {values['lr']:.1e}"
+        if "shape" in values:
+            loss += f" ({values['shape']})"
         if self._wide or self._bar is None:
             rate, wait = f"{clips_per_s:.1f} clips/s", f"data wait {wait_share:.0%}"
             text = "  ".join([loss, lr, rate, wait, f"{flops:.2e} FLOPs"])

@@ -164,17 +164,17 @@ def _train(
         first_step=trainer.done.step,
         num_steps=loop.steps,
         batch_size=loop.batch_size,
-        clip_flops=trainer.clip_flops.exact,
     )
     data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
     with contextlib.ExitStack() as logs:
         for log in (trainer.metrics, trainer.timings, trainer.health.alarms.log):
             logs.enter_context(contextlib.closing(log))
         holdout = data.holdout()
-        if holdout is not None:
-            logs.enter_context(holdout)
+        for clips in holdout.values():
+            logs.enter_context(clips)
             resumed = trainer.done.step > 0
-            leave_out_unreadable(holdout, trainer.quarantine, console, resumed=resumed)
+            leave_out_unreadable(clips, trainer.quarantine, console, resumed=resumed)
+        if holdout:
             trainer.validate = lambda: validate(
                 trainer.objective, holdout, trainer.device, trainer.precision
             )
@@ -244,14 +244,17 @@ def _build_trainer(
         optimiser=optimiser,
         optim=stage.optim,
         loop=stage.loop,
-        clip_flops=objective.flops(clip_shapes(config)),
+        shapes=catalogue.shapes,
+        clip_flops={
+            shape: objective.flops(clip_shapes(config, shape)) for shape in catalogue.shapes.shapes
+        },
         device=device,
         precision=precision,
         checkpoints=checkpoints,
         metrics=run_folder.JsonLines(run / run_folder.METRICS, keep_to_step=done.step),
         timings=run_folder.JsonLines(run / run_folder.TIMINGS, keep_to_step=done.step),
         quarantine=quarantine,
-        health=Health(stage.loop, alarms),
+        health=Health(stage.loop, alarms, catalogue.shapes),
         validate=None,
         describe_rows=describe_rows,
         meta={"config": to_dict(config), "manifest_sha256": record.manifest_sha256},

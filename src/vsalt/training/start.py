@@ -17,7 +17,7 @@ from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import report_windows
 from vsalt.errors import ConfigError, RunFolderError
 from vsalt.training import run_folder
-from vsalt.training.build import resolve, resolve_salt
+from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.locate import load_encoder
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
@@ -42,9 +42,11 @@ def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> No
     run_folder.check_new_run(run)
     resolved = _with_data(resolve_salt(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
+    if "image" in catalogue.shapes.shapes:
+        resolved = with_image_masks(resolved)
     for name in config.stages:
         _say_lengths(name, getattr(config, name), getattr(resolved, name), console)
-    plans = plan_salt(resolved)
+    plans = plan_salt(resolved, catalogue.shapes)
     print_plans(plans, console)
     if dry_run:
         return
@@ -68,9 +70,12 @@ def start_stage(
     loaded = load_encoder(teacher) if teacher else None
     resolved = _with_data(resolve(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
+    if "image" in catalogue.shapes.shapes:
+        resolved = with_image_masks(resolved)
     _say_lengths("stage", config.stage, resolved.stage, console)
     title = resolved.stage.method.name
-    plan = plan_stage(resolved, loaded.config.stage.encoder if loaded else None, title)
+    teacher_config = loaded.config.stage.encoder if loaded else None
+    plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
     print_plans([plan], console)
     if dry_run:
         return
@@ -142,11 +147,9 @@ def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
 def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Catalogue:
     """Read the sources and say what is in them."""
     catalogue = Catalogue.load(config.data, seed=config.seed)
-    console.print(
-        f"data: {catalogue.num_train} clips to train on, {len(catalogue.holdout)} held out"
-        + _describe_splits(config.data, catalogue),
-    )
-    rows = [catalogue.rows[index] for part in catalogue.train for index in part]
+    console.print(f"data: {_describe_rows(catalogue)}{_describe_splits(config.data, catalogue)}")
+    videos = (part.rows for part in catalogue.parts if part.shape == "video")
+    rows = [catalogue.rows[index] for indices in videos for index in indices]
     report = report_windows(rows, config.clip, seed=config.seed)
     if report.num_short:
         console.print(f"data: {report}", style="yellow" if report.warns else None)
@@ -157,6 +160,22 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
             style="yellow",
         )
     return catalogue
+
+
+def _describe_rows(catalogue: Catalogue) -> str:
+    """Say how many rows there are; of images and videos apart where there are images."""
+    num_train, num_held = catalogue.num_train, len(catalogue.holdout)
+    share = catalogue.shapes.image_share
+    if not share:
+        return f"{num_train} clips to train on, {num_held} held out"
+    images = sum(len(part.rows) for part in catalogue.parts if part.shape == "image")
+    held = sum(catalogue.rows[index].is_image for index in catalogue.holdout)
+    if share == 1:
+        return f"{images} images to train on, {held} held out"
+    return (
+        f"{num_train - images} videos and {images} images to train on, {num_held - held} and "
+        f"{held} held out; {float(share):.1%} of the steps are of images"
+    )
 
 
 def _describe_splits(config: DataConfig, catalogue: Catalogue) -> str:

@@ -58,6 +58,7 @@ def meta_batch(num_clips: int, clip: tuple[int, int, int], shapes: ClipShapes) -
 CASES = {
     "Ti, 64 px": ((16, 64, 64), (2, 16, 16), "Ti", {"depth": 4}, ((39, 51), (27, 88))),
     "Ti, not square": ((8, 48, 80), (2, 16, 8), "Ti", {"depth": 3}, ((17, 33), (5, 60))),
+    "Ti, an image": ((2, 64, 80), (2, 16, 16), "Ti", {"depth": 3}, ((7, 9), (3, 14))),
     "S, one mask": ((4, 64, 64), (4, 8, 8), "S", {"mlp_width": 100}, ((20, 44),)),
     "L, 224 px": ((16, 224, 224), (2, 16, 16), "L", {"depth": 2}, ((367, 759), (95, 1106))),
 }

@@ -94,3 +94,14 @@ def test_under_autocast_tokens_are_added_up_in_float32(positions: Positions) -> 
     assert set(types) == {torch.float32}
     exact = predictor(context, mask.context, mask.targets, GRID)
     assert 0 < (coarse - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize("positions", ["vjepa2", "interleaved", "sincos"])
+def test_an_image_is_the_first_time_step_of_a_clip(positions: Positions) -> None:
+    predictor = make_predictor(positions)
+    context, _ = make_input()
+    mask = make_masks(2, (1, 3, 4), 6, 5)
+    with torch.no_grad():
+        image = predictor(context, mask.context, mask.targets, (1, 3, 4))
+        clip = predictor(context, mask.context, mask.targets, (5, 3, 4))
+    torch.testing.assert_close(image, clip, atol=2e-5, rtol=1e-5)

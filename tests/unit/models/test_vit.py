@@ -84,3 +84,17 @@ def test_clips_of_a_batch_do_not_meet() -> None:
 def test_a_clip_that_does_not_divide_into_tubelets_is_refused() -> None:
     with pytest.raises(ConfigError, match="5 frames of 16x24 pixels does not divide"):
         make_encoder()(make_clips(1, 5))
+
+
+@pytest.mark.parametrize("positions", ["vjepa2", "interleaved", "sincos"])
+def test_an_image_is_the_first_time_step_of_a_clip(positions: Positions) -> None:
+    """One network takes both shapes in turn; its positions are those of the grid at hand."""
+    encoder, clips = make_encoder(positions=positions), make_clips(2, num_frames=6)
+    image = clips[:, :, :2]
+    first = torch.arange(6).expand(2, 6)
+    with torch.no_grad():
+        before = encoder(image)
+        seen = encoder(clips, first)
+        again = encoder(image)
+    torch.testing.assert_close(before, seen, atol=2e-5, rtol=1e-5)
+    assert torch.equal(before, again)

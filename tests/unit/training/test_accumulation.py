@@ -86,7 +86,7 @@ def test_validation_is_the_mean_over_clips() -> None:
     objective = make_pixel()
     batches = [make_batch(3, seed=1), make_batch(1, ((2, 5), (6, 6)), seed=2)]
     _, expected = one_by_one(make_pixel, batches)
-    found = validate(objective, batches, "cpu", "fp32")
+    found = validate(objective, {"video": batches}, "cpu", "fp32")
     assert found["val_loss"] == pytest.approx(expected, rel=1e-6)
     assert all(param.grad is None for param in objective.trainable.parameters())
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.trainers import describe_rows
+from vsalt.data.config import Shape
 from vsalt.errors import RunFolderError
 from vsalt.training import alarms
 from vsalt.training.alarms import Alarms, Memory, StepLosses
@@ -30,10 +31,24 @@ def written(log: JsonLines) -> list[dict]:
     return [json.loads(line) for line in log.path.read_text().splitlines()]
 
 
-def step_of(step: int, loss: float, clips: tuple[float, ...] | None = None) -> StepLosses:
+def step_of(
+    step: int, loss: float, clips: tuple[float, ...] | None = None, shape: Shape = "video"
+) -> StepLosses:
     clips = clips or (loss,) * 8
     rows = tuple(range(len(clips)))
-    return StepLosses(step=step, lr=0.09, rows=rows, loss=loss, grad_norm=1.0, clip_losses=clips)
+    return StepLosses(
+        step=step,
+        shape=shape,
+        lr=0.09,
+        rows=rows,
+        loss=loss,
+        grad_norm=1.0,
+        clip_losses=clips,
+    )
+
+
+def remembered() -> Memory:
+    return Memory(losses_by_shape={"video": [1.0] * 20}, grad_norms_by_shape={"video": [0.5] * 20})
 
 
 def slow_limit(losses: list[float]) -> float:
@@ -59,7 +74,7 @@ def test_a_jump_is_judged_by_the_last_64_losses_and_never_before_16(log: JsonLin
     ]
     assert expected == [40, 120, 140]
     assert [record["step"] for record in written(log)] == expected
-    assert judge.memory.losses == losses[-64:]
+    assert judge.memory.losses_by_shape == {"video": losses[-64:]}
 
 
 def test_a_steady_loss_needs_a_quarter_more_to_jump() -> None:
@@ -75,9 +90,28 @@ def test_a_jump_that_lasts_is_told_once(log: JsonLines) -> None:
     assert judge.memory.active == ["loss_jump"]
 
 
+def test_images_and_videos_jump_apart(log: JsonLines) -> None:
+    """Of each shape the losses are steady, and twice as high as those of the other."""
+    judge = Alarms(log, describe_rows, OPTIM)
+    for step in range(40):
+        image = step % 2 == 1
+        loss = 1.0 if image else 2.0
+        if step in (36, 37, 38, 39):
+            loss *= 1.5
+        judge.judge_step(step_of(step, loss, shape="image" if image else "video"))
+    video, image = written(log)
+    assert (video["step"], video["kind"]) == (36, "loss_jump")
+    assert (image["step"], image["kind"]) == (37, "loss_jump_image")
+    assert image["message"].startswith(
+        "loss 1.5; the median of the 18 image steps before is 1, and up to 1.25 is usual."
+    )
+    # The next step of the other shape is no recovery.
+    assert judge.memory.active == ["loss_jump", "loss_jump_image"]
+
+
 def test_the_cause_says_whether_few_clips_or_the_learning_rate(log: JsonLines) -> None:
     shown: list[str] = []
-    judge = Alarms(log, describe_rows, OPTIM, Memory(losses=[1.0] * 20, grad_norms=[0.5] * 20))
+    judge = Alarms(log, describe_rows, OPTIM, remembered())
     judge.show = shown.append
     few = (1.0, 9.0, 1.0, 1.1, 9.0, 1.0, 1.0, 1.0)  # 8, 8 and 0.1 above the median
     judge.judge_step(step_of(21, sum(few) / 8, few))
@@ -116,7 +150,7 @@ def test_the_cause_says_whether_few_clips_or_the_learning_rate(log: JsonLines) -
 def test_the_cause_of_a_jump_in_steps_of_few_clips(
     log: JsonLines, clips: tuple[float, ...], cause: str
 ) -> None:
-    judge = Alarms(log, describe_rows, OPTIM, Memory(losses=[1.0] * 20, grad_norms=[0.5] * 20))
+    judge = Alarms(log, describe_rows, OPTIM, remembered())
     judge.judge_step(step_of(21, sum(clips) / len(clips), clips))
     (record,) = written(log)
     assert record["cause"].startswith(cause)
@@ -209,7 +243,9 @@ def test_a_measure_that_a_method_does_not_give_is_not_judged(log: JsonLines) -> 
 
 
 def test_memory_comes_back_as_it_was_and_nothing_else_does() -> None:
-    memory = Memory([0.1, 1 / 3], [2.0, 1e-300], [4.5, 1 / 7], 17.25, ["collapse"])
+    losses = {"video": [0.1, 1 / 3], "image": [0.7]}
+    norms = {"video": [2.0, 1e-300], "image": [1e300]}
+    memory = Memory(losses, norms, [4.5, 1 / 7], 17.25, ["collapse"])
     again = Memory.from_dict(json.loads(json.dumps(memory.to_dict())), "meta.json")
     assert again == memory
     values = memory.to_dict()

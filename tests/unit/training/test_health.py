@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from support.slow_measures import slow_lidar, slow_rankme
 from support.tiny import make_batch
 from support.trainers import Batches, describe_rows, make_pixel, make_progress, make_salt
+from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.errors import DataError, NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
@@ -103,7 +104,7 @@ def test_values_are_those_of_the_first_micro_batch(
     with torch.no_grad():
         output = make_salt().loss(noise(0, 0))
     trainer.loop = replace(trainer.loop, steps=1)
-    trainer.health = health.Health(trainer.loop, trainer.health.alarms)
+    trainer.health = health.Health(trainer.loop, trainer.health.alarms, StepShapes())
     run(trainer, noise)
     (record,) = read(tmp_path / "metrics.jsonl")
     tokens = torch.cat([context.flatten(0, 1) for context in output.context.values()])
@@ -179,7 +180,9 @@ def listen(tmp_path: Path, output: ObjectiveOutput) -> health.Health:
     """Let health hear a step of one micro-batch, which is due."""
     log = JsonLines(tmp_path / "warnings.jsonl", keep_to_step=0)
     optim = OptimConfig().resolved(4, 4)
-    heard = health.Health(replace(LOOP, steps=8).resolved(), Alarms(log, describe_rows, optim))
+    heard = health.Health(
+        replace(LOOP, steps=8).resolved(), Alarms(log, describe_rows, optim), StepShapes()
+    )
     heard.begin_step()
     heard.hear(8, output)
     norms = {name: torch.ones_like(output.loss_sum) for name in ("encoder", "predictor")}
@@ -227,7 +230,7 @@ def test_the_largest_gradient_norm_is_remembered(make_trainer: MakeTrainer, tmp_
     record = read(tmp_path / "metrics.jsonl")[-1]
     norms = [value for name, value in record.items() if name.startswith("grad_norm_")]
     assert len(set(norms)) == 2
-    assert trainer.health.alarms.memory.grad_norms[-1] == max(norms)
+    assert trainer.health.alarms.memory.grad_norms_by_shape["video"][-1] == max(norms)
 
 
 def test_losses_that_wait_too_long_are_judged_before_they_are_logged(
@@ -377,7 +380,7 @@ def test_logs_of_an_interrupted_run_are_those_of_an_undisturbed_one(
     assert checkpoint is not None
     memory = Memory.from_dict(checkpoint.meta["health"], "meta.json")
     assert memory == first.health.alarms.memory
-    assert len(memory.losses) == cut
+    assert len(memory.losses_by_shape["video"]) == cut
     # What a process that was killed later has left behind is cut away.
     for log in (first.metrics, first.health.alarms.log):
         log.write({"step": cut + 1, "kind": "none"})
@@ -473,8 +476,8 @@ def test_settings_must_be_resolved(tmp_path: Path) -> None:
     log = JsonLines(tmp_path / "warnings.jsonl", keep_to_step=0)
     alarms = Alarms(log, describe_rows, OptimConfig().resolved(1000, 32))
     with pytest.raises(AssertionError, match="resolve the config first"):
-        health.Health(loop, alarms)
-    health.Health(loop.resolved(), alarms)
+        health.Health(loop, alarms, StepShapes())
+    health.Health(loop.resolved(), alarms, StepShapes())
     log.close()
 
 
@@ -493,7 +496,7 @@ def test_transfer_keeps_shapes_and_values() -> None:
 def test_validation_ranks_are_those_of_the_clips_features() -> None:
     objective = make_salt()
     batches = [make_batch(2, seed=1), make_batch(3, seed=2)]
-    found = validate(objective, batches, "cpu", "fp32")
+    found = validate(objective, {"video": batches}, "cpu", "fp32")
     assert set(found) == {"val_loss", "val_rankme", "val_lidar"}
     rows = []
     with torch.no_grad():
@@ -514,24 +517,24 @@ def test_validation_ranks_are_those_of_the_clips_features() -> None:
 
 
 def test_few_clips_or_one_mask_have_no_rank() -> None:
-    assert set(validate(make_pixel(), [make_batch(3)], "cpu", "fp32")) == {"val_loss"}
+    assert set(validate(make_pixel(), {"video": [make_batch(3)]}, "cpu", "fp32")) == {"val_loss"}
     objective = make_pixel()
     objective.mask_names = ("short",)
     one = make_batch(4, ((5, 4),))
-    assert set(validate(objective, [one], "cpu", "fp32")) == {"val_loss", "val_rankme"}
-    assert np.isnan(validate(objective, [], "cpu", "fp32")["val_loss"])
+    assert set(validate(objective, {"video": [one]}, "cpu", "fp32")) == {"val_loss", "val_rankme"}
+    assert np.isnan(validate(objective, {"video": []}, "cpu", "fp32")["val_loss"])
 
 
 def test_val_records_hold_the_ranks(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2, save_every=2))
-    batches = [make_batch(4, seed=5)]
-    trainer.validate = lambda: validate(trainer.objective, batches, "cpu", "fp32")
+    holdout = {"video": [make_batch(4, seed=5)]}
+    trainer.validate = lambda: validate(trainer.objective, holdout, "cpu", "fp32")
     run(trainer, noise)
     record = read(tmp_path / "metrics.jsonl")[-1]
     assert record["kind"] == "val"
     assert {"val_loss", "val_rankme", "val_lidar"} <= set(record)
     # The weights are those of the checkpoint.
-    assert record["val_rankme"] == validate(trainer.objective, batches, "cpu", "fp32")["val_rankme"]
+    assert record["val_rankme"] == validate(trainer.objective, holdout, "cpu", "fp32")["val_rankme"]
 
 
 def test_warnings_reach_the_console_as_plain_text() -> None:

@@ -66,9 +66,10 @@ def end_of_run(run: Path, batch_of: Callable[[int], Batch], monkeypatch: pytest.
     class Data:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def holdout(self, *_: object) -> None: ...
+        def holdout(self) -> dict[str, object]:
+            return {}
 
-        def batches(self, start: int) -> contextlib.AbstractContextManager[Batches]:
+        def batches(self, start: int, _: object) -> contextlib.AbstractContextManager[Batches]:
             assert start == 0
             return contextlib.nullcontext(Batches())
 
