@@ -111,6 +111,12 @@ class DataConfig:
     """Stop when more than this share of the clips could not be read."""
     limits: ReadLimits = field(default_factory=ReadLimits)
     """What a file may cost before it counts as unreadable."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Keep decoded frames at full size, for small sets: in memory that all workers share, or in
+    files that later runs use again. Clips have the same pixels as without."""
+    cache_dir: str | None = None
+    """Folder of --data.cache disk; by default vsalt/frames in the user's cache folder. What is no
+    longer wanted is removed by removing the folder."""
     crop_scale: tuple[float, float] = (0.3, 1.0)
     """Area of the crop box as a share of the frame, drawn once per clip."""
     crop_ratio: tuple[float, float] = (0.75, 1.35)

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from vsalt.data.clip_table import ClipPlace, ClipTable
 from vsalt.data.config import ClipConfig, DataConfig
-from vsalt.data.decode import Video
+from vsalt.data.crop_box import CropBox
+from vsalt.data.decode import ChooseBox, Video
+from vsalt.data.frame_cache import CachedVideo, FrameCache
 from vsalt.data.jobs import Job
 from vsalt.data.order import Order
 from vsalt.data.sampling import clip_times, stretch
 from vsalt.data.shapes_by_step import StepShapes
-from vsalt.data.transforms import centre_view, random_view
+from vsalt.data.transforms import centre_view, draw_crop, write_view
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError
 from vsalt.masking.types import Mask, MaskBatch
@@ -124,21 +126,29 @@ class _SampleDataset:
         place = self._table[row]
         try:
             with job.reading(index, attempt):
-                # The one frame of an image becomes every frame of its clip.
-                clip.copy_(self._view(key, attempt, place))
+                self._view(key, attempt, row, clip)
         except DecodeError as error:
             timed_out = isinstance(error, DecodeTimeoutError)
             return BadFile(*key, attempt, str(place.media), str(error), timed_out)
         return None
 
-    def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
+    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+        """Write the view of a row; the one frame of an image becomes every frame of its clip."""
         raise NotImplementedError
 
-    def _frames(self, step: int, place: ClipPlace, u: float) -> UInt8[np.ndarray, "T H W 3"]:
+    def _frames(
+        self, step: int, row: int, u: float, box: ChooseBox | None = None
+    ) -> UInt8[np.ndarray, "T h w 3"]:
+        """Return the frames of a clip; of an image, its only one."""
         clip = self._picture if self._images_at(step) else self._clip
-        with Video(place.media) as video:
+        place = self._table[row]
+        with self._open(row, place) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-            return video.read(clip_times(clip, part, u=u))
+            return video.read(clip_times(clip, part, u=u), box)
+
+    def _open(self, row: int, place: ClipPlace) -> Video | CachedVideo:
+        del row
+        return Video(place.media, limits=self._data.limits)
 
 
 class ClipDataset(_SampleDataset):
@@ -153,6 +163,7 @@ class ClipDataset(_SampleDataset):
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
         images: which steps have images, and what becomes of them; None: no step has.
+        cache: keeps decoded frames; None decodes every clip anew.
     """
 
     def __init__(
@@ -166,10 +177,12 @@ class ClipDataset(_SampleDataset):
         seed: int,
         draw_masks: DrawMasks | None = None,
         images: ImageClips | None = None,
+        cache: FrameCache | None = None,
     ) -> None:
         super().__init__(
             table=table, clip=clip, data=data, seed=seed, draw_masks=draw_masks, images=images
         )
+        self._cache = cache
         self._order = order
         self._batch_size = batch_size
 
@@ -217,18 +230,21 @@ class ClipDataset(_SampleDataset):
             step=key.step, position=key.position, batch_size=self._batch_size, attempt=attempt
         )
 
-    def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
+    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+        data = self._data
         generator = keyed_generator("view", self._seed, key.step, key.position, attempt)
-        frames = self._frames(key.step, place, u=generator.random())
-        return random_view(
-            frames,
-            generator,
-            size=self._clip.size,
-            crop_scale=self._data.crop_scale,
-            crop_ratio=self._data.crop_ratio,
-            flip=self._data.flip,
-            antialias=self._data.antialias,
-        )
+
+        def choose_box(height: int, width: int) -> CropBox:
+            return draw_crop(
+                generator, height=height, width=width, scale=data.crop_scale, ratio=data.crop_ratio
+            )
+
+        region = self._frames(key.step, row, generator.random(), choose_box)
+        flipped = generator.random() < data.flip
+        write_view(region, out, flipped=flipped, antialias=data.antialias)
+
+    def _open(self, row: int, place: ClipPlace) -> Video | CachedVideo:
+        return self._cache.open(row, place) if self._cache else super()._open(row, place)
 
 
 class HoldoutDataset(_SampleDataset):
@@ -276,10 +292,10 @@ class HoldoutDataset(_SampleDataset):
                 break
         return bad_file
 
-    def _view(self, key: SampleKey, attempt: int, place: ClipPlace) -> Tensor:
+    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
         del attempt
-        frames = self._frames(key.step, place, u=0.5)
-        return centre_view(frames, size=self._clip.size, antialias=self._data.antialias)
+        frames = self._frames(key.step, row, u=0.5)
+        out.copy_(centre_view(frames, size=self._clip.size, antialias=self._data.antialias))
 
 
 def stack_masks(drawn: Sequence[tuple[Mask, ...]]) -> tuple[MaskBatch, ...]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from av.container import InputContainer
@@ -36,11 +36,27 @@ from vsalt.errors import DecodeError
 ChooseBox: TypeAlias = Callable[[int, int], CropBox]
 """Chooses a region from the height and the width of the upright frames."""
 
+FrameT = TypeVar("FrameT")
+
 # Where decoding may begin, in seconds before the first wanted frame. The first is nearly always
 # right; the others serve files whose index points past the wanted frame.
 _SEEK_BACK_S = (0.0, 2.0, 10.0)
 # Headers and audio may outlast the pictures by a little; then the last picture stays.
 _HELD_FRAMES = 2
+
+
+class Shown(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        time_s: when it appears.
+        until_s: until when it can be asked for; the last frame of a video stays a little longer.
+        picture: upright, in RGB, shape (H, W, 3).
+    """
+
+    time_s: float
+    until_s: float
+    picture: UInt8[np.ndarray, "H W 3"]
 
 
 def read_frames(
@@ -64,6 +80,7 @@ class Video:
 
     Attributes:
         info: frames, duration, rate and size.
+        tolerance_s: a frame counts as shown from so much before its time on.
 
     Raises:
         DecodeError: the file cannot be opened, has no frames, or is above the limits.
@@ -132,13 +149,34 @@ class Video:
             frames = self._pick(self._frames_from(float(wanted[0])), wanted)
             return self._to_rgb(frames, len(wanted), box)
 
+    def read_all(self, first_s: float, last_s: float) -> Iterator["Shown"]:
+        """Yield every frame that is on display from one time to another, in file order.
+
+        Raises:
+            DecodeError: one of them is damaged.
+            DecodeTimeoutError: it took too long.
+        """
+        with self._file.decode_errors():
+            before: tuple[float, VideoFrame] | None = None
+            for time_s, frame in self._frames_from(first_s):
+                if before is not None and time_s > first_s + self.tolerance_s:
+                    yield self._shown(*before, until_s=time_s)
+                    if time_s > last_s:
+                        return
+                before = time_s, frame
+            if before is not None:
+                yield self._shown(*before, until_s=self._held_until_s(*before))
+
+    def _shown(self, time_s: float, frame: VideoFrame, *, until_s: float) -> "Shown":
+        return Shown(time_s, until_s, self._to_rgb(iter([frame]), 1, None)[0])
+
     def _open(self) -> InputContainer:
         self._resources.close()
         self._container = self._resources.enter_context(open_container(self._file))
         self._stream = video_stream(self._file, self._container)
         # Stamps are rounded to ticks; where a tick is a whole frame (1/25 s) they are exact.
         tick = float(self._stream.time_base or 0)
-        self._tolerance_s = min(tick / 2, 1e-3) + 1e-9
+        self.tolerance_s = min(tick / 2, 1e-3) + 1e-9
         self._fresh = True
         return self._container
 
@@ -161,7 +199,7 @@ class Video:
                 break
             frames = self._decode()
             opening = next(frames, None)
-            if opening is not None and opening[0] <= first_s + self._tolerance_s:
+            if opening is not None and opening[0] <= first_s + self.tolerance_s:
                 return itertools.chain([opening], frames)
         if not self._fresh:
             self._open()
@@ -207,26 +245,25 @@ class Video:
         self, frames: Iterator[tuple[float, VideoFrame]], wanted: np.ndarray
     ) -> Iterator[VideoFrame]:
         """Yield the frame on display at each time."""
-        picked = 0
-        shown: VideoFrame | None = None
-        shown_s = 0.0
-        for time_s, frame in frames:
-            # `shown` stays on display until `time_s`.
-            while shown is not None and wanted[picked] + self._tolerance_s < time_s:
-                yield shown
-                picked += 1
-                if picked == len(wanted):
-                    return
-            shown, shown_s = frame, time_s
-        if shown is None:
-            raise DecodeError(f"{self._file.name}: no frame could be decoded")
-        end_s = shown_s + max(_display_s(shown), 1 / self.info.fps)
-        if wanted[-1] >= end_s + _HELD_FRAMES / self.info.fps:
-            raise DecodeError(
-                f"{self._file.name}: the pictures end at {end_s:.3f} s, but {wanted[-1]:.3f} s "
-                f"was asked for and the header says {self.info.duration_s:.3f} s"
-            )
-        yield from itertools.repeat(shown, len(wanted) - picked)
+
+        def check_end(last: tuple[float, VideoFrame] | None) -> None:
+            if last is None:
+                raise DecodeError(f"{self._file.name}: no frame could be decoded")
+            if wanted[-1] >= self._held_until_s(*last):
+                raise DecodeError(
+                    f"{self._file.name}: the pictures end at {self._end_s(*last):.3f} s, but "
+                    f"{wanted[-1]:.3f} s was asked for and the header says "
+                    f"{self.info.duration_s:.3f} s"
+                )
+
+        return pick_shown(frames, wanted, self.tolerance_s, check_end)
+
+    def _end_s(self, time_s: float, last: VideoFrame) -> float:
+        return time_s + max(_display_s(last), 1 / self.info.fps)
+
+    def _held_until_s(self, time_s: float, last: VideoFrame) -> float:
+        """Return until when the last frame can be asked for."""
+        return self._end_s(time_s, last) + _HELD_FRAMES / self.info.fps
 
     def _to_rgb(
         self, frames: Iterator[VideoFrame], num_frames: int, choose: ChooseBox | None
@@ -253,6 +290,36 @@ class Video:
             self._converter.write(frame, orientation, box, pixels[index])
             before = frame
         return pixels
+
+
+def pick_shown(
+    frames: Iterator[tuple[float, FrameT]],
+    wanted: np.ndarray,
+    tolerance_s: float,
+    check_end: Callable[[tuple[float, FrameT] | None], None],
+) -> Iterator[FrameT]:
+    """Yield the frame on display at each time, and read no further than it takes to know it.
+
+    Args:
+        frames: (time, frame) in the order of display.
+        wanted: ascending times in seconds, shape (T,).
+        tolerance_s: a frame counts as shown from so much before its time on.
+        check_end: is called with the last (time, frame), or None, if the frames end before all
+            is known; unless it raises, the last frame stays.
+    """
+    picked = 0
+    shown: tuple[float, FrameT] | None = None
+    for time_s, frame in frames:
+        # `shown` stays on display until `time_s`.
+        while shown is not None and wanted[picked] + tolerance_s < time_s:
+            yield shown[1]
+            picked += 1
+            if picked == len(wanted):
+                return
+        shown = time_s, frame
+    check_end(shown)
+    assert shown is not None
+    yield from itertools.repeat(shown[1], len(wanted) - picked)
 
 
 def _display_s(frame: VideoFrame) -> float:

@@ -99,10 +99,29 @@ def random_view(
     box = draw_crop(
         generator, height=frames.shape[1], width=frames.shape[2], scale=crop_scale, ratio=crop_ratio
     )
-    flipped = generator.random() < flip
     region = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    view = resize(region, size=size, antialias=antialias)
-    return _channels_first(view.flip(-1) if flipped else view)
+    view = torch.empty((3, len(frames), *size), dtype=torch.uint8)
+    write_view(region, view, flipped=generator.random() < flip, antialias=antialias)
+    return view
+
+
+def write_view(
+    region: UInt8[np.ndarray, "T H W 3"],
+    out: UInt8[Tensor, "3 T h w"],
+    *,
+    flipped: bool,
+    antialias: bool = True,
+) -> None:
+    """Write a view of a region that has been cut out, maybe flipped left to right.
+
+    Args:
+        region: RGB frames within the crop box.
+        out: takes the result, which it gives the size.
+        flipped: whether to swap left and right.
+        antialias: see `resize`.
+    """
+    view = resize(region, size=(out.shape[2], out.shape[3]), antialias=antialias)
+    out.copy_((view.flip(-1) if flipped else view).permute(1, 0, 2, 3))
 
 
 def centre_view(

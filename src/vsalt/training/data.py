@@ -9,6 +9,7 @@ from vsalt.config import PretrainConfig, clip_grid
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import SHAPES, Shape
 from vsalt.data.dataset import ClipDataset, HoldoutDataset, ImageClips
+from vsalt.data.frame_cache import make_frame_cache
 from vsalt.data.loader import (
     HOLDOUT_TRIES,
     ClipLoader,
@@ -37,7 +38,7 @@ class StageData:
         self.catalogue = catalogue
         self.pin_memory = pin_memory
         self._table = catalogue.table()
-        self._masks = self._mask_sampler("video")
+        self.mask_sampler = self._mask_sampler("video")
 
     def batches(self, start: int, verdicts: Verdicts) -> ClipLoader:
         """Return the training batches from a step to the stage's last.
@@ -55,8 +56,9 @@ class StageData:
             clip=config.clip,
             data=config.data,
             seed=config.seed,
-            draw_masks=self._masks,
+            draw_masks=self.mask_sampler,
             images=self._images(self.catalogue.shapes),
+            cache=make_frame_cache(config.data, num_rows=len(self.catalogue.rows)),
         )
         return ClipLoader(
             dataset,
@@ -91,7 +93,7 @@ class StageData:
             clip=config.clip,
             data=config.data,
             seed=config.seed,
-            draw_masks=self._masks,
+            draw_masks=self.mask_sampler,
             images=self._images(StepShapes(Fraction(1))) if shape == "image" else None,
         )
         return HoldoutLoader(

@@ -11,6 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
+from vsalt.data.cache_plan import plan_cache
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
 from vsalt.data.synthetic import synthesise
@@ -148,8 +149,12 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
     """Read the sources and say what is in them."""
     catalogue = Catalogue.load(config.data, seed=config.seed)
     console.print(f"data: {_describe_rows(catalogue)}{_describe_splits(config.data, catalogue)}")
-    videos = (part.rows for part in catalogue.parts if part.shape == "video")
-    rows = [catalogue.rows[index] for indices in videos for index in indices]
+    used = [catalogue.rows[index] for part in catalogue.train for index in part]
+    cache = plan_cache(used, config.data, seed=config.seed)
+    if cache is not None:
+        console.print(f"data: {cache}")
+        cache.check()
+    rows = [row for row in used if not row.is_image]
     report = report_windows(rows, config.clip, seed=config.seed)
     if report.num_short:
         console.print(f"data: {report}", style="yellow" if report.warns else None)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vsalt.data.crop_box import CropBox
 from vsalt.data.transforms import (
-    CropBox,
     centre_view,
     draw_crop,
     multi_view,
