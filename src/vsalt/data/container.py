@@ -41,7 +41,8 @@ _CONTAINERS = (
 )
 # What the decoding library raises; a damaged file can also surface as ValueError (an impossible
 # size, a bad string) or as arithmetic on its numbers.
-_LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError)
+# IndexError: a packet of a stream that the header does not list.
+_LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, ArithmeticError, MemoryError)
 # Decoders count the pixels of whole blocks, which may be a little more than those of the picture.
 _BLOCK_PIXELS = 1 << 18
 

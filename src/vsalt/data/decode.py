@@ -199,7 +199,10 @@ class Video:
                 break
             frames = self._decode()
             opening = next(frames, None)
-            if opening is not None and opening[0] <= first_s + self.tolerance_s:
+            # Some files list key frames that later pictures reach past: decoding that begins there
+            # is wrong for seconds, though few of its pictures but the first say so.
+            sound = opening is not None and not opening[1].is_corrupt
+            if opening is not None and sound and opening[0] <= first_s + self.tolerance_s:
                 return itertools.chain([opening], frames)
         if not self._fresh:
             self._open()

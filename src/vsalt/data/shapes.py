@@ -1,44 +1,67 @@
-"""Draws anti-aliased shapes on a torus by their signed distance."""
+"""Draws anti-aliased shapes and what is painted on them, on a torus, by their signed distance."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float
 
-APPEARANCES = ("disc", "square", "triangle", "cross")
+from vsalt.data.motions import Trajectory
+from vsalt.data.synthetic_config import Shape, Texture
 
 
-def coverage(
-    appearance: str,
-    x: Float[np.ndarray, "T"],
-    y: Float[np.ndarray, "T"],
-    radius: Float[np.ndarray, "T"],
-    angle: Float[np.ndarray, "T"],
-    *,
-    size: int,
-) -> Float[np.ndarray, "T H W"]:
-    """Return how much of each pixel the shape covers, in [0, 1], shape (T, size, size).
+def coverage(shape: Shape, path: Trajectory, *, size: int) -> Float[np.ndarray, "T H W"]:
+    """Return how much of each pixel a shape covers, in [0, 1], shape (T, size, size).
 
     Coverage = clip(1/2 − d, 0, 1) with the signed distance d in pixels, negative inside. The
     shapes have about the same area for the same radius.
 
     Args:
-        appearance: one of `APPEARANCES`.
-        x: the centre's place to the right, in picture sides, shape (T,).
-        y: the centre's place downwards, likewise.
-        radius: of a disc of the shape's size, in picture sides, below 1/4.
-        angle: orientation in radians, shape (T,).
+        shape: one of `vsalt.data.synthetic_config.SHAPES`.
+        path: the centre's place, the radius of a disc of the shape's size (below 1/4), and the
+            orientation, in T frames.
         size: height and width in pixels.
     """
-    pixels = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    # The shortest way round the torus, in [-1/2, 1/2).
-    across = (pixels[None, None, :] - _column(x) + 0.5) % 1.0 - 0.5
-    down = (pixels[None, :, None] - _column(y) + 0.5) % 1.0 - 0.5
-    cos, sin = _column(np.cos(angle)), _column(np.sin(angle))
-    u, v = cos * across + sin * down, cos * down - sin * across
-    distance = _DISTANCES[appearance](u, v, _column(radius))
+    u, v = _own_axes(path, size)
+    distance = _DISTANCES[shape](u, v, _column(path.radius))
     covered: np.ndarray = np.clip(0.5 - distance * size, 0.0, 1.0)
     return covered
+
+
+def second_colour(texture: Texture, path: Trajectory, *, size: int) -> Float[np.ndarray, "T H W"]:
+    """Return how much of each pixel has an object's second colour, shape (T, size, size).
+
+    Stripes are half a radius wide and checks are squares of that side; both move, turn and grow
+    with the object.
+
+    Args:
+        texture: one of `vsalt.data.synthetic_config.TEXTURES`.
+        path: where the object is in T frames.
+        size: height and width in pixels.
+    """
+    if texture == "plain":
+        return np.zeros((len(path.x), size, size), dtype=np.float32)
+    u, v = _own_axes(path, size)
+    stripes = _stripes(v, _column(path.radius), size)
+    if texture == "stripes":
+        return stripes
+    crossing = _stripes(u, _column(path.radius), size)
+    either: np.ndarray = stripes + crossing - 2 * stripes * crossing
+    return either
+
+
+def _stripes(across: np.ndarray, period: np.ndarray, size: int) -> np.ndarray:
+    distance = (np.abs(across / period % 1.0 - 0.5) - 0.25) * period
+    return np.asarray(np.clip(0.5 - distance * size, 0.0, 1.0))
+
+
+def _own_axes(path: Trajectory, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pixel's place in picture sides along the object's own axes, shapes (T, H, W)."""
+    pixels = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    # The shortest way round the torus, in [-1/2, 1/2).
+    across = (pixels[None, None, :] - _column(path.x) + 0.5) % 1.0 - 0.5
+    down = (pixels[None, :, None] - _column(path.y) + 0.5) % 1.0 - 0.5
+    cos, sin = _column(np.cos(path.angle)), _column(np.sin(path.angle))
+    return cos * across + sin * down, cos * down - sin * across
 
 
 def _column(values: np.ndarray) -> np.ndarray:
