@@ -9,6 +9,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 
+def printable(text: str) -> str:
+    r"""Return text from the disk, such as a file's name, as it may be shown on a terminal.
+
+    Characters that Python does not call printable become escapes: line ends and other control
+    characters, marks that change the direction of text, lone surrogates (bytes of a name that are
+    not UTF-8). All others stay, backslashes too, so that nothing is escaped twice.
+
+    Example:
+        >>> print(printable("red\x1b[31m.mp4"))
+        red\x1b[31m.mp4
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
 class VsaltError(Exception):
     """Base of all errors whose message is written for the user."""
 
@@ -29,7 +49,13 @@ class DataError(VsaltError):
 
 
 class DecodeError(DataError):
-    """One video file cannot be read; the run may replace it by another clip."""
+    """One video file cannot be read; the run may replace it by another clip.
+
+    Its message is one printable line, as it holds the file's name and what a library says of it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class DecodeTimeoutError(DecodeError):

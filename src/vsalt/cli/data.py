@@ -52,7 +52,7 @@ def make_set(args: SynthArgs) -> Path:
 
     from vsalt.data.synthetic import synthesise
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     progress = iter(track(range(args.num_clips), "making clips", console=console, transient=True))
     return synthesise(
         args.out,

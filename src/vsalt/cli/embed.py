@@ -53,7 +53,7 @@ def run(args: EmbedArgs) -> int:
         extract=args.extract.config(args.window_stride_s),
         shard_size=args.shard_size,
     )
-    console = Console()
+    console = Console(markup=False, highlight=False)
     loaded = load_encoder(args.encoder)
     with row_progress(console, "embeddings") as show:
         result = write_embeddings(loaded, Path(args.data), args.out, options, on_progress=show)
@@ -63,5 +63,5 @@ def run(args: EmbedArgs) -> int:
     if result.num_unreadable:
         lines.append(f"{result.num_unreadable} rows could not be read: see {args.out / BAD}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 1 if result.num_unreadable and not args.skip_bad else 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from vsalt import __version__
 from vsalt.cli.verbs import VERBS
-from vsalt.errors import VsaltError
+from vsalt.errors import VsaltError, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = getattr(module, verb.function)(words[len(name.split()) :], f"vsalt {name}")
     except VsaltError as error:
-        print(f"vsalt {name}: {error}", file=sys.stderr)
+        # Names from the disk may hold anything; the line ends are our own.
+        for line in f"vsalt {name}: {error}".split("\n"):
+            print(printable(line), file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
     except BrokenPipeError:
         # The reader of our output has gone, as in `vsalt salt --help | head`.

@@ -9,7 +9,7 @@ import tyro
 
 from vsalt.cli.extract_args import ExtractArgs, ReadArgs
 from vsalt.cli.parse import incomplete, option, parse
-from vsalt.errors import ConfigError
+from vsalt.errors import ConfigError, printable
 from vsalt.evaluation.attentive_config import PROTOCOLS, AttentiveConfig, protocol
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def run_fit(args: FitArgs) -> int:
         skip_bad=args.skip_bad,
         seed=args.seed,
     )
-    console = Console()
+    console = Console(markup=False, highlight=False)
     loaded = {name: load_encoder(Path(name)) for name in names}
     with row_progress(console, "rows") as show:
         result = fit_probe(
@@ -175,10 +175,10 @@ def run_fit(args: FitArgs) -> int:
             args.out,
             options,
             on_progress=show,
-            say=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+            say=lambda text: console.print(printable(text), soft_wrap=True),
         )
     console.print(probe_tables(result))
-    console.print(f"Written to {args.out}", highlight=False, markup=False)
+    console.print(f"Written to {args.out}")
     return 0
 
 
@@ -194,7 +194,7 @@ def evaluate(words: Sequence[str], prog: str) -> int:
 
     if args.out is not None:
         claim(args.out)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     loaded, head = _load(args)
     selection = select_rows(
         Path(args.data),
@@ -213,7 +213,7 @@ def evaluate(words: Sequence[str], prog: str) -> int:
         label_column = args.label_column or head.options["task"]["label_column"]
         write_answers(answers, args.out, label_column=label_column)
         write_scores(scores, args.out)
-        console.print(f"Written to {args.out}", highlight=False, markup=False)
+        console.print(f"Written to {args.out}")
     return 0
 
 
@@ -229,7 +229,7 @@ def predict(words: Sequence[str], prog: str) -> int:
     from vsalt.evaluation.probe import claim
 
     claim(args.out)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     loaded, head = _load(args)
     rows = read_source(Path(args.data)).rows
     answers = _answer(args, head, loaded, rows, console)
@@ -238,7 +238,7 @@ def predict(words: Sequence[str], prog: str) -> int:
     if answers.bad:
         lines.append(f"{len(answers.bad)} rows could not be read: see {args.out / BAD}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 1 if answers.bad and not args.skip_bad else 0
 
 

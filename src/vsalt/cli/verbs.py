@@ -21,5 +21,6 @@ VERBS: dict[str, Verb] = {
     "probe predict": Verb("probe", "predict", "classify videos by a saved classifier"),
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
+    "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }

@@ -170,6 +170,17 @@ class Video:
     def _shown(self, time_s: float, frame: VideoFrame, *, until_s: float) -> "Shown":
         return Shown(time_s, until_s, self._to_rgb(iter([frame]), 1, None)[0])
 
+    def frame_times(self, first_s: float = 0.0) -> Iterator[float]:
+        """Decode every frame from a key frame at or before `first_s` on, and yield their times.
+
+        Raises:
+            DecodeError: the file is damaged.
+        """
+        with self._file.decode_errors():
+            for time_s, frame in self._frames_from(first_s):
+                self._check_frame(frame)
+                yield time_s
+
     def _open(self) -> InputContainer:
         self._resources.close()
         self._container = self._resources.enter_context(open_container(self._file))
@@ -283,8 +294,7 @@ class Video:
             if frame is before:
                 pixels[index] = pixels[index - 1]
                 continue
-            if frame.is_corrupt:
-                raise DecodeError(f"{self._file.name}: the frame at {frame.time} s is damaged")
+            self._check_frame(frame)
             if (frame.height, frame.width) != (first.height, first.width):
                 raise DecodeError(
                     f"{self._file.name}: its size changes from {first.width}x{first.height} to "
@@ -293,6 +303,10 @@ class Video:
             self._converter.write(frame, orientation, box, pixels[index])
             before = frame
         return pixels
+
+    def _check_frame(self, frame: VideoFrame) -> None:
+        if frame.is_corrupt:
+            raise DecodeError(f"{self._file.name}: the frame at {frame.time} s is damaged")
 
 
 def pick_shown(

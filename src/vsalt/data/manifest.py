@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from vsalt.data.config import ROW_COLUMNS, DataConfig
 from vsalt.data.folder import FileFinder, read_folder
@@ -129,7 +130,13 @@ class Source:
     weighted: bool
 
 
-def read_source(path: Path, *, source: int = 0, columns: ManifestColumns | None = None) -> Source:
+def read_source(
+    path: Path,
+    *,
+    source: int = 0,
+    columns: ManifestColumns | None = None,
+    missing: Literal["error", "keep"] = "error",
+) -> Source:
     """Read one source.
 
     Args:
@@ -137,6 +144,7 @@ def read_source(path: Path, *, source: int = 0, columns: ManifestColumns | None 
             ending in .csv, .tsv, .jsonl, .ndjson, .parquet or .pq.
         source: index of the source, stored in its rows.
         columns: names of the columns to use; the defaults may be absent, other names must exist.
+        missing: whether a manifest's row whose file is missing is a mistake, or a row like others.
 
     Returns:
         The rows of the source, at least one.
@@ -146,11 +154,13 @@ def read_source(path: Path, *, source: int = 0, columns: ManifestColumns | None 
             together, the first few with their line numbers.
     """
     columns = columns or ManifestColumns()
+    find_files = missing == "error"
     if not path.is_dir():
-        return _read_manifest(path, source, columns)
+        return _read_manifest(path, source, columns, find_files=find_files)
     if not (path / INDEX_NAME).is_file():
         return _read_folder(path, source)
-    index = _read_manifest(path / INDEX_NAME, source, columns, needed=("path", *SHARD_COLUMNS))
+    needed = ("path", *SHARD_COLUMNS)
+    index = _read_manifest(path / INDEX_NAME, source, columns, needed, find_files=find_files)
     return replace(index, name=str(path))
 
 
@@ -161,7 +171,12 @@ def _read_folder(folder: Path, source: int) -> Source:
 
 
 def _read_manifest(
-    path: Path, source: int, columns: ManifestColumns, needed: tuple[str, ...] = ("path",)
+    path: Path,
+    source: int,
+    columns: ManifestColumns,
+    needed: tuple[str, ...] = ("path",),
+    *,
+    find_files: bool,
 ) -> Source:
     if not path.is_file():
         raise DataError(f"no such file or folder: {path} (--data takes a folder or a manifest)")
@@ -172,7 +187,8 @@ def _read_manifest(
             f"in {', '.join(others)} or {last}"
         )
     read, unit = _READERS[path.suffix.lower()]
-    make = _RowMaker(os.path.dirname(os.path.abspath(path)), source, columns)
+    folder = os.path.dirname(os.path.abspath(path))
+    make = _RowMaker(folder, source, columns, find_files=find_files)
     rows = tuple(map(make.row, read(path)))
     if not rows:
         raise DataError(f"{path} has columns but no rows")
@@ -233,7 +249,7 @@ class _RowMaker:
     """
 
     def __init__(
-        self, folder: str, source: int, columns: ManifestColumns, *, find_files: bool = True
+        self, folder: str, source: int, columns: ManifestColumns, *, find_files: bool
     ) -> None:
         self.names: dict[str, None] = {}
         self.mistakes = _Mistakes("mistakes")

@@ -52,6 +52,9 @@ class VideoInfo:
         height: coded height in pixels, before any rotation.
         width: coded width in pixels, before any rotation.
         timed: False where the container has no presentation times, so that frame i is at i / fps.
+        codec: name of the codec.
+        container: name of the file's format.
+        variable_rate: whether frames are shown for different times.
         is_image: whether the file is an image, of which there is one frame only.
     """
 
@@ -62,6 +65,9 @@ class VideoInfo:
     height: int
     width: int
     timed: bool = True
+    codec: str = ""
+    container: str = ""
+    variable_rate: bool = False
     is_image: bool = False
 
 
@@ -120,6 +126,12 @@ def describe(file: MediaFile, container: InputContainer) -> VideoInfo:
             height=height,
             width=width,
             timed=timed,
+            codec=stream.codec_context.codec.canonical_name,
+            container=container.format.name,
+            # Where the file's own rate explains its length, that rate is the answer.
+            variable_rate=timed
+            and timing.num_frames > 1
+            and timing.fps != float(stream.base_rate or stream.average_rate or timing.fps),
             is_image=is_image,
         )
 

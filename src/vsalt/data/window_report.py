@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float64, Int64
+
 from vsalt.data.config import ClipConfig
 from vsalt.data.manifest import Row
-from vsalt.data.sampling import Stretch, clip_window_s, stretch
+from vsalt.data.sampling import Stretch, stretch
 from vsalt.data.video_info import probe
 from vsalt.errors import DecodeError
 from vsalt.randomness import keyed_permutation
@@ -61,30 +64,55 @@ def report_windows(
         except DecodeError:
             # The run meets it too, and then it is written down and counted.
             continue
-    return WindowReport(
-        num_clips=len(parts),
-        num_short=sum(_is_short(clip, part) for part in parts),
+    return judge_windows(
+        clip,
+        num_frames=np.array([part.num_frames for part in parts], dtype=np.int64),
+        duration_s=np.array([part.duration_s for part in parts], dtype=np.float64),
+        fps=np.array([part.fps for part in parts], dtype=np.float64),
         num_unreadable=len(chosen) - len(parts),
-        fitting=_fitting(clip, parts) if parts else "",
     )
 
 
-def _is_short(clip: ClipConfig, part: Stretch) -> bool:
+def judge_windows(
+    clip: ClipConfig,
+    *,
+    num_frames: Int64[np.ndarray, "N"],
+    duration_s: Float64[np.ndarray, "N"],
+    fps: Float64[np.ndarray, "N"],
+    num_unreadable: int,
+) -> WindowReport:
+    """Compare the lengths of N clips with the window.
+
+    Args:
+        clip: what gives the window.
+        num_frames: frames of each clip, shape (N,).
+        duration_s: seconds of each clip, shape (N,).
+        fps: the rate of each clip's video, shape (N,).
+        num_unreadable: clips that are none of the N.
+    """
     if clip.fps is None:
-        return part.num_frames < clip.num_frames * clip.frame_step
-    # A clip that is short by less than a frame repeats nothing.
-    return part.duration_s < clip_window_s(clip, part.fps) - 1 / part.fps
+        short = num_frames < clip.num_frames * clip.frame_step
+    else:
+        # A clip that is short by less than a frame repeats nothing.
+        short = duration_s < clip.num_frames / clip.fps - 1 / fps
+    return WindowReport(
+        num_clips=len(num_frames),
+        num_short=int(short.sum()),
+        num_unreadable=num_unreadable,
+        fitting=_fitting(clip, num_frames, duration_s) if len(num_frames) else "",
+    )
 
 
-def _fitting(clip: ClipConfig, parts: Sequence[Stretch]) -> str:
+def _fitting(
+    clip: ClipConfig, num_frames: Int64[np.ndarray, "N"], duration_s: Float64[np.ndarray, "N"]
+) -> str:
     # The tenth part of the clips, rounded down, may stay short.
-    rank = int(MAX_SHORT_SHARE * len(parts))
+    rank = int(MAX_SHORT_SHARE * len(num_frames))
     if clip.fps is None:
-        frames = sorted(part.num_frames for part in parts)[rank]
+        frames = int(np.sort(num_frames)[rank])
         step = frames // clip.num_frames
         if step:
             return f"--clip.frame-step {step} fits 90 % of them"
         return f"--clip.num-frames {frames} --clip.frame-step 1 fits 90 % of them"
-    duration_s = sorted(part.duration_s for part in parts)[rank]
-    rate = math.ceil(clip.num_frames / duration_s * 10) / 10
+    rate = math.ceil(clip.num_frames / float(np.sort(duration_s)[rank]) * 10) / 10
     return f"--clip.fps {rate:g} fits 90 % of them"

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vsalt.errors import printable
 from vsalt.evaluation.metrics import Metrics
 from vsalt.evaluation.result import EncoderResult, ProbeResult, Scores
 
@@ -79,7 +80,7 @@ def _parts(result: ProbeResult) -> Table:
         table.add_column(Text(encoder.name), justify="right", overflow="fold")
     for index, part in enumerate(result.parts):
         cells = [_percent(encoder.parts[index].accuracy) for encoder in result.encoders]
-        table.add_row(Text(part.name), str(part.num_test), *cells)
+        table.add_row(Text(printable(part.name)), str(part.num_test), *cells)
     return table
 
 
@@ -114,8 +115,8 @@ def _classes(classes: tuple[str, ...], metrics: Metrics, title: str) -> Table:
     table.add_column("most often taken for", overflow="fold")
     for index, entry in enumerate(metrics.classes):
         recall = "" if entry.recall is None else _percent(entry.recall)
-        confused = Text(_confused(classes, metrics, index))
-        table.add_row(Text(entry.name), str(entry.num_rows), recall, confused)
+        confused = Text(printable(_confused(classes, metrics, index)))
+        table.add_row(Text(printable(entry.name)), str(entry.num_rows), recall, confused)
     return table
 
 

@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from vsalt.errors import printable
+
 WIDE = 110
 """Columns from which the live line has room for a bar and long names."""
 
@@ -124,8 +126,8 @@ class Progress:
         }
 
     def note(self, text: str) -> None:
-        """Print a line of its own."""
-        self.console.print(f"{self.title}: {text}", highlight=False, markup=False)
+        """Print a line of its own, which may hold names of files."""
+        self.console.print(printable(f"{self.title}: {text}"), highlight=False, markup=False)
 
     def _show(self, step: int, text: str, now: float) -> None:
         if self._bar is not None:

@@ -12,12 +12,12 @@ from vsalt.errors import DecodeError
 def rows(monkeypatch):
     """Rows whose videos have the number of frames that their name says, at 10 per second."""
 
-    def fake_probe(path):
-        if path == "bad":
+    def fake_probe(media):
+        if media.path == "bad":
             raise DecodeError("bad: no")
-        frames = int(path)
+        frames = int(media.path)
         return VideoInfo(
-            path=path, num_frames=frames, duration_s=frames / 10, fps=10.0, height=8, width=8
+            path=media.path, num_frames=frames, duration_s=frames / 10, fps=10.0, height=8, width=8
         )
 
     monkeypatch.setattr(window_report, "probe", fake_probe)
