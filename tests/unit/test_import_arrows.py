@@ -4,8 +4,9 @@
         → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
-`vsalt.errors`, `vsalt.randomness`, every `config` and `types` module of a package, and, for
-training and above, `vsalt.config` and `vsalt.presets`. `vsalt.linear` may import only the errors.
+`vsalt.errors`, `vsalt.durable`, `vsalt.randomness`, every `config` and `types` module of a
+package, and, for training and above, `vsalt.config` and `vsalt.presets`. `vsalt.linear` may import
+only the errors.
 Imports inside functions and under TYPE_CHECKING count; so do constant names given to importlib.
 """
 
@@ -31,10 +32,11 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 LEVEL |= {"__main__": len(LAYERS), "": len(LAYERS)}
 TYPING_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 COMPOSED_CONFIG = ("config", "presets")
-PLAIN_ROOTS = ("errors", "randomness")
+PLAIN_ROOTS = ("errors", "durable", "randomness")
 # What each of these may import of vsalt, instead of what its layer allows.
 ONLY: Mapping[str, tuple[str, ...]] = {
     "errors": (),
+    "durable": ("errors",),
     "randomness": ("errors",),
     "linear": ("errors",),
 }

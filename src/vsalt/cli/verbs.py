@@ -22,5 +22,9 @@ VERBS: dict[str, Verb] = {
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),
+    "data prepare": Verb("data_prepare", "prepare", "re-encode a source to small, quick videos"),
+    "data pack": Verb("data_pack", "pack", "pack a source into tar shards with an index"),
+    "data index": Verb("data_pack", "index", "index existing WebDataset shards"),
+    "data unpack": Verb("data_pack", "unpack", "write videos of shards back into a folder"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }
