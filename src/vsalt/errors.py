@@ -43,6 +43,10 @@ class ConfigError(VsaltError):
         )
         super().__init__("\n".join([head, *(f"  - {problem}" for problem in problems)]))
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
+        """Pickle the problems, not the message that is made of them."""
+        return type(self), (self.problems,)
+
 
 class DataError(VsaltError):
     """A source, manifest or split cannot be used."""

@@ -72,3 +72,9 @@ def test_a_decode_error_is_one_printable_line_also_after_a_journey() -> None:
     error = DecodeTimeoutError("a\nb\x1b]0;title\x07.mp4: no")
     for each in (error, pickle.loads(pickle.dumps(error)), DecodeError(str(error))):
         assert str(each) == "a\\nb\\x1b]0;title\\x07.mp4: no"
+
+
+def test_problems_survive_a_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ConfigError(["a is wrong", "b is wrong"])))
+    assert error.problems == ["a is wrong", "b is wrong"]
+    assert str(error) == "2 settings are wrong:\n  - a is wrong\n  - b is wrong"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vsalt.data.crop_box import CropBox
 from vsalt.data.decode import Video, read_frames
 from vsalt.data.video_info import probe
 from vsalt.errors import DecodeError
@@ -150,6 +151,22 @@ def test_rotation_is_honoured(test_data, decode_all, degrees, quarter_turns):
     expected = [np.rot90(frame, quarter_turns) for frame in decode_all(path).frames]
     found = read_frames(path, (np.arange(3) + 0.5) / 30)
     np.testing.assert_array_equal(found, np.stack(expected))
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_box_is_in_the_upright_frame(test_data, degrees):
+    path = test_data / "decode_tests" / f"decord_video_{degrees}.mov"
+    asked = []
+
+    def box(height, width):
+        asked.append((height, width))
+        return CropBox(top=21, left=34, height=150, width=113)
+
+    times = [0.01, 0.05, 0.09]
+    with Video(path) as video:
+        whole = video.read(times)
+        np.testing.assert_array_equal(video.read(times, box=box), whole[:, 21:171, 34:147])
+    assert asked == [whole.shape[1:3]]
 
 
 def test_odd_real_files_equal_a_plain_decode(test_data, decode_all):

@@ -69,7 +69,9 @@ def end_of_run(run: Path, batch_of: Callable[[int], Batch], monkeypatch: pytest.
         def holdout(self) -> dict[str, object]:
             return {}
 
-        def batches(self, start: int, _: object) -> contextlib.AbstractContextManager[Batches]:
+        def batches(
+            self, start: int, verdicts: object
+        ) -> contextlib.AbstractContextManager[Batches]:
             assert start == 0
             return contextlib.nullcontext(Batches())
 
