@@ -162,8 +162,8 @@ def measure_case(
     turns = LoaderTurns(data, args.batches)
     rates: dict[str, list[float]] = {name: [] for name in ["loader", *loops]}
     cpu_rates: dict[str, list[float]] = {name: [] for name in rates}
+    turns.settle()
     for _ in range(args.rounds):
-        turns.settle()
         keys = turns.next_keys()
         samples = [sample_of(data, key) for key in keys]
         names = list(rates)

@@ -19,8 +19,8 @@ def split_holdout(
     (two sources may name or group it differently) are one. Groups come in the order of a hash of
     their name and the seed, so that the choice does not depend on the order of the manifest, and
     are taken until `share` of the rows is reached. A group that would make it more than twice
-    that, or would leave a source without one of its images or videos, is passed over; if that
-    leaves no image or no video to hold out, the smallest possible group that has one is taken.
+    that, or would leave a source without a row, or without one of its images or videos, is passed
+    over; if that leaves nothing, or nothing of one shape, the smallest possible group is taken.
 
     Args:
         rows: all rows of the run.
@@ -38,7 +38,7 @@ def split_holdout(
         return list(indices), []
     group_of, names = _groups([rows[index] for index in indices])
     hashes = np.fromiter((keyed_int("holdout", seed, *name) for name in names), dtype=np.uint64)
-    parts = np.array([2 * rows[index].source + rows[index].is_image for index in indices])
+    parts = np.array([2 * rows[index].source + rows[index].is_image for index in indices], np.int64)
     held = _choose(parts, *_in_order(group_of, hashes), target=share * len(indices))
     if not held.any():
         raise DataError(
@@ -110,34 +110,38 @@ def _choose(
 ) -> Bool[np.ndarray, "rows"]:
     """Return which rows to hold out.
 
-    `parts` is 2 * source for a video and 2 * source + 1 for an image.
+    Args:
+        parts: part of each row; of a source s, 2 s is its videos and 2 s + 1 its images.
+        places: the rows' places, group after group.
+        ends: where each group ends in `places`.
+        target: rows to hold out.
     """
     left = np.bincount(parts)
     starts = np.concatenate([[0], ends[:-1]])
-    sizes = ends - starts
-    held = np.zeros(len(parts), dtype=np.bool_)
 
-    def hold(group: int) -> bool:
-        """Hold a group out if every part keeps a row."""
+    def needed(group: int) -> Int64[np.ndarray, "parts"]:
         rows = places[starts[group] : ends[group]]
-        needed = np.bincount(parts[rows], minlength=len(left))
-        if not (left > needed)[needed > 0].all():
-            return False
-        held[rows] = True
-        left[:] -= needed
-        return True
+        return np.bincount(parts[rows], minlength=len(left))
 
+    def can_spare(count: Int64[np.ndarray, "parts"]) -> bool:
+        return bool((left > count)[count > 0].all())
+
+    held = np.zeros(len(parts), dtype=np.bool_)
     num_held = 0
-    for group, size in enumerate(sizes.tolist()):
+    for group, size in enumerate((ends - starts).tolist()):
         if num_held >= target:
             break
-        if num_held + size <= 2 * target and hold(group):
+        if num_held + size <= 2 * target and can_spare(count := needed(group)):
+            held[places[starts[group] : ends[group]]] = True
             num_held += size
-    for shape in np.unique(parts % 2):
-        if (held & (parts % 2 == shape)).any():
+            left -= count
+    for shape in np.unique(parts % 2).tolist():
+        if (parts[held] % 2 == shape).any():
             continue
-        has_shape = np.bincount(np.repeat(np.arange(len(ends)), sizes)[parts[places] % 2 == shape])
-        for group in np.argsort(sizes, kind="stable").tolist():
-            if group < len(has_shape) and has_shape[group] and hold(group):
+        for group in np.argsort(ends - starts, kind="stable").tolist():
+            count = needed(group)
+            if count[shape::2].any() and can_spare(count):
+                held[places[starts[group] : ends[group]]] = True
+                left -= count
                 break
     return held

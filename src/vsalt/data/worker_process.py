@@ -4,6 +4,7 @@ A worker has its own two-way pipe to its parent and shares nothing with other wo
 that is killed takes nothing along.
 """
 
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -24,6 +25,8 @@ from vsalt.data.slots import SlotWriter
 from vsalt.errors import VsaltError
 
 HANDLED_BY_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Of linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 class Request(NamedTuple):
@@ -61,9 +64,19 @@ def run_worker(
     reader: BatchReader[Any, Any],
     slots: Sequence[SharedBlock],
     activity: Activity,
+    *,
+    tied: bool,
 ) -> None:
-    """Answer requests until the parent closes the connection or dies."""
-    _set_up()
+    """Answer requests until the parent closes the connection or dies.
+
+    Args:
+        connection: to the parent.
+        reader: makes the batches.
+        slots: take the batches.
+        activity: tells what is being read.
+        tied: whether to be killed with the thread that has started this process.
+    """
+    _set_up(tied)
     writers = [SlotWriter(block) for block in slots]
     # The parent has closed its end, or is gone: nobody waits for an answer.
     try:
@@ -74,11 +87,15 @@ def run_worker(
         return
 
 
-def _set_up() -> None:
+def _set_up(tied: bool) -> None:
     for number in HANDLED_BY_PARENT:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    if tied:
+        # The thread above cannot run while a library hangs and holds the interpreter's lock. It
+        # serves where the parent died before this line, or its starting thread is not its main one.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent() -> None:

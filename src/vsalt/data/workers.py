@@ -15,6 +15,7 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
 import signal
+import threading
 import time
 import weakref
 from collections import deque
@@ -221,7 +222,10 @@ class _Worker:
     def _start(self, reader: BatchReader[Any, Any]) -> None:
         self.connection, far_end = _SPAWN.Pipe()
         arguments = (far_end, reader, self._slots, self.activity)
-        self.process = _SPAWN.Process(target=run_worker, args=arguments, daemon=True)
+        tied = threading.current_thread() is threading.main_thread()
+        self.process = _SPAWN.Process(
+            target=run_worker, args=arguments, kwargs={"tied": tied}, daemon=True
+        )
         with _signals_blocked():
             self.process.start()
         # With only one holder of its end, a pipe tells when the process is gone.

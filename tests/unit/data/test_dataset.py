@@ -16,13 +16,16 @@ from vsalt.data.dataset import (
     HeldOutClip,
     HoldoutDataset,
 )
+from vsalt.data.decode import Video
 from vsalt.data.jobs import Job
 from vsalt.data.manifest import Row
 from vsalt.data.order import Order, OrderSource
-from vsalt.data.transforms import centre_view
+from vsalt.data.sampling import clip_times, stretch
+from vsalt.data.transforms import centre_view, random_view
 from vsalt.data.types import BadFile, SampleKey
 from vsalt.errors import DataError
 from vsalt.masking.types import Mask
+from vsalt.randomness import keyed_generator
 
 CLIP = ClipConfig(num_frames=4, frame_step=2, size=(16, 16))
 NUM_ROWS = 12
@@ -77,6 +80,27 @@ def test_samples_are_functions_of_the_seed_and_the_key(rows):
         assert again.clips.shape == (1, 3, 4, 16, 16)
     different = make(rows, seed=1)
     assert any(not torch.equal(read(different, key).clips, first[key].clips) for key in keys[:4])
+
+
+def test_a_clip_is_the_random_view_of_its_whole_frames(rows):
+    dataset = make(rows)
+    for step in range(4):
+        key = SampleKey(step, 1)
+        found = read(dataset, key)
+        generator = keyed_generator("view", 0, *key, len(found.bad_files))
+        row = rows[found.rows[0]]
+        with Video(row.path) as video:
+            part = stretch(video.info, start_s=row.start_s, end_s=row.end_s)
+            frames = video.read(clip_times(CLIP, part, u=generator.random()))
+        expected = random_view(
+            frames,
+            generator,
+            size=(16, 16),
+            crop_scale=(0.3, 1.0),
+            crop_ratio=(0.75, 1.35),
+            flip=0.5,
+        )
+        assert torch.equal(found.clips[0], expected)
 
 
 def test_a_clip_is_looked_at_anew_in_every_pass(rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, ImageSequence
 
@@ -265,9 +265,15 @@ FORMATS = {
 }
 
 
-@settings(max_examples=400)
+@pytest.fixture
+def cut_small_frames(monkeypatch):
+    """Let regions of frames be cut out that are too small for that to pay."""
+    monkeypatch.setattr(pictures, "_CUT_PIXELS", 0)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_region_equals_a_slice(data):
+def test_a_region_equals_a_slice(cut_small_frames, data):
     name = data.draw(st.sampled_from(sorted(FORMATS)))
     height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 90))
     frame = noise_frame(name, height, width, seed=data.draw(st.integers(0, 9)))
@@ -310,7 +316,9 @@ def noise_frame(name: str, height: int, width: int, *, seed: int) -> av.VideoFra
 
 @pytest.mark.parametrize(("height", "width"), [(46, 60), (47, 61), (46, 61)])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le"])
-def test_a_region_of_real_frames_equals_a_slice(tmp_path, colours, pix_fmt, height, width):
+def test_a_region_of_real_frames_equals_a_slice(
+    tmp_path, colours, cut_small_frames, pix_fmt, height, width
+):
     """Decoded frames carry more than pixels, such as where their colours were taken."""
     path = tmp_path / "video.mkv"
     noise = np.random.default_rng(0)
@@ -335,7 +343,7 @@ def test_a_region_of_real_frames_equals_a_slice(tmp_path, colours, pix_fmt, heig
             np.testing.assert_array_equal(region, np.stack([sliced(one, box) for one in whole]))
 
 
-def test_small_regions_are_converted_alone(monkeypatch):
+def test_small_regions_are_converted_alone(cut_small_frames, monkeypatch):
     """Or all equalities above would hold for nothing."""
     if not pictures._LOCAL_MACHINE:
         pytest.skip("regions are converted whole on this machine")
@@ -353,6 +361,10 @@ def test_small_regions_are_converted_alone(monkeypatch):
         RgbConverter().write(frame, pictures.UPRIGHT, CropBox(3, 5, 20, 30), out)
         region = converted.pop()
         assert (region.height, region.width) == (22, 32)
+        # Nearly the whole frame is converted with the rest of it.
+        large = np.zeros((60, 90, 3), np.uint8)
+        RgbConverter().write(frame, pictures.UPRIGHT, CropBox(2, 3, 60, 90), large)
+        assert not converted
 
 
 def test_a_box_outside_of_the_frame_is_a_mistake_of_the_caller(tmp_path, write_video):

@@ -14,6 +14,7 @@ from vsalt.data.transforms import (
     multi_view,
     random_view,
     resize,
+    write_view,
 )
 
 
@@ -141,6 +142,24 @@ def test_a_view_is_the_crop_of_its_box_flipped_or_not():
             )
             found = view.numpy()[..., ::-1] if flip else view.numpy()
             assert np.abs(found - expected).max() <= 1.0 + 1e-9
+
+
+def test_a_view_written_into_a_batch_is_the_view_of_the_cut_region():
+    frames = noise()
+    batch = torch.zeros((3, 3, 3, 24, 32), dtype=torch.uint8)
+    for seed, flip in ((3, 0.0), (4, 1.0)):
+        box = draw_crop(
+            np.random.default_rng(seed), height=40, width=56, scale=(0.3, 1.0), ratio=(0.75, 1.35)
+        )
+        region = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
+        write_view(np.ascontiguousarray(region), batch[1], flipped=bool(flip))
+        expected = random_view(frames, np.random.default_rng(seed), **VIEW, flip=flip)
+        assert torch.equal(batch[1], expected)
+        plain = resize(region, size=(24, 32), antialias=True).numpy()
+        plain = plain[..., ::-1] if flip else plain
+        assert np.array_equal(batch[1].numpy(), plain.transpose(1, 0, 2, 3))
+    assert not batch[0].any()
+    assert not batch[2].any()
 
 
 def test_the_centre_view_of_a_ramp():

@@ -148,6 +148,7 @@ def test_workers_that_hang_or_crash_are_replaced_and_the_run_goes_on(faulty, poo
     assert contents(plain.batches(again)) == contents(found)
 
 
+@pytest.mark.slow
 def test_one_sample_may_not_fail_for_ever(faulty, pools):
     faults = {(5, 0): "abort", (5, 1): "bad", (5, 2): "sleep"}
     with pytest.raises(DataError, match="3 attempts at 5"):
@@ -201,7 +202,7 @@ def test_too_little_memory_is_an_error_with_numbers(tmp_path):
     assert "--data.workers" in done.stdout
 
 
-@pytest.mark.parametrize("num_rows", [100_000, pytest.param(2_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_rows", [30_000, pytest.param(2_000_000, marks=pytest.mark.slow)])
 def test_rows_are_shared_with_workers_not_copied(faulty, pools, num_rows):
     private, sent = {}, {}
     for size in (1000, num_rows):
@@ -239,3 +240,43 @@ def test_shared_arrays_pickle_by_value_elsewhere():
     assert array.values.tolist() == list(range(10))
     with pytest.raises(ValueError, match="read-only"):
         array.values[0] = 1
+
+
+ORPHAN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import faulty_readers
+from vsalt.data.config import ReadLimits
+from vsalt.data.jobs import Task
+from vsalt.data.workers import WorkerPool
+
+if __name__ == "__main__":
+    reader = faulty_readers.Reader({(2, 0): "hold_the_interpreter"})
+    pool = WorkerPool(reader, workers=1, prefetch=2, pin_memory=False, limits=ReadLimits())
+    batches = pool.batches([Task([1]), Task([2])])
+    print(next(batches).pids[0], flush=True)
+    next(batches)
+"""
+
+
+def test_a_worker_that_hangs_dies_with_its_parent(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ORPHAN)
+    words = [sys.executable, script, HERE / "spawned"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        worker = Path("/proc", parent.stdout.readline().strip())
+        time.sleep(0.5)
+        # It has begun to hang: no thread of it is running.
+        assert worker.exists()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(worker)
+
+
+def running(process):
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

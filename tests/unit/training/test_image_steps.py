@@ -7,16 +7,21 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
-from support.tiny import make_batch
+from support.pictures import write_png
+from support.tiny import TUBELET, make_batch
 from support.trainers import Batches, make_pixel, make_progress, make_trainer
 from vsalt.compute.types import ClipFlops
-from vsalt.config import PretrainConfig, SaltRunConfig, from_dict, to_dict
-from vsalt.data.config import SHAPES
+from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
+from vsalt.data.catalogue import Catalogue
+from vsalt.data.config import SHAPES, ClipConfig, DataConfig
+from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
+from vsalt.data.synthetic import synthesise
 from vsalt.data.types import Batch
 from vsalt.errors import ConfigError
 from vsalt.masking.budget import BudgetMasker
@@ -27,9 +32,11 @@ from vsalt.masking.config import (
     RandomConfig,
     TubeConfig,
 )
+from vsalt.models.config import EncoderConfig
 from vsalt.presets import salt_preset, stage_preset
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.config import LoopConfig
+from vsalt.training.data import StageData, leave_out_unreadable
 from vsalt.training.health import Health
 from vsalt.training.loop import Trainer
 from vsalt.training.plan import clip_shapes, plan_salt, plan_stage, print_plans
@@ -171,6 +178,77 @@ def test_operations_until_a_step_are_those_of_its_steps(share: Fraction) -> None
         assert (total.exact, total.six_nd) == (exact, six_nd)
         exact += 4 * FLOPS[shapes.at(step)].exact
         six_nd += 4 * FLOPS[shapes.at(step)].six_nd
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> PretrainConfig:
+    """A stage on 16 videos and 24 pictures, of which two cannot be read."""
+    folder = tmp_path_factory.mktemp("mixed")
+    videos = synthesise(folder / "videos", num_clips=16, seed=1, size=32, num_frames=10)
+    noise = np.random.default_rng(0)
+    names = [f"{index}.png" for index in range(24)]
+    for name in names:
+        write_png(folder / name, noise.integers(0, 256, (36, 40, 3), dtype=np.uint8))
+    for name in names[:2]:
+        (folder / name).write_bytes(b"no picture")
+    (folder / "pictures.csv").write_text("\n".join(["path", *names]) + "\n")
+    sources = (f"{videos}@3", f"{folder / 'pictures.csv'}@2")
+    encoder = EncoderConfig(size="Ti", width=24, depth=1, heads=2, mlp_width=48, tubelet=TUBELET)
+    loop = LoopConfig(steps=10, batch_size=4, micro_batch_size=2)
+    return with_image_masks(
+        resolve(
+            PretrainConfig(
+                clip=ClipConfig(num_frames=4, size=(32, 32), frame_step=2),
+                data=DataConfig(sources=sources, holdout=0.5, workers=0),
+                stage=StageConfig(encoder=encoder, loop=loop),
+            )
+        )
+    )
+
+
+def test_a_stage_reads_batches_of_one_shape_and_their_masks(mixed: PretrainConfig) -> None:
+    catalogue = Catalogue.load(mixed.data, seed=mixed.seed)
+    assert catalogue.shapes == SHAPES_2_OF_5
+    with StageData(mixed, catalogue, pin_memory=False).batches(0, {}) as batches:
+        seen = []
+        for step, _, batch in batches:
+            shape = SHAPES_2_OF_5.at(step)
+            counts = clip_shapes(mixed, shape)
+            assert batch.clips.shape == (2, 3, 2 * counts.grid[0], 32, 32)
+            assert counts.masks == tuple(
+                (mask.context.shape[1], mask.targets.shape[1]) for mask in batch.masks
+            )
+            both = torch.cat([batch.masks[0].context, batch.masks[1].targets], dim=1)
+            assert int(both.max()) < counts.num_tokens
+            assert {catalogue.rows[row].is_image for row in batch.rows} == {shape == "image"}
+            if shape == "image":
+                assert torch.equal(batch.clips[:, :, 0], batch.clips[:, :, 1])
+            seen.append(step)
+    assert seen == [step for step in range(10) for _ in range(2)]
+
+
+def test_held_out_clips_of_each_shape_are_read_apart(mixed: PretrainConfig, tmp_path: Path) -> None:
+    # The seed holds out one of the two broken pictures at least.
+    catalogue = Catalogue.load(mixed.data, seed=mixed.seed)
+    broken = [
+        row for row in catalogue.holdout if catalogue.rows[row].relative_path in ("0.png", "1.png")
+    ]
+    assert broken
+    holdout = StageData(mixed, catalogue, pin_memory=False).holdout()
+    assert list(holdout) == list(SHAPES)
+    quarantine = Quarantine(tmp_path / "quarantine.jsonl", max_bad_share=1.0)
+    rows: set[int] = set()
+    for shape, loader in holdout.items():
+        places = {row: place for place, row in enumerate(loader.rows)}
+        leave_out_unreadable(loader, quarantine, Console(file=io.StringIO()), resumed=False)
+        for batch in loader:
+            assert batch.clips.shape[2] == (4 if shape == "video" else 2)
+            assert {catalogue.rows[row].is_image for row in batch.rows} == {shape == "image"}
+            rows |= set(batch.rows)
+        loader.close()
+    assert rows == set(catalogue.holdout) - set(broken)
+    noted = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert [(bad["step"], bad["position"]) for bad in noted] == [(-2, places[i]) for i in broken]
 
 
 class MixedBatches(Batches):
