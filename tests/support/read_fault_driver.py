@@ -36,7 +36,7 @@ def fail_once(folder: Path, place: str, fault: str) -> None:
 def wrap_views(faults: dict[str, str], folder: Path) -> None:
     from vsalt.data.dataset import ClipDataset, HoldoutDataset
 
-    def before(key: Any, attempt: int, place: object) -> None:
+    def before(key: Any, attempt: int, *_: object) -> None:
         name = f"{key.step},{key.position},{attempt}"
         if name in faults:
             fail_once(folder, name, faults[name])

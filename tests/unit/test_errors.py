@@ -64,8 +64,8 @@ def test_names_are_printed_without_what_a_terminal_would_obey(text: str, shown: 
 def test_printable_text_is_pythons_notion_of_it() -> None:
     every = "".join(map(chr, range(0x110000)))
     assert printable(every).isprintable()
-    kept = [char for char in every if printable(char) == char]
-    assert kept == [char for char in every if char.isprintable()]
+    kept = "".join(filter(str.isprintable, every))
+    assert printable(kept) == kept
 
 
 def test_a_decode_error_is_one_printable_line_also_after_a_journey() -> None:

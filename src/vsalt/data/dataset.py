@@ -110,7 +110,10 @@ class _SampleDataset:
 
     def _empty_clips(self, keys: Sequence[SampleKey], job: Job) -> UInt8[Tensor, "B 3 T H W"]:
         of = self._images_at(keys[0].step) or self._clip
-        return job.empty((len(keys), 3, of.num_frames, *self._clip.size), torch.uint8)
+        # The channels of a pixel lie side by side, as they are decoded: nothing rearranges them
+        # before the device gathers the tokens it needs.
+        pixels = job.empty((len(keys), of.num_frames, *self._clip.size, 3), torch.uint8)
+        return pixels.permute(0, 4, 1, 2, 3)
 
     def _masks(self, clips: Tensor, keys: Sequence[SampleKey]) -> tuple[MaskBatch, ...]:
         images = self._images_at(keys[0].step)
@@ -126,14 +129,18 @@ class _SampleDataset:
         place = self._table[row]
         try:
             with job.reading(index, attempt):
-                self._view(key, attempt, row, clip)
+                if self._images_at(key.step) is None:
+                    self._view(key, attempt, row, clip)
+                else:
+                    # The one frame of an image becomes every frame of its clip.
+                    self._view(key, attempt, row, clip[:, :1])
+                    clip[:, 1:] = clip[:, :1]
         except DecodeError as error:
             timed_out = isinstance(error, DecodeTimeoutError)
             return BadFile(*key, attempt, str(place.media), str(error), timed_out)
         return None
 
     def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
-        """Write the view of a row; the one frame of an image becomes every frame of its clip."""
         raise NotImplementedError
 
     def _frames(

@@ -26,6 +26,7 @@ class _TensorPlace(NamedTuple):
     start: int
     dtype: torch.dtype
     shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
     @property
     def num_bytes(self) -> int:
@@ -58,12 +59,12 @@ class SlotWriter:
             DataError: there is not so much memory.
         """
         start = math.ceil(self._end / _ALIGNMENT) * _ALIGNMENT
-        place = _TensorPlace(start, dtype, tuple(shape))
-        self._end = start + place.num_bytes
+        self._end = start + math.prod(shape) * dtype.itemsize
         if self._end > len(self._memory):
             self._block.grow(self._end)
             self._memory = self._block.view()
-        tensor = _tensor_at(self._memory, place)
+        part = self._memory[start : self._end]
+        tensor = torch.from_numpy(part).view(dtype).reshape(shape)
         self._placed[tensor.data_ptr()] = start, tensor
         return tensor
 
@@ -75,10 +76,10 @@ class SlotWriter:
 
     def place_of(self, tensor: Tensor) -> _TensorPlace:
         """Return where a tensor lies, and put it there if it lies elsewhere."""
-        if tensor.data_ptr() not in self._placed or not tensor.is_contiguous():
+        if tensor.data_ptr() not in self._placed or not _is_dense(tensor):
             tensor = self.empty(tuple(tensor.shape), tensor.dtype).copy_(tensor)
         start, _ = self._placed[tensor.data_ptr()]
-        return _TensorPlace(start, tensor.dtype, tuple(tensor.shape))
+        return _TensorPlace(start, tensor.dtype, tuple(tensor.shape), tensor.stride())
 
 
 class _Pickler(pickle.Pickler):
@@ -114,4 +115,12 @@ class _Unpickler(pickle.Unpickler):
 
 def _tensor_at(memory: np.ndarray, place: _TensorPlace) -> Tensor:
     part = memory[place.start : place.start + place.num_bytes]
-    return torch.from_numpy(part).view(place.dtype).reshape(place.shape)
+    return torch.from_numpy(part).view(place.dtype).as_strided(place.shape, place.stride)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor fills its memory without gaps, in whatever order of its axes."""
+    last = sum(
+        (size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+    return last + 1 == tensor.numel()

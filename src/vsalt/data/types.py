@@ -42,7 +42,8 @@ class Batch:
     """A micro-batch: B clips with their masks.
 
     Attributes:
-        clips: frames in RGB, shape (B, 3, T, H, W).
+        clips: frames in RGB, shape (B, 3, T, H, W); in memory the channels of a pixel may be
+            neighbours.
         masks: one entry per mask kind, in the order of the maskers.
         rows: index of each clip's row in the catalogue.
         bad_files: what had to be replaced while this batch was read.

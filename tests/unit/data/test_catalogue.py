@@ -176,7 +176,10 @@ def test_weights_of_many_digits_are_exact(sources):
     weighted = load([f"{sources[0]}@0.333333333333333333333", f"{sources[1]}@1/3"], holdout=0.0)
     assert weighted.shares == (Fraction(10**21 // 3, 10**21), Fraction(1, 3))
     order = weighted.order(seed=0)
-    counts = Counter(order.locate(slot)[0] for slot in range(10**12, 10**12 + 1000))
+    counts = Counter(
+        order.locate(step=step, position=0, batch_size=1)[0]
+        for step in range(10**12, 10**12 + 1000)
+    )
     assert abs(counts[0] - 500) <= 1
 
 

@@ -16,7 +16,7 @@ from vsalt.data.container import MediaFile, open_container
 from vsalt.data.decode import Video, read_frames
 from vsalt.data.media import Media
 from vsalt.data.video_info import probe
-from vsalt.errors import DecodeError, DecodeTimeoutError
+from vsalt.errors import DecodeError, DecodeTimeoutError, printable
 
 TIME_S = [0.55, 1.25]
 
@@ -42,7 +42,7 @@ def refused(path: Path | str | Media, reason: str, **limits: float) -> None:
     before, start = open_descriptors(), time.monotonic()
     with pytest.raises(DecodeError, match=reason) as caught:
         probe(path, limits=settings)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{printable(str(path))}: ")
     with pytest.raises(DecodeError, match=reason):
         read_frames(path, TIME_S, limits=settings)
     assert open_descriptors() == before
