@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -22,6 +23,7 @@ from jaxtyping import UInt8
 from vsalt.data.config import ReadLimits
 from vsalt.data.container import MediaFile, open_container
 from vsalt.data.crop_box import CropBox
+from vsalt.data.frame_sieve import SIEVED_CODECS, FrameSieve
 from vsalt.data.media import Media
 from vsalt.data.picture_header import read_picture_header
 from vsalt.data.pictures import (
@@ -31,7 +33,7 @@ from vsalt.data.pictures import (
     frame_orientation,
 )
 from vsalt.data.video_info import VideoInfo, check_size, describe, video_stream
-from vsalt.errors import DecodeError
+from vsalt.errors import DecodeError, DecodeTimeoutError
 
 ChooseBox: TypeAlias = Callable[[int, int], CropBox]
 """Chooses a region from the height and the width of the upright frames."""
@@ -124,9 +126,10 @@ class Video:
     ) -> UInt8[np.ndarray, "T h w 3"]:
         """Return the frames on display at the given times, upright, in RGB.
 
-        Decoding starts at the key frame before the first time and stops after the last; only the
-        frames that are returned are converted to RGB. Before the first frame the first one is on
-        display; after the last one it stays for up to two frames more.
+        Decoding starts at the key frame before the first time and stops after the last; what lies
+        between wanted frames and is needed by none of them is left out where the codec tells
+        (`FrameSieve`); only the frames that are returned are converted to RGB. Before the first
+        frame the first one is on display; after the last one it stays for up to two frames more.
 
         Args:
             times_s: T ascending times in seconds from the first frame, shape (T,).
@@ -145,9 +148,45 @@ class Video:
         wanted = np.asarray(times_s, dtype=np.float64)
         if wanted.ndim != 1 or wanted.size == 0 or not np.all(np.diff(wanted) >= 0):
             raise ValueError(f"times_s must be ascending and not empty, not {times_s!r}")
+        choose = cache(box) if box else None
+        sieve = self._sieve(wanted)
+        if sieve is not None:
+            pixels = self._read_sieved(wanted, choose, sieve)
+            if pixels is not None:
+                return pixels
         with self._file.decode_errors():
             frames = self._pick(self._frames_from(float(wanted[0])), wanted)
-            return self._to_rgb(frames, len(wanted), box)
+            return self._to_rgb(frames, len(wanted), choose)
+
+    def _sieve(self, wanted: np.ndarray) -> FrameSieve | None:
+        """Return what leaves out frames between the wanted ones, where that is possible."""
+        info = self.info
+        if info.codec not in SIEVED_CODECS or not info.timed or info.variable_rate:
+            return None
+        sieve = FrameSieve(wanted, frame_s=1 / info.fps, tolerance_s=self.tolerance_s)
+        return sieve if sieve.is_useful else None
+
+    def _read_sieved(
+        self, wanted: np.ndarray, choose: ChooseBox | None, sieve: FrameSieve
+    ) -> UInt8[np.ndarray, "T h w 3"] | None:
+        """Read without the frames that a sieve leaves out; None if it may have been wrong."""
+        picked_s: list[float] = []
+
+        def noted(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+            for frame in frames:
+                picked_s.append(self._time_s(frame.pts or 0))
+                yield frame
+
+        try:
+            with self._file.decode_errors():
+                frames = self._pick(self._frames_from(float(wanted[0]), sieve), wanted)
+                pixels = self._to_rgb(noted(frames), len(wanted), choose)
+        except DecodeTimeoutError:
+            raise
+        except DecodeError:
+            # The end of the pictures may have been left out.
+            return None
+        return pixels if sieve.confirms(picked_s) else None
 
     def read_all(self, first_s: float, last_s: float) -> Iterator["Shown"]:
         """Yield every frame that is on display from one time to another, in file order.
@@ -200,7 +239,9 @@ class Video:
             raise DecodeError(f"{self._file.name}: the file ends before the picture does")
         return exif_orientation(header.orientation)
 
-    def _frames_from(self, first_s: float) -> Iterator[tuple[float, VideoFrame]]:
+    def _frames_from(
+        self, first_s: float, sieve: FrameSieve | None = None
+    ) -> Iterator[tuple[float, VideoFrame]]:
         """Return (time, frame) pairs from at or before `first_s` on."""
         for back_s in _SEEK_BACK_S:
             target_s = first_s - back_s
@@ -208,7 +249,7 @@ class Video:
                 break
             if not self._seek(target_s):
                 break
-            frames = self._decode()
+            frames = self._decode(sieve)
             opening = next(frames, None)
             # Some files list key frames that later pictures reach past: decoding that begins there
             # is wrong for seconds, though few of its pictures but the first say so.
@@ -217,7 +258,7 @@ class Video:
                 return itertools.chain([opening], frames)
         if not self._fresh:
             self._open()
-        return self._decode()
+        return self._decode(sieve)
 
     def _seek(self, target_s: float) -> bool:
         tick = self._stream.time_base
@@ -232,22 +273,30 @@ class Video:
             return False
         return True
 
-    def _decode(self) -> Iterator[tuple[float, VideoFrame]]:
+    def _decode(self, sieve: FrameSieve | None) -> Iterator[tuple[float, VideoFrame]]:
         self._fresh = False
-        start = self._stream.start_time or 0
-        tick = float(self._stream.time_base or 0)
-        for index, frame in enumerate(self._decoded()):
+        for index, frame in enumerate(self._decoded(sieve)):
             if not self.info.timed:
                 yield index / self.info.fps, frame
             elif frame.pts is not None:
-                yield (frame.pts - start) * tick, frame
+                yield self._time_s(frame.pts), frame
             if self.info.is_image:
                 # What follows are other images, such as a camera's preview.
                 return
 
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _time_s(self, pts: int) -> float:
+        """Return the seconds from the first frame to a time of the stream."""
+        return (pts - (self._stream.start_time or 0)) * float(self._stream.time_base or 0)
+
+    def _decoded(self, sieve: FrameSieve | None) -> Iterator[VideoFrame]:
+        decoder = self._stream.codec_context
+        decoder.skip_frame = "DEFAULT"
         for packet in self._container.demux(self._stream):
             self._file.check()
+            if sieve is not None:
+                shown = packet.pts is not None and not packet.is_discard
+                needed = not shown or sieve.needs(self._time_s(packet.pts or 0))
+                decoder.skip_frame = "DEFAULT" if needed else "NONREF"
             for frame in packet.decode():
                 # A stream can change its size on the way.
                 check_size(self._file, frame.height, frame.width)

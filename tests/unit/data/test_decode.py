@@ -77,9 +77,9 @@ def test_only_what_is_needed_is_decoded(tmp_path, write_video, monkeypatch):
     decoded = 0
     original = Video._decode
 
-    def counted(self):
+    def counted(self, sieve):
         nonlocal decoded
-        for item in original(self):
+        for item in original(self, sieve):
             decoded += 1
             yield item
 
