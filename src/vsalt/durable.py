@@ -45,14 +45,14 @@ def create_folder(path: Path) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise RunFolderError(f"{path} is not a folder; choose another --out") from error
+            raise RunFolderError(f"{path} is not a folder; name another one to write to") from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Be the only process that writes to a run folder; the system lets go when a process dies.
+    """Be the only process that writes to a folder; the system lets go when a process dies.
 
     Raises:
         RunFolderError: if another process holds it.
@@ -74,8 +74,8 @@ def _take(lock: FileIO, path: Path) -> None:
         lock.seek(0)
         owner = lock.read().decode().strip() or "unknown"
         raise RunFolderError(
-            f"the run folder {path} is in use by process {owner}; wait for it, stop it, "
-            "or choose another --out"
+            f"the folder {path} is in use by process {owner}; wait for it, stop it, "
+            "or write to another folder"
         ) from error
 
 
@@ -101,14 +101,37 @@ def require_free_disk(
 
 def write_file(path: Path, text: str) -> None:
     """Write a text file under a temporary name, flush it to disk and rename it into place."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    with whole_file(path) as temporary, open(temporary, "x", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a free name beside `path` to write to; the file is on disk and has its name afterwards.
+
+    If the block fails, nothing is left.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
+    temporary = temporary_name(path)
     with explain_write_errors(str(path)):
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        # A link that somebody has put there must not be written through.
+        temporary.unlink(missing_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name of a file while it is being written."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -86,12 +86,16 @@ def run(args: CheckArgs) -> int:
     from vsalt.data.catalogue import parse_source
     from vsalt.data.check import CheckOptions, check_sources
     from vsalt.data.check_report import check_tables
-    from vsalt.data.clean_manifest import check_out
+    from vsalt.data.clean_manifest import check_beside_shards, check_out
     from vsalt.data.manifest import ManifestColumns
+    from vsalt.data.shard_index import INDEX_NAME
 
-    _check_json(args.json)
+    paths = [parse_source(text)[0] for text in args.sources]
+    _check_json(args.json, paths)
     if args.write_clean is not None:
         check_out(args.write_clean)
+        if (paths[0] / INDEX_NAME).is_file():
+            check_beside_shards(args.write_clean, paths[0])
     options = CheckOptions(
         columns=ManifestColumns(
             label=args.label_column,
@@ -104,7 +108,6 @@ def run(args: CheckArgs) -> int:
         limits=args.limits,
         workers=args.workers,
     )
-    paths = [parse_source(text)[0] for text in args.sources]
     errors = Console(stderr=True, markup=False, highlight=False)
     with row_progress(errors, "clips") as show:
         checks = check_sources(paths, options, on_progress=show)
@@ -118,9 +121,13 @@ def run(args: CheckArgs) -> int:
     return 1 if any(each.bad for each in checks) else 0
 
 
-def _check_json(out: Path | None) -> None:
-    if out is not None and out != TO_STDOUT and not out.parent.is_dir():
+def _check_json(out: Path | None, sources: Sequence[Path]) -> None:
+    if out is None or out == TO_STDOUT:
+        return
+    if not out.parent.is_dir():
         raise ConfigError([f"--json {out}: there is no folder {out.parent}"])
+    if out.exists() and any(path.exists() and out.samefile(path) for path in sources):
+        raise ConfigError([f"--json {out}: this is a SOURCE; name another file"])
 
 
 def _write_json(out: Path, checks: Sequence["SourceCheck"], options: "CheckOptions") -> None:
@@ -143,4 +150,7 @@ def _write_clean(out: Path, check: "SourceCheck", options: "CheckOptions") -> st
 
     rows = check.good_rows
     write_manifest(out, rows, options.columns)
-    return f"{len(rows)} clips of {len(check.source.rows)} are in {out}"
+    slow = len(check.timed_out)
+    return f"{len(rows)} clips of {len(check.source.rows)} are in {out}" + (
+        f"; {slow} took too long and are left out, see --limits.timeout-s" if slow else ""
+    )

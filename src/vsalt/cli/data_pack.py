@@ -64,6 +64,10 @@ class UnpackArgs:
         problems = [
             f"where is {text!r}; it must be COLUMN=VALUE" for text in self.where if "=" not in text
         ]
+        names = [text.split("=", 1)[0] for text in self.where]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            problems.append(f"where names {', '.join(twice)} twice; a column has one value")
         if self.limit is not None and self.limit < 1:
             problems.append(f"limit is {self.limit}; it must be at least 1")
         report_problems(problems)
@@ -111,9 +115,10 @@ def index(words: Sequence[str], prog: str) -> int:
     """Run the verb `data index`; return 1 if something was left out, else 0."""
     args = parse(IndexArgs, words, prog)
     from vsalt.data.index_tars import index_tars
+    from vsalt.data.shard_index import INDEX_NAME
 
     result = index_tars(args.folder)
-    print(f"{result.num_rows} rows in {result.num_shards} shards: {args.folder / 'index.jsonl'}")
+    print(f"{result.num_rows} rows in {result.num_shards} shards: {args.folder / INDEX_NAME}")
     for problem in result.problems[:_MAX_PROBLEMS_SHOWN]:
         print(printable(problem))
     if len(result.problems) > _MAX_PROBLEMS_SHOWN:
@@ -127,6 +132,7 @@ def unpack(words: Sequence[str], prog: str) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
+    from vsalt.data.output_folder import MANIFEST
     from vsalt.data.unpack import Selection
     from vsalt.data.unpack import unpack as unpack_shards
 
@@ -134,5 +140,5 @@ def unpack(words: Sequence[str], prog: str) -> int:
     selection = Selection(where=where, split=args.split, limit=args.limit)
     with row_progress(Console(stderr=True), "unpacking files") as show:
         num_rows, num_files = unpack_shards(args.folder, args.out, selection, on_progress=show)
-    print(f"{num_rows} rows, {num_files} files: {args.out / 'manifest.jsonl'}")
+    print(f"{num_rows} rows, {num_files} files: {args.out / MANIFEST}")
     return 0

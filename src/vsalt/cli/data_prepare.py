@@ -99,6 +99,9 @@ def run(args: PrepareArgs) -> int:
 
 
 def _report(result: "PrepareResult", out: Path) -> list[str]:
+    from vsalt.data.output_folder import MANIFEST
+    from vsalt.data.prepare import PREPARED
+
     lines = [f"{'':10}{'files':>10}{'MB before':>12}{'MB after':>12}"]
     for status in ("prepared", "kept", "failed"):
         files = [file for file in result.files if file.status == status]
@@ -109,8 +112,8 @@ def _report(result: "PrepareResult", out: Path) -> list[str]:
     for file in failed[:_MAX_FAILED_SHOWN]:
         lines.append(f"failed: {printable(file.path)}: {printable(file.reason)}")
     if len(failed) > _MAX_FAILED_SHOWN:
-        lines.append(f"and {len(failed) - _MAX_FAILED_SHOWN} more; see {out / 'prepared.jsonl'}")
+        lines.append(f"and {len(failed) - _MAX_FAILED_SHOWN} more; see {out / PREPARED}")
     if result.num_resumed:
         lines.append(f"{result.num_resumed} files had been done before")
-    lines.append(f"{result.num_rows} rows: {out / 'manifest.jsonl'}")
+    lines.append(f"{result.num_rows} rows: {out / MANIFEST}")
     return lines

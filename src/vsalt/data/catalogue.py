@@ -21,7 +21,7 @@ from vsalt.data.holdout import split_holdout
 from vsalt.data.manifest import TRAIN, ManifestColumns, Row, Source, read_source
 from vsalt.data.order import Order, OrderSource
 from vsalt.data.shapes_by_step import Part, StepShapes, image_share, split_by_shape
-from vsalt.errors import DataError
+from vsalt.errors import DataError, printable
 from vsalt.randomness import keyed_permutation
 
 
@@ -166,7 +166,7 @@ def file_identity(row: Row) -> tuple[str, int]:
     try:
         return posixpath.basename(row.relative_path), os.stat(row.path).st_size
     except OSError as error:
-        raise DataError(f"{row.path}: {error.strerror}") from error
+        raise DataError(f"{printable(row.path)}: {error.strerror}") from error
 
 
 def seen_row(row: Row, split: str) -> SeenRow:
@@ -215,7 +215,9 @@ def _check_usable(
     for index, source in enumerate(sources):
         if index not in found:
             splits = Counter(row.split for row in source.rows)
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items()))
+            counts = ", ".join(
+                f"{printable(name)} {count}" for name, count in sorted(splits.items())
+            )
             if use_test or splits[TRAIN]:
                 raise DataError(f"{source.name}: the weights of all rows to train on are 0")
             raise DataError(

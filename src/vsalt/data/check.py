@@ -19,6 +19,7 @@ from vsalt.data.clip_table import ClipTable
 from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.jobs import Task
 from vsalt.data.manifest import ManifestColumns, Row, Source, read_source
+from vsalt.data.shard_index import INDEX_NAME
 from vsalt.data.video_info import VideoInfo
 from vsalt.data.window_report import WindowReport, judge_windows
 from vsalt.data.workers import WorkerPool
@@ -91,9 +92,10 @@ class SourceCheck:
     Attributes:
         source: its name and rows.
         first_row: number of its first row among those of all sources.
-        folder: what else lies there, if it is a folder.
+        folder: what else lies there, if it is a folder of files.
         files: counts over its files.
         bad: why a row cannot be used, by its number in the source.
+        timed_out: the bad rows that took too long, and may be good on another day.
         notes: the rows, by number in the source, of each kind of `NOTES`.
     """
 
@@ -103,6 +105,7 @@ class SourceCheck:
     folder: FolderFacts | None
     files: FileCounts = field(default_factory=FileCounts)
     bad: dict[int, str] = field(default_factory=dict)
+    timed_out: set[int] = field(default_factory=set)
     notes: dict[str, "array[int]"] = field(
         default_factory=lambda: {kind: array("q") for kind in NOTES}
     )
@@ -119,6 +122,8 @@ class SourceCheck:
         self._note(number, row, finding, again)
         if finding.error is not None:
             self.bad[number] = finding.error
+            if finding.timed_out:
+                self.timed_out.add(number)
             return
         info, part, file_id = finding.info, finding.part, finding.path.file_id
         assert info is not None
@@ -214,12 +219,13 @@ def _begin(paths: Sequence[Path], columns: ManifestColumns) -> list[SourceCheck]
     for index, path in enumerate(paths):
         source = read_source(path, source=index, columns=columns, missing="keep")
         is_folder = path.is_dir()
+        has_shards = (path / INDEX_NAME).is_file()
         checks.append(
             SourceCheck(
                 source=source,
                 root=os.path.abspath(path if is_folder else path.parent),
                 first_row=first_row,
-                folder=folder_facts(path) if is_folder else None,
+                folder=folder_facts(path) if is_folder and not has_shards else None,
             )
         )
         first_row += len(source.rows)

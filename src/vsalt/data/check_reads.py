@@ -46,6 +46,8 @@ class Finding(NamedTuple):
         part: the stretch of the video that it names; None if there is none.
         num_decoded: frames of the video, where all of a whole video were decoded.
         error: why it is bad, without the name of the file; None if it is not.
+        timed_out: whether that is for the time it took, or for the end of the process that read
+            it; on another day it might be good.
     """
 
     row: int
@@ -54,6 +56,7 @@ class Finding(NamedTuple):
     part: Stretch | None = None
     num_decoded: int | None = None
     error: str | None = None
+    timed_out: bool = False
 
 
 class CheckReads:
@@ -92,7 +95,7 @@ class CheckReads:
             with job.reading(index):
                 return self._look(row)
         except DecodeTimeoutError as error:
-            return Finding(row, PathFacts(), error=str(error))
+            return Finding(row, PathFacts(), error=str(error), timed_out=True)
 
     def _look(self, row: int) -> Finding:
         place = self._table[row]
@@ -116,7 +119,10 @@ class CheckReads:
                     if place.start_s is None and place.end_s is None:
                         finding = finding._replace(num_decoded=num_decoded)
         except DecodeError as error:
-            return finding._replace(error=without_name(str(error), place.media))
+            return finding._replace(
+                error=without_name(str(error), place.media),
+                timed_out=isinstance(error, DecodeTimeoutError),
+            )
         return finding
 
 

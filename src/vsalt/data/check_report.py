@@ -58,7 +58,7 @@ def _counts(check: SourceCheck, options: CheckOptions) -> Iterator[tuple[str, st
     num_videos = files.num_files - files.num_images
     stretches = sum(row.start_s is not None or row.end_s is not None for row in rows)
     yield "clips", f"{len(rows)}" + (f", {stretches} of them parts of videos" if stretches else "")
-    yield "can be read", f"{len(rows) - len(bad)}" + (f"; {len(bad)} cannot" if bad else "")
+    yield "can be read", f"{len(rows) - len(bad)}" + _cannot(len(bad), len(check.timed_out))
     kinds = {"videos": num_videos, "images": files.num_images}
     named = [f"{count} {kind}" for kind, count in kinds.items() if count]
     yield "files", ", ".join([*named, _bytes(files.size_bytes)])
@@ -82,6 +82,13 @@ def _counts(check: SourceCheck, options: CheckOptions) -> Iterator[tuple[str, st
         yield "not read", _common(Counter(_suffix_names(check.folder.unread)))
     if check.folder and check.folder.num_hidden:
         yield "hidden", f"{check.folder.num_hidden} names that begin with a dot are left out"
+
+
+def _cannot(num_bad: int, num_timed_out: int) -> str:
+    if not num_bad:
+        return ""
+    slow = f", {num_timed_out} of them for the time it took" if num_timed_out else ""
+    return f"; {num_bad} cannot{slow}"
 
 
 def _too_short(check: SourceCheck, options: CheckOptions) -> str:
@@ -210,7 +217,12 @@ def _source_json(check: SourceCheck) -> dict[str, Any]:
         "short_share": windows.short_share,
         "fitting": windows.fitting,
         "bad": [
-            {"row": number, "path": rows[number].relative_path, "reason": reason}
+            {
+                "row": number,
+                "path": rows[number].relative_path,
+                "reason": reason,
+                "timed_out": number in check.timed_out,
+            }
             for number, reason in check.bad.items()
         ],
         "notes": {

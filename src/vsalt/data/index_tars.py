@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vsalt import durable
-from vsalt.data.manifest import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vsalt.data.manifest import IMAGE_SUFFIXES, VIDEO_SUFFIXES, path_problem
 from vsalt.data.output_folder import open_regular
 from vsalt.data.pack import INDEX_COLUMNS
 from vsalt.data.shard_index import INDEX_NAME
@@ -87,15 +87,15 @@ class _Sample:
                 f"{shard.name}: {self.key!a}: columns left out, as the index has its own: "
                 f"{', '.join(taken)}"
             )
+        usable = isinstance(given, str) and not path_problem(given) and len(self.media) == 1
         for info in self.media:
-            path = given if isinstance(given, str) and len(self.media) == 1 else None
             place = {
-                "path": path or f"{shard.stem}/{info.name}",
+                "path": given if usable else f"{shard.stem}/{info.name}",
                 "shard": shard.name,
                 "offset": info.offset_data,
                 "size": info.size,
             }
-            for row in several if isinstance(several, list) else [{}]:
+            for row in several if isinstance(several, list) and several else [{}]:
                 cells = {**columns, **_flat(row)}
                 own = {name: cell for name, cell in cells.items() if name not in INDEX_COLUMNS}
                 yield {**place, **own}
@@ -164,6 +164,8 @@ def _refusal(info: tarfile.TarInfo) -> str:
     parts = info.name.split("/")
     if info.name.startswith("/") or ".." in parts:
         return "its name leads out of the shard"
+    if path_problem(info.name):
+        return path_problem(info.name)
     if info.issym() or info.islnk():
         return "it is a link"
     if info.issparse():

@@ -23,7 +23,7 @@ from vsalt.data.media import Media
 from vsalt.data.parquet_file import read_parquet
 from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS, ShardFolder
 from vsalt.data.table_files import Cells, TextRecord, read_csv, read_jsonl
-from vsalt.errors import DataError
+from vsalt.errors import DataError, printable
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -215,7 +215,9 @@ def _check_names(
             hint = f"; did you mean {near[0]!r}?" if near else ""
             mistakes.append(f"there is no column {name!r}, named by {flag}{hint}")
     if mistakes:
-        raise DataError(f"{path}: {'; '.join(mistakes)}. Its columns are: {', '.join(names)}")
+        raise DataError(
+            f"{path}: {'; '.join(mistakes)}. Its columns are: {', '.join(map(printable, names))}"
+        )
 
 
 class _Mistakes:
@@ -316,16 +318,15 @@ class _RowMaker:
 
     def _find(self, number: int, cells: Mapping[str, str], in_shard: bool) -> tuple[str, Media]:
         """Return the relative path of a record and where its bytes lie."""
-        name = cells.get("path")
-        if not name or "\0" in name:
-            # Some functions would cut the path off at a NUL, and find another file.
-            problem = f"the path {name!r} holds a NUL character" if name else "the path is empty"
+        name = cells.get("path", "")
+        problem = path_problem(name)
+        if problem:
             self.mistakes.add(number, problem)
             return "", Media("")
         if not in_shard:
             relative_path, media, exists = self._locate(name)
             if not exists:
-                self.missing.add(number, media.path)
+                self.missing.add(number, printable(media.path))
             return relative_path, media
         found = self._shards.locate(cells)
         if isinstance(found, str):
@@ -346,6 +347,21 @@ class _RowMaker:
         if value is None:
             self.mistakes.add(number, f"{column} is {text!r}; it must be a number of at least 0")
         return value
+
+
+def path_problem(name: str) -> str:
+    """Return why no file can have this name; nothing if one can."""
+    if not name:
+        return "the path is empty"
+    if "\0" in name:
+        # Some functions would cut the path off there, and find another file.
+        return f"the path {name!r} holds a NUL character"
+    if not name.isascii():
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            return f"the path {name!r} holds half a character, which no file's name can"
+    return ""
 
 
 @lru_cache(_SHARED_TEXTS)

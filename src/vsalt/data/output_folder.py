@@ -3,19 +3,22 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from vsalt.data.media import Media
-from vsalt.errors import DataError, DecodeError
+from vsalt.durable import read_json, temporary_name, write_json
+from vsalt.errors import DataError, DecodeError, printable
 
 PARTIAL = ".partial"
 """Folder of files that are being written, inside of the output folder; what a killed process left
 there is removed by the next one."""
 LOCK = ".lock"
+MANIFEST = "manifest.jsonl"
+"""The rows of a set whose files lie in the folder as they are."""
 
 _BLOCK_BYTES = 1 << 20
 
@@ -54,9 +57,12 @@ def require_apart(source: Path, inputs: Iterable[str], out: Path) -> None:
             status = os.stat(path)
         twin = present.get((status.st_dev, status.st_ino))
         if twin is not None:
-            raise DataError(f"{twin} in OUT is the same file as the input {path}; name another OUT")
+            raise DataError(
+                f"{printable(twin)} in OUT is the same file as the input {printable(path)}; name "
+                "another OUT"
+            )
         if _is_inside(_real_path(path), real_out):
-            raise DataError(f"the input {path} lies in OUT {out}; name another OUT")
+            raise DataError(f"the input {printable(path)} lies in OUT {out}; name another OUT")
 
 
 def require_own(out: Path, verb: str, *, marker: str | None = None) -> None:
@@ -75,10 +81,61 @@ def require_own(out: Path, verb: str, *, marker: str | None = None) -> None:
     if not out.is_dir():
         raise DataError(f"{out} is not a folder; name another OUT")
     names = {entry.name for entry in os.scandir(out)}
-    if marker not in names and names - {LOCK}:
+    # What a process that was killed before it wrote the marker may have left.
+    begun = {LOCK} if marker is None else {LOCK, temporary_name(Path(marker)).name}
+    if marker not in names and names - begun:
         raise DataError(
             f"{out} is not empty and nothing that `vsalt {verb}` could go on with; name another OUT"
         )
+
+
+def require_same_source(out: Path, begun_from: str | None, source: Path) -> str:
+    """Refuse to go on with a set in a folder that was begun from another source.
+
+    Its files would be taken for ones that the source has dropped, and removed.
+
+    Args:
+        out: the folder of the set.
+        begun_from: what this function returned when the set was begun; None if it is begun now.
+        source: where the set comes from.
+
+    Returns:
+        The name to note down.
+
+    Raises:
+        DataError: it is another source.
+    """
+    name = os.path.realpath(source)
+    if begun_from not in (None, name):
+        raise DataError(f"{out} was begun from {begun_from}, not from {name}; name another OUT")
+    return name
+
+
+def take_settings(out: Path, name: str, source: Path, settings: Mapping[str, object]) -> None:
+    """Note down of what and how a set is made, or refuse to mix it with another.
+
+    Args:
+        out: the folder of the set.
+        name: of the file for the notes.
+        source: where the set comes from.
+        settings: the value of each flag, by its name without dashes in front.
+
+    Raises:
+        DataError: `out` was begun from another source or with other settings.
+    """
+    before = read_json(out / name) if (out / name).exists() else {}
+    now = {"source": require_same_source(out, before.get("source"), source), **settings}
+    differ = [
+        f"--{flag} was {before.get(flag)!r} and is now {value!r}"
+        for flag, value in settings.items()
+        if before and before.get(flag) != value
+    ]
+    if differ:
+        raise DataError(
+            f"{out} was begun with other settings: {'; '.join(differ)}; give those, or name "
+            "another OUT"
+        )
+    write_json(out / name, now)
 
 
 def fresh_partial(out: Path) -> Path:
@@ -173,7 +230,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         for name in (*subfolders, *names):
             path = os.path.join(parent, name)
             if os.path.islink(path):
-                raise DataError(f"{path} in OUT is a link; name another OUT")
+                raise DataError(f"{printable(path)} in OUT is a link; name another OUT")
         for name in names:
             path = os.path.join(parent, name)
             yield path, os.lstat(path)

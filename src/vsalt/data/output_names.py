@@ -2,11 +2,16 @@
 
 A name mirrors the path that the source gives, as far as that stays inside of the folder. What
 would leave it (absolute paths, `..`) goes below `outside/`, and so does a file whose name is taken.
+Names that differ only in case, or in how accents are spelled, are one: to some file systems they
+are, and there the second file would be written over the first.
 """
 
 import hashlib
 import posixpath
-from pathlib import PurePosixPath
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from vsalt.durable import temporary_name
 
 OUTSIDE = "outside"
 # The longest name of a file on the usual file systems, in bytes.
@@ -21,7 +26,8 @@ class OutputNames:
     """
 
     def __init__(self, reserved: frozenset[str] = frozenset()) -> None:
-        self._reserved = reserved
+        written = {temporary_name(Path(name)).name for name in reserved}
+        self._reserved = frozenset(map(_folded, reserved | written))
         self._files: set[str] = set()
         self._folders: set[str] = {OUTSIDE}
 
@@ -38,18 +44,23 @@ class OutputNames:
             attempt += 1
             place = f"{OUTSIDE}/{_digest(f'{attempt} {relative_path}')}"
             name = f"{place}/{posixpath.basename(name)}"
-        self._files.add(name)
-        self._folders.update(str(parent) for parent in PurePosixPath(name).parents)
+        self._files.add(_folded(name))
+        self._folders.update(map(str, PurePosixPath(_folded(name)).parents))
         return name
 
     def _free(self, name: str) -> bool:
-        parents = PurePosixPath(name).parents
+        folded = _folded(name)
+        parents = PurePosixPath(folded).parents
         return (
-            name.split("/", 1)[0] not in self._reserved
-            and name not in self._files
-            and name not in self._folders
+            folded.split("/", 1)[0] not in self._reserved
+            and folded not in self._files
+            and folded not in self._folders
             and not any(str(parent) in self._files for parent in parents)
         )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _inside(relative_path: str) -> str:

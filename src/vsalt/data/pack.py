@@ -4,7 +4,7 @@
       shard-000000.tar, …   see `vsalt.data.shards`
       index.jsonl           one line per row, in the order of the source: path, shard, offset, size
                             and the row's columns; written last, so its presence marks a whole set
-      pack.json             the settings, and the SHA-256 of every finished shard
+      pack.json             the source, the settings, and the SHA-256 of every finished shard
 
 A killed process is followed by one that keeps the finished shards, after it has read them again and
 compared their hashes.
@@ -28,10 +28,11 @@ from vsalt.data.output_folder import (
     media_version,
     require_apart,
     require_own,
+    require_same_source,
 )
 from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS
 from vsalt.data.shards import PackedFile, Shard, divide, file_of
-from vsalt.errors import DataError
+from vsalt.errors import DataError, printable
 
 STATE = "pack.json"
 INDEX_COLUMNS = ("path", *SHARD_COLUMNS, "rows")
@@ -84,7 +85,7 @@ def pack(
     shards = divide(files, shard_bytes)
     durable.create_folder(out)
     with durable.hold(out):
-        state = _State(out, shard_bytes)
+        state = _State(out, path, shard_bytes)
         kept = state.keep(shards)
         left = [shard for shard in shards if shard.name not in kept]
         durable.require_free_disk(
@@ -93,9 +94,6 @@ def pack(
             what="the shards need",
             advice="pack a part of the source",
         )
-        if left:
-            # It would describe shards that are about to change.
-            (out / INDEX_NAME).unlink(missing_ok=True)
         fresh_partial(out)
         for number, shard in enumerate(left, start=len(kept)):
             if on_progress is not None:
@@ -136,11 +134,12 @@ def plan_files(rows: Sequence[Row]) -> list[PackedFile]:
 class _State:
     """pack.json: which shards are finished."""
 
-    def __init__(self, out: Path, shard_bytes: int) -> None:
+    def __init__(self, out: Path, source: Path, shard_bytes: int) -> None:
         self._out = out
         self._shards: dict[str, dict[str, Any]] = {}
-        if (out / STATE).exists():
-            before = durable.read_json(out / STATE)
+        before = durable.read_json(out / STATE) if (out / STATE).exists() else {}
+        self._source = require_same_source(out, before.get("source"), source)
+        if before:
             if before.get("shard_bytes") != shard_bytes:
                 raise DataError(
                     f"{out} was begun with --shard-size {before.get('shard_bytes')}, and now it is "
@@ -151,7 +150,11 @@ class _State:
         self._write()
 
     def _write(self) -> None:
-        state = {"shard_bytes": self._shard_bytes, "shards": self._shards}
+        state = {
+            "source": self._source,
+            "shard_bytes": self._shard_bytes,
+            "shards": self._shards,
+        }
         durable.write_json(self._out / STATE, state)
 
     def keep(self, shards: Sequence[Shard]) -> set[str]:
@@ -160,10 +163,12 @@ class _State:
         for name in set(self._shards) - kept:
             del self._shards[name]
         self._write()
-        # Only after this do they count for nothing.
-        for entry in sorted(self._out.glob("shard-*.tar")):
-            if entry.name not in kept:
-                entry.unlink()
+        stale = [path for path in self._out.glob("shard-*.tar") if path.name not in kept]
+        if stale or len(kept) < len(shards):
+            # Before them: whole or not, the set has no index that tells of shards that are gone.
+            (self._out / INDEX_NAME).unlink(missing_ok=True)
+        for path in stale:
+            path.unlink()
         return kept
 
     def _is_finished(self, shard: Shard) -> bool:
@@ -190,20 +195,24 @@ def _write_shard(out: Path, shard: Shard) -> str:
             os.fsync(file.fileno())
         for packed in shard.files:
             if media_version(packed.media) != (packed.size, packed.modified_ns):
-                raise DataError(f"{packed.media.path} changed while it was packed; run again")
+                raise DataError(
+                    f"{printable(packed.media.path)} changed while it was packed; run again"
+                )
         os.replace(partial, out / shard.name)
         durable.sync_folder(out)
     return sha256
 
 
 def _index(rows: Sequence[Row], shards: Sequence[Shard]) -> str:
-    places: dict[tuple[str, int], tuple[str, int, int]] = {}
-    for shard in shards:
-        for file, offset in zip(shard.files, shard.offsets(), strict=True):
-            places[file.media.path, file.media.offset] = shard.name, offset, file.size
+    packed = [
+        (shard.name, offset, file.size)
+        for shard in shards
+        for file, offset in zip(shard.files, shard.offsets(), strict=True)
+    ]
+    # In the order of `plan_files`; two parts of one file may begin at the same byte.
+    places = dict(zip(dict.fromkeys(row.media for row in rows), packed, strict=True))
     lines = []
     for row in rows:
-        shard_name, offset, size = places[row.path, row.offset]
-        cells = {"path": row.relative_path, "shard": shard_name, "offset": offset, "size": size}
-        lines.append(json.dumps({**cells, **row.columns}) + "\n")
+        cells = dict(zip(SHARD_COLUMNS, places[row.media], strict=True))
+        lines.append(json.dumps({"path": row.relative_path, **cells, **row.columns}) + "\n")
     return "".join(lines)

@@ -3,7 +3,7 @@
     OUT/
       manifest.jsonl   the rows of all files that could be read; a source
       prepared.jsonl   one line per file: what became of it
-      prepare.json     the settings; a second run must have the same
+      prepare.json     the source and the settings; a second run must have the same
       …                the files, by the paths that the source gives them
 
 A file appears under its name only when it is complete and on disk. A killed process is followed by
@@ -27,12 +27,14 @@ from vsalt.data.manifest import IMAGE_SUFFIXES, Row, Source, read_source
 from vsalt.data.media import Media
 from vsalt.data.output_folder import (
     LOCK,
+    MANIFEST,
     PARTIAL,
     copy_media,
     fresh_partial,
     media_version,
     require_apart,
     require_own,
+    take_settings,
 )
 from vsalt.data.output_names import OutputNames
 from vsalt.data.reencode import EncodeConfig, Encoded, fit, reencode_video, shrink_image
@@ -40,7 +42,6 @@ from vsalt.data.video_info import probe
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import DataError, DecodeError
 
-MANIFEST = "manifest.jsonl"
 PREPARED = "prepared.jsonl"
 SETTINGS = "prepare.json"
 RESERVED = frozenset({MANIFEST, PREPARED, SETTINGS, PARTIAL, LOCK})
@@ -147,7 +148,8 @@ def prepare(
         on_progress: called with (files done, all files).
 
     Raises:
-        DataError: the source cannot be used, or `out` is not apart from it or of other settings.
+        DataError: the source cannot be used, or `out` is not apart from it, or of another
+            source or other settings.
         RunFolderError: `out` cannot be written, is in use or full; what is done stays done.
     """
     source = read_source(path)
@@ -156,7 +158,9 @@ def prepare(
     require_own(out, "data prepare", marker=SETTINGS)
     durable.create_folder(out)
     with durable.hold(out):
-        _take_settings(out, config)
+        settings = dataclasses.asdict(config).items()
+        flags = {name.replace("_", "-"): value for name, value in settings}
+        take_settings(out, SETTINGS, path, flags)
         journal = _Journal(out, jobs)
         left = [job for job in jobs if job.number not in journal.done]
         _require_disk(out, left, config)
@@ -186,25 +190,6 @@ def plan_jobs(rows: Sequence[Row]) -> list[PrepareJob]:
             output = names.assign(row.relative_path, ending)
             jobs[row.media] = PrepareJob(len(jobs), row.media, row.relative_path, output)
     return list(jobs.values())
-
-
-def _take_settings(out: Path, config: EncodeConfig) -> None:
-    """Note the settings down, or refuse to mix them with others."""
-    settings = dataclasses.asdict(config)
-    if not (out / SETTINGS).exists():
-        durable.write_json(out / SETTINGS, settings)
-        return
-    before = durable.read_json(out / SETTINGS)
-    if before != settings:
-        differ = [
-            f"--{name.replace('_', '-')} was {before.get(name)!r} and is now {value!r}"
-            for name, value in settings.items()
-            if before.get(name) != value
-        ]
-        raise DataError(
-            f"{out} was begun with other settings: {'; '.join(differ)}; give those, or name "
-            "another OUT"
-        )
 
 
 class _Journal:
@@ -349,6 +334,10 @@ class _FileMaker:
                 return self._make(item, partial, size, modified_ns)
         # The encoder, too, may refuse a picture (OSError, ValueError).
         except (DecodeError, OSError, ValueError) as error:
+            # What an earlier input of this name became is no part of the set any more.
+            stale = Path(self._out, item.output)
+            if stale.is_file():
+                stale.unlink()
             return Prepared(
                 path=item.path,
                 output=item.output,

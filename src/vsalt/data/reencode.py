@@ -27,6 +27,7 @@ from vsalt.data.container import MediaFile, open_container
 from vsalt.data.decode import Video
 from vsalt.data.media import Media
 from vsalt.data.pictures import UPRIGHT, Orientation, frame_orientation
+from vsalt.data.quiet_file import QuietFile
 from vsalt.data.video_info import VideoInfo, check_size, describe, video_stream
 from vsalt.errors import DecodeError
 
@@ -195,8 +196,9 @@ class _VideoWriter:
         self._size = self._orientation.upright_size(*self._scaled)
         rate = Fraction(info.fps).limit_denominator(100_000)
         self._tick = (first.time_base or 1 / rate) if info.timed else 1 / rate
+        self._target = QuietFile(target)
         self._output: OutputContainer = av.open(
-            target,
+            self._target,
             "w",
             format="mp4",
             options={"movflags": "+faststart", "fflags": "+bitexact"},
@@ -263,6 +265,7 @@ class _VideoWriter:
                 assert self._held.pts is not None
                 self._held.duration = packet.pts - self._held.pts
                 self._output.mux(self._held)
+                self._target.check()
             self._held = packet
 
     def finish(self) -> Encoded:
@@ -296,7 +299,10 @@ class _VideoWriter:
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        self._output.close()
+        try:
+            self._output.close()
+        finally:
+            self._target.check()
 
     def _ends_early(self) -> bool:
         # The last picture of a variable rate may last as long as it likes.

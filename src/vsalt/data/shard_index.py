@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from vsalt.data.media import Media
+from vsalt.errors import printable
 
 INDEX_NAME = "index.jsonl"
 SHARD_COLUMNS = ("shard", "offset", "size")
@@ -44,8 +45,9 @@ class ShardFolder:
         offset, size = int(cells["offset"]), int(cells["size"])
         if offset + size > num_bytes:
             return (
-                f"{cells['shard']} has {num_bytes} bytes, but the member is said to lie at "
-                f"{offset} to {offset + size}; was the shard cut off, or is the index of another?"
+                f"{printable(cells['shard'])} has {num_bytes} bytes, but the member is said to "
+                f"lie at {offset} to {offset + size}; was the shard cut off, or is the index of "
+                "another?"
             )
         return Media(path, offset, size)
 
@@ -57,7 +59,7 @@ class ShardFolder:
         try:
             status = os.stat(path)
         except (OSError, ValueError):
-            return f"there is no shard {path}"
+            return f"there is no shard {printable(path)}"
         if not stat.S_ISREG(status.st_mode):
-            return f"the shard {path} is not a regular file"
+            return f"the shard {printable(path)} is not a regular file"
         return path, status.st_size

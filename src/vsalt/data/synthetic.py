@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.codec.context import Flags as CodecFlags
 
+from vsalt import durable
 from vsalt.data.synthetic_config import SynthConfig
 from vsalt.data.synthetic_frames import SyntheticClip, draw_clip
 from vsalt.errors import DataError
@@ -63,13 +64,15 @@ def synthesise(
 
     Raises:
         DataError: `out` is in use or a number makes no sense.
+        RunFolderError: `out` cannot be written or is full.
     """
     _check(out, num_clips, size, num_frames, fps)
-    (out / "videos").mkdir(parents=True, exist_ok=True)
+    durable.create_folder(out / "videos")
     clips = list(plan_clips(num_clips, seed, config))
     for clip in clips:
         frames = draw_clip(clip, config, seed=seed, size=size, num_frames=num_frames)
-        _write_video(out / _name(clip), frames, fps, config.qp)
+        with durable.explain_write_errors(f"to {out}"):
+            _write_video(out / _name(clip), frames, fps, config.qp)
         if on_clip is not None:
             on_clip()
     return _write_manifest(out, clips)
@@ -123,14 +126,15 @@ def plan_clips(
 
 def _write_manifest(out: Path, clips: Sequence[SyntheticClip]) -> Path:
     manifest = out / "labels.csv"
-    temporary = out / "labels.csv.tmp"
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        durable.whole_file(manifest) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for clip in clips:
             labels = [clip.motion, clip.motion, clip.appearance, clip.shape, clip.texture]
             writer.writerow([_name(clip), *labels, clip.split, f"scene{clip.scene:05d}"])
-    temporary.replace(manifest)
     return manifest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vsalt.errors import DataError
+from vsalt.errors import DataError, printable
 
 MAX_RAGGED_SHOWN = 5
 
@@ -98,7 +98,7 @@ def check_names(path: Path, names: Sequence[str]) -> None:
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        named = ", ".join(name or "(no name)" for name in twice)
+        named = ", ".join(printable(name) or "(no name)" for name in twice)
         raise DataError(f"{path}: the header names a column twice: {named}")
     if "" in names:
         raise DataError(f"{path}: column {names.index('') + 1} of the header has no name")
@@ -135,7 +135,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"the object names a key twice: {', '.join(twice)}")
+        raise ValueError(f"the object names a key twice: {', '.join(map(printable, twice))}")
     return found
 
 

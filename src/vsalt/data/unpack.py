@@ -14,11 +14,17 @@ from pathlib import Path
 from vsalt import durable
 from vsalt.data.manifest import Row, read_source
 from vsalt.data.media import Media
-from vsalt.data.output_folder import copy_media, open_regular, require_apart, require_own
+from vsalt.data.output_folder import (
+    LOCK,
+    MANIFEST,
+    copy_media,
+    open_regular,
+    require_apart,
+    require_own,
+)
 from vsalt.data.output_names import OutputNames
-from vsalt.errors import DataError, DecodeError
+from vsalt.errors import DataError, DecodeError, printable
 
-MANIFEST = "manifest.jsonl"
 # From this size on the header that stands before the bytes does not tell it.
 _MAX_PLAIN_SIZE = 8 << 30
 
@@ -48,7 +54,7 @@ class Selection:
             known = sorted({name for row in rows for name in row.columns})
             raise DataError(
                 f"no row has a column {', '.join(map(repr, missing))} (--where); there are: "
-                f"{', '.join(known) or 'none'}"
+                f"{', '.join(map(printable, known)) or 'none'}"
             )
         chosen = [row for row in rows if self._takes(row)][: self.limit]
         if not chosen:
@@ -87,21 +93,24 @@ def unpack(
     require_apart(folder, {row.path for row in rows}, out)
     require_own(out, "data unpack")
     places = {row.media: row.relative_path for row in rows}
-    durable.create_folder(out)
-    durable.require_free_disk(
-        out,
-        sum(media.size or 0 for media in places),
-        what="the files need",
-        advice="choose fewer by --where or --limit",
-    )
-    names = OutputNames(frozenset({MANIFEST}))
+    names = OutputNames(frozenset({MANIFEST, LOCK}))
     outputs = {media: names.assign(path) for media, path in places.items()}
-    for number, (media, name) in enumerate(outputs.items(), start=1):
-        _write(media, out / name)
-        if on_progress is not None:
-            on_progress(number, len(outputs))
-    lines = [json.dumps({"path": outputs[row.media], **row.columns}) + "\n" for row in rows]
-    durable.write_file(out / MANIFEST, "".join(lines))
+    durable.create_folder(out)
+    with durable.hold(out):
+        # Another process may have been quicker.
+        require_own(out, "data unpack")
+        durable.require_free_disk(
+            out,
+            sum(media.size or 0 for media in places),
+            what="the files need",
+            advice="choose fewer by --where or --limit",
+        )
+        for number, (media, name) in enumerate(outputs.items(), start=1):
+            _write(media, out / name)
+            if on_progress is not None:
+                on_progress(number, len(outputs))
+        lines = [json.dumps({"path": outputs[row.media], **row.columns}) + "\n" for row in rows]
+        durable.write_file(out / MANIFEST, "".join(lines))
     return len(rows), len(outputs)
 
 

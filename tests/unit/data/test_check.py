@@ -103,6 +103,28 @@ def test_a_reading_that_hangs_or_crashes_is_a_bad_row(folder: Path) -> None:
     assert alone.error is None
     (stopped,) = reads.read([0], Job({Place(0): "reading ended its worker"}))
     assert (stopped.row, stopped.error) == (0, "reading ended its worker")
+    assert (alone.timed_out, stopped.timed_out) == (False, True)
+
+
+def test_time_outs_are_told_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = check(folder, limits=ReadLimits(timeout_s=1e-9))
+    rows = found.source.rows
+    slow = {rows[number].relative_path for number in found.timed_out}
+    assert {"b.mp4", "cut.mp4", ODD} <= slow
+    assert not slow & {"empty.mp4", "pipe.mp4", "null.mp4", "nowhere.mp4"}
+    words = ["data", "check", str(folder), "--workers", "0", "--limits.timeout-s", "1e-9"]
+    assert main(words) == 1
+    assert f"{len(slow)} of them for the time it took" in " ".join(capsys.readouterr().out.split())
+    assert main([*words, "--json", "-"]) == 1
+    bad = json.loads(capsys.readouterr().out)["sources"][0]["bad"]
+    assert {record["path"] for record in bad if record["timed_out"]} == slow
+
+
+def test_a_path_that_no_file_can_have_is_a_mistake_of_the_manifest(tmp_path: Path) -> None:
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text('{"path": "a.mp4"}\n{"path": "\\ud800.mp4"}\n')
+    with pytest.raises(DataError, match=r"line 2: the path '\\ud800.mp4' holds half a character"):
+        check(manifest)
 
 
 def test_a_manifest_with_repetitions_detours_and_missing_files(
@@ -202,6 +224,55 @@ def test_a_clean_manifest_of_a_folder_keeps_names_labels_and_splits(folder: Path
     rows = read_source(elsewhere).rows
     assert [row.path for row in rows] == [row.path for row in found.good_rows]
     assert rows[0].relative_path == f"set/{found.good_rows[0].relative_path}"
+
+
+def test_a_clean_manifest_beside_the_old_one_keeps_every_spelling(
+    tmp_path: Path, write_video: WriteVideo
+) -> None:
+    write_video(tmp_path / "a.mp4")
+    (tmp_path / "x").mkdir()
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text("path\n./a.mp4\nx/../a.mp4\n")
+    rows = check(manifest).good_rows
+    # Names key the hold-out, so that another spelling would be another hold-out.
+    write_manifest(tmp_path / "clean.csv", rows, ManifestColumns())
+    assert [row.relative_path for row in rows] == ["./a.mp4", "x/../a.mp4"]
+    assert read_source(tmp_path / "clean.csv").rows == tuple(rows)
+    write_manifest(tmp_path / "x" / "clean.csv", rows, ManifestColumns())
+    assert {row.path for row in read_source(tmp_path / "x" / "clean.csv").rows} == {rows[0].path}
+
+
+def test_a_clean_manifest_of_shards_lies_beside_them(
+    tmp_path: Path, write_video: WriteVideo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, shards = tmp_path / "set", tmp_path / "shards"
+    (folder / "train" / "jump").mkdir(parents=True)
+    write_video(folder / "train" / "jump" / "a.mp4")
+    write_video(folder / "b.mp4", seed=1)
+    (folder / "bad.mp4").write_bytes(b"no video")
+    assert main(["data", "pack", str(folder), str(shards)]) == 0
+    words = ["data", "check", str(shards), "--workers", "0", "--write-clean"]
+    assert main([*words, str(tmp_path / "clean.jsonl")]) == 1
+    assert f"give a name in {shards}" in capsys.readouterr().err
+    assert check(shards).folder is None
+    good = [row for row in read_source(shards).rows if row.relative_path != "bad.mp4"]
+    for suffix in (".jsonl", ".csv", ".parquet"):
+        out = shards / f"clean{suffix}"
+        assert main([*words, str(out)]) == 1
+        assert read_source(out).rows == tuple(good)
+    assert len(good) == 2
+
+
+def test_nothing_of_the_user_is_written_over(tmp_path: Path, write_video: WriteVideo) -> None:
+    write_video(tmp_path / "a.mp4")
+    manifest, mine = tmp_path / "rows.csv", tmp_path / "clean.csv.tmp"
+    manifest.write_text("path\na.mp4\n")
+    mine.write_text("mine")
+    words = ["data", "check", str(manifest), "--workers", "0"]
+    assert main([*words, "--write-clean", str(tmp_path / "clean.csv")]) == 0
+    assert mine.read_text() == "mine"
+    assert main([*words, "--json", str(manifest)]) == 1
+    assert manifest.read_text() == "path\na.mp4\n"
 
 
 def test_what_a_clean_manifest_cannot_hold_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from vsalt.cli import data_pack
 from vsalt.data.index_tars import index_tars
+from vsalt.data.manifest import read_source
 from vsalt.errors import DataError
 
 LONG = "deep/" * 40 + "long.mp4"
@@ -145,6 +146,23 @@ def test_columns_of_the_index_cannot_be_forged(tmp_path):
     assert all((row["shard"], row["size"]) == ("s.tar", 5) for row in lines(tmp_path))
     assert lines(tmp_path)[1]["k"] == "v"
     assert "shard" in result.problems[0]
+
+
+def test_one_odd_member_does_not_spoil_the_others(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, "a.mp4", b"bytes")
+        for key, path in (("b", "x\0y.mp4"), ("c", "\ud800.mp4"), ("d", "")):
+            add(tar, f"{key}.json", json.dumps({"path": path}).encode())
+            add(tar, f"{key}.mp4", b"bytes")
+        add(tar, "e.json", b'{"rows": []}')
+        add(tar, "e.mp4", b"bytes")
+        add(tar, "odd", b"bytes", pax_headers={"path": "f\0.mp4"})
+    result = index_tars(tmp_path)
+    assert [row.relative_path for row in read_source(tmp_path).rows] == [
+        f"s/{key}.mp4" for key in "abcde"
+    ]
+    assert len(result.problems) == 1
+    assert "NUL" in result.problems[0]
 
 
 def test_refusals(tmp_path, capsys):

@@ -189,6 +189,29 @@ def test_all_mistakes_of_a_manifest_are_reported_together(folder):
         assert part in message, part
 
 
+LINES = "x\nvsalt: all is well\x1b[31m"
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("m.jsonl", {"path": f"{LINES}.mp4"}),
+        ("m.jsonl", {"paths": "a.mp4", LINES: 1}),
+        ("m.jsonl", {"path": "a.mp4", "shard": f"{LINES}.tar", "offset": 0, "size": 1}),
+        ("m.jsonl", {"path": "a.mp4", "shard": LINES, "offset": "no", "size": 1}),
+        ("m.jsonl", {"path": "a.mp4", "weight": LINES}),
+        ("m.csv", f'path,"{LINES}","{LINES}"'),
+    ],
+)
+def test_no_name_makes_a_line_of_a_message(folder, name, record):
+    text = record if isinstance(record, str) else json.dumps(record)
+    with pytest.raises(DataError) as caught:
+        read_source(write(folder / name, text + "\n"))
+    # The message's own line ends may stay; those of the manifest's texts may not.
+    assert not any(line.startswith("vsalt") for line in str(caught.value).splitlines())
+    assert "\x1b" not in str(caught.value)
+
+
 def test_many_missing_files_are_counted(folder):
     lines = [f"gone{i}.mp4" for i in range(50)]
     path = write(folder / "m.csv", "\n".join(["path", *lines]))
@@ -215,7 +238,7 @@ def test_many_missing_files_are_counted(folder):
         ("m.jsonl", '["a.mp4"]\n', "not a JSON object"),
         ("m.jsonl", '{"path": "a.mp4", "path": "b.mp4"}\n', "a key twice: path"),
         ("m.jsonl", '{"path": "a.mp4\\u0000.mp4"}\n', "line 1: the path .* holds a NUL"),
-        ("m.jsonl", '{"path": "\\ud800.mp4"}\n', "1 missing files"),
+        ("m.jsonl", '{"path": "\\ud800.mp4"}\n', "line 1: the path .* holds half"),
         ("m.txt", "a.mp4 0\n", "no manifest"),
     ],
 )

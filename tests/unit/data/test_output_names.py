@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vsalt.data.output_names import OutputNames
+from vsalt.durable import temporary_name
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,31 @@ def test_reserved_names_and_folders_are_not_taken():
     assert names.assign("x.mp4") != "x.mp4"
     assert names.assign("y.mp4") == "y.mp4"
     assert not names.assign("y.mp4/z.mp4").startswith("y.mp4/")
+
+
+def test_names_that_some_file_systems_take_for_one_are_one():
+    names = OutputNames(frozenset({"manifest.jsonl"}))
+    given = [
+        "a/B.mp4",
+        "A/b.mp4",
+        "\u00e9.mp4",
+        "e\u0301.mp4",
+        "Manifest.JSONL",
+        "STRASSE",
+        "straße",
+    ]
+    made = [names.assign(path) for path in given]
+    assert [name for name in made if not name.startswith("outside/")] == [
+        "a/B.mp4",
+        "\u00e9.mp4",
+        "STRASSE",
+    ]
+    assert len({name.casefold() for name in made}) == len(given)
+
+
+def test_names_of_files_that_are_being_written_are_reserved(tmp_path):
+    name = temporary_name(tmp_path / "manifest.jsonl").name
+    assert OutputNames(frozenset({"manifest.jsonl"})).assign(name).startswith("outside/")
 
 
 PATHS = st.text(st.sampled_from("ab./\\é\0\udc80"), min_size=1, max_size=12)

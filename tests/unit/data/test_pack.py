@@ -18,7 +18,8 @@ from vsalt.data.media import Media
 from vsalt.data.pack import pack
 from vsalt.data.shards import PackedFile
 from vsalt.data.unpack import Selection, unpack
-from vsalt.errors import ConfigError, DataError, DecodeError
+from vsalt.durable import hold
+from vsalt.errors import ConfigError, DataError, DecodeError, RunFolderError
 
 KB = 1000
 
@@ -172,6 +173,41 @@ def test_changed_input_is_packed_anew(tmp_path, write_video):
     assert len(list((tmp_path / "out").glob("*.tar"))) == 2
 
 
+def test_shards_of_another_source_stay(source, packed, tmp_path, write_video):
+    pack(source, tmp_path / "out", shard_bytes=40 * KB)
+    (tmp_path / "other").mkdir()
+    write_video(tmp_path / "other" / "a.mp4")
+    with pytest.raises(DataError, match=r"was begun from .*rows.jsonl, not from .*other"):
+        pack(tmp_path / "other", tmp_path / "out", shard_bytes=40 * KB)
+    assert contents(tmp_path / "out") == contents(packed)
+
+
+def test_two_parts_of_a_file_that_begin_alike(packed, tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    os.link(packed / "shard-000000.tar", folder / "shard-000000.tar")
+    first = json.loads((packed / "index.jsonl").read_text().splitlines()[0])
+    lines = [first, {**first, "path": "half.mp4", "size": first["size"] // 2}]
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pack(folder, tmp_path / "out", shard_bytes=40 * KB)
+    before, after = read_source(folder).rows, read_source(tmp_path / "out").rows
+    for old, new in zip(before, after, strict=True):
+        assert (old.relative_path, old.size) == (new.relative_path, new.size)
+        given, made = (
+            Path(row.path).read_bytes()[row.offset : row.offset + row.size] for row in (old, new)
+        )
+        assert given == made
+
+
+def test_a_kill_before_the_first_note_can_be_gone_on_from(source, packed, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / ".pack.json.tmp").write_text('{"sha')
+    pack(source, out, shard_bytes=40 * KB)
+    assert contents(out) == contents(packed)
+
+
 def test_refusals(source, tmp_path, write_video):
     with pytest.raises(DataError, match="lies in OUT"):
         pack(source, source.parent, shard_bytes=KB)
@@ -226,7 +262,7 @@ def test_selection(packed, tmp_path):
     rows = read_source(tmp_path / "out/manifest.jsonl").rows
     assert [row.relative_path for row in rows] == ["a.mp4", "sub.x/c.d.mkv"]
     files = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert files == {"a.mp4", "c.d.mkv", "manifest.jsonl"}
+    assert files == {"a.mp4", "c.d.mkv", "manifest.jsonl", ".lock"}
     with pytest.raises(DataError, match="no row has a column 'lable'"):
         unpack(packed, tmp_path / "two", Selection(where={"lable": "x"}))
     with pytest.raises(DataError, match="none of 8 rows"):
@@ -264,6 +300,20 @@ def test_unpack_takes_whole_members_only(packed, tmp_path, change):
     (folder / "index.jsonl").write_text(json.dumps(line | change) + "\n")
     with pytest.raises(DecodeError, match="header"):
         unpack(folder, tmp_path / "out", Selection())
+
+
+def test_two_unpackings_into_one_folder_at_once(packed, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with hold(out), pytest.raises(RunFolderError, match="in use by process"):
+        unpack(packed, out, Selection())
+    assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_unpack_wants_one_value_of_a_column(packed, tmp_path):
+    words = [str(packed), str(tmp_path / "out"), "--where", "label=l0", "--where", "label=l1"]
+    with pytest.raises(ConfigError, match="where names label twice"):
+        data_pack.unpack(words, "vsalt data unpack")
 
 
 def test_unpack_writes_into_new_folders_only(packed, tmp_path):

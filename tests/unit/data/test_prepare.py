@@ -1,7 +1,9 @@
 """`vsalt data prepare`: whole sources, resumed, never over the input."""
 
 import dataclasses
+import errno
 import hashlib
+import io
 import json
 import os
 import signal
@@ -20,7 +22,7 @@ from vsalt.data.config import ReadLimits
 from vsalt.data.jobs import Job
 from vsalt.data.manifest import read_source
 from vsalt.data.prepare import PrepareResult, plan_jobs, prepare
-from vsalt.data.reencode import EncodeConfig
+from vsalt.data.reencode import EncodeConfig, reencode_video
 from vsalt.data.video_info import probe
 from vsalt.errors import DataError, RunFolderError
 
@@ -182,6 +184,24 @@ def test_files_that_the_source_has_dropped_are_removed(tmp_path, source):
     assert (tmp_path / "precious.mp4").exists()
 
 
+def test_a_set_of_another_source_stays(tmp_path, source, write_video):
+    run(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    write_video(tmp_path / "other" / "b.mp4")
+    with pytest.raises(DataError, match=r"was begun from .*rows.jsonl, not from .*other"):
+        run(tmp_path / "other", tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_a_file_was_goes_when_it_is_broken(tmp_path, source):
+    run(source, tmp_path / "out")
+    (source.parent / "sub" / "a.mov").write_bytes(b"broken")
+    assert statuses(run(source, tmp_path / "out"))["sub/a.mov"] == "failed"
+    run(source, tmp_path / "anew")
+    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+
+
 def test_other_settings_are_refused(tmp_path, source):
     run(source, tmp_path / "out")
     before = contents(tmp_path / "out")
@@ -291,6 +311,38 @@ def test_full_disk_ends_the_run_with_advice(tmp_path, folder):
     maker = module._FileMaker(str(tmp_path / "out"), SMALL, ReadLimits())
     with pytest.raises(RunFolderError, match="the disk is full"):
         maker.read([job], Job())
+
+
+def test_a_disk_that_fills_up_is_one_error_without_noise(tmp_path, folder, capfd):
+    media = read_source(folder).rows[0].media
+    with (
+        Full(tmp_path / "made.mp4", 1000) as target,
+        pytest.raises(OSError, match="full") as caught,
+    ):
+        reencode_video(media, target, SMALL, limits=ReadLimits())
+    assert caught.value.errno == errno.ENOSPC
+    assert capfd.readouterr().err == ""
+
+
+class Full(io.BufferedRandom):
+    """A file with room for so many bytes; whatever is done to it afterwards fails."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        super().__init__(io.FileIO(path, "w+"))
+        self.room = room
+
+    def write(self, data: bytes) -> int:
+        self.room -= len(data)
+        self._check()
+        return super().write(data)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        self._check()
+        return super().seek(position, whence)
+
+    def _check(self) -> None:
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "full")
 
 
 def test_too_little_disk_is_refused_first(tmp_path, folder, monkeypatch):
