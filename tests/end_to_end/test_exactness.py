@@ -61,7 +61,7 @@ def test_images_between_videos_change_nothing_of_that(
     assert done.returncode == 0, done.stderr
     assert "37.5% of the steps are of images" in done.stdout
     stopped = runs.vsalt(
-        *("pretrain", "--out", second, *words, "--data.workers", "2"),
+        *("pretrain", "--out", second, *words, "--data.workers", "2", "--data.cache", "ram"),
         prefix=(runs.FAULT_DRIVER, "term", tmp_path / "marker", "step", "3"),
     )
     assert stopped.returncode == 143, stopped.stderr

@@ -1,11 +1,16 @@
-"""The processes below this one, as the kernel lists them."""
+"""The processes below another, as the kernel lists them."""
 
 import os
 from pathlib import Path
 
 
-def children() -> list[int]:
-    """Ids of the living child processes, without multiprocessing's resource tracker."""
+def children(parent: int | None = None) -> list[int]:
+    """Ids of the living children of a process, without multiprocessing's resource tracker.
+
+    Args:
+        parent: id of the process; None is this one.
+    """
+    parent = parent or os.getpid()
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -13,7 +18,6 @@ def children() -> list[int]:
             command = (folder / "cmdline").read_text()
         except (OSError, ValueError):
             continue
-        parent, state = int(fields[1]), fields[0]
-        if parent == os.getpid() and state != "Z" and "resource_tracker" not in command:
+        if int(fields[1]) == parent and fields[0] != "Z" and "resource_tracker" not in command:
             found.append(int(folder.name))
     return found

@@ -1,7 +1,9 @@
 """The options that all verbs share which compute features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from vsalt.data.config import ReadLimits
 
 if TYPE_CHECKING:
     from vsalt.training.extract import ExtractConfig
@@ -17,6 +19,8 @@ class ReadArgs:
     """Worker processes that decode; 0 decodes in the main process."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the encoder runs; auto: cuda where there is one."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """What a file may cost before it counts as unreadable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,4 +45,5 @@ class ExtractArgs(ReadArgs):
             batch_size=self.batch_size,
             workers=self.workers,
             device=self.device,
+            limits=self.limits,
         )

@@ -268,5 +268,6 @@ def _answer(
             workers=args.read.workers,
             batch_size=args.read.batch_size,
             device=args.read.device,
+            limits=args.read.limits,
             on_progress=show,
         )

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import DataConfig
 from vsalt.data.frame_store import entry_path
+from vsalt.data.free_memory import free_memory_bytes
 from vsalt.data.manifest import Row
 from vsalt.data.sampling import stretch
 from vsalt.data.video_info import probe
@@ -18,7 +18,8 @@ from vsalt.randomness import keyed_permutation
 
 _MAX_SAMPLED = 2000
 _MEMORY = "memory"
-_CGROUP = Path("/sys/fs/cgroup")
+# Of the free memory, so much is for frames at most.
+_MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CachePlan:
         num_bytes: of all frames, in RGB at full size.
         num_rows: rows whose frames are kept.
         num_sampled: rows whose headers were read for it; the bytes are scaled up to all.
-        free_bytes: what there is.
+        free_bytes: what there is room for.
         where: "memory" or the folder.
     """
 
@@ -47,14 +48,14 @@ class CachePlan:
         )
         return (
             f"the frames of {self.num_rows:,} clips' videos take {_gigabytes(self.num_bytes)} in "
-            f"{self.where}{estimate}; {_gigabytes(self.free_bytes)} are free"
+            f"{self.where}{estimate}; there is room for {_gigabytes(self.free_bytes)}"
         )
 
     def check(self) -> None:
         """Refuse a cache that does not fit.
 
         Raises:
-            ConfigError: it takes more than is free.
+            ConfigError: it takes more than there is room for.
         """
         if self.num_bytes <= self.free_bytes:
             return
@@ -86,7 +87,7 @@ def plan_cache(rows: Sequence[Row], config: DataConfig, *, seed: int) -> CachePl
     total = sum(_missing_bytes(rows[int(index)], config) for index in chosen)
     num_bytes = round(total * len(rows) / max(1, len(chosen)))
     if config.cache == "ram":
-        free, where = free_memory_bytes(), _MEMORY
+        free, where = memory_for_frames(), _MEMORY
     else:
         folder = cache_folder(config)
         free, where = _free_disk_bytes(folder), str(folder)
@@ -101,20 +102,13 @@ def cache_folder(config: DataConfig) -> Path:
     return Path(base) / "vsalt" / "frames"
 
 
-def free_memory_bytes() -> int:
-    """Return the memory that this process and its children can still take.
+def memory_for_frames() -> int:
+    """Return the bytes of memory that frames may take; the rest of what is free is for others.
 
     Raises:
         ConfigError: the system does not tell.
     """
-    if sys.platform != "linux":
-        raise ConfigError(["--data.cache ram needs Linux; give --data.cache disk"])
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text) - int(used.read_text()))
-    return free
+    return int(free_memory_bytes() * _MEMORY_SHARE)
 
 
 def _missing_bytes(row: Row, config: DataConfig) -> int:

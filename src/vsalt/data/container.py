@@ -73,6 +73,9 @@ class MediaFile:
         self._disk_error = ""
         self._offset = media.offset
         try:
+            # To open a device can already have effects (a tape rewinds, a watchdog starts). Another
+            # file may take this one's place meanwhile, so what has been opened is looked at, too.
+            self._check_regular(os.stat(media.path))
             self._descriptor = os.open(
                 # Opening a pipe would wait for its writer.
                 media.path,
@@ -158,9 +161,12 @@ class MediaFile:
         if self._time_over or self._disk_error:
             self.check()
 
-    def _checked_size(self, media: Media) -> int:
-        if not stat.S_ISREG(self._status.st_mode):
+    def _check_regular(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
             raise DecodeError(f"{self.name}: not a regular file")
+
+    def _checked_size(self, media: Media) -> int:
+        self._check_regular(self._status)
         available = self._status.st_size - media.offset
         size = available if media.size is None else media.size
         if media.offset < 0 or size < 0 or size > available:

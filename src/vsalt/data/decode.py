@@ -234,9 +234,11 @@ class Video:
         """Return an image's orientation; a video's lies with its frames."""
         if not self.info.is_image:
             return None
-        header = read_picture_header(self._file.read_at)
-        if header.is_cut:
-            raise DecodeError(f"{self._file.name}: the file ends before the picture does")
+        # Where the time is over, the file seems to end, too.
+        with self._file.decode_errors():
+            header = read_picture_header(self._file.read_at)
+            if header.is_cut:
+                raise DecodeError(f"{self._file.name}: the file ends before the picture does")
         return exif_orientation(header.orientation)
 
     def _frames_from(

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from vsalt.data.cache_plan import cache_folder, free_memory_bytes
+from vsalt.data.cache_plan import cache_folder, memory_for_frames
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import DataConfig, ReadLimits
 from vsalt.data.decode import ChooseBox, Video, pick_shown
 from vsalt.data.frame_store import DiskStore, RamStore, Store
 from vsalt.data.sampling import stretch
+from vsalt.data.shared_memory import SharedBlock
 from vsalt.data.video_info import VideoInfo
 from vsalt.errors import DecodeError
 
@@ -30,8 +31,6 @@ _LENGTH = np.dtype("<i8")
 # Decoding a whole stretch may take so much of the time that a clip has; the rest is for reading
 # the clip from its file after all.
 _FILL_SHARE = 0.5
-# Of the free memory, so much is for frames at most.
-_MEMORY_SHARE = 0.9
 
 
 class FrameCache:
@@ -46,6 +45,14 @@ class FrameCache:
         self._store = store
         self._limits = limits
         self._left_out: set[int] = set()
+        # One byte that the worker processes share with their parent.
+        self._lacks_room = SharedBlock()
+        self._lacks_room.grow(1)
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether any process has left a row out because there was no room for it."""
+        return bool(self._lacks_room.view()[0])
 
     def open(self, row: int, place: ClipPlace) -> "CachedVideo | Video":
         """Open a row's video; from its entry if it has one or gets one now.
@@ -71,10 +78,13 @@ class FrameCache:
         hurry = dataclasses.replace(self._limits, timeout_s=self._limits.timeout_s * _FILL_SHARE)
         try:
             with Video(place.media, limits=hurry) as video:
-                return self._store.save(row, place, _entry_chunks(video, place))
+                saved = self._store.save(row, place, _entry_chunks(video, place))
         except DecodeError:
             # A clip elsewhere in the file may still be readable.
             return False
+        if not saved:
+            self._lacks_room.view()[0] = 1
+        return saved
 
 
 class CachedVideo:
@@ -221,6 +231,5 @@ def make_frame_cache(config: DataConfig, num_rows: int) -> FrameCache | None:
     if config.cache == "none":
         return None
     if config.cache == "ram":
-        capacity = int(free_memory_bytes() * _MEMORY_SHARE)
-        return FrameCache(RamStore(num_rows, capacity), config.limits)
+        return FrameCache(RamStore(num_rows, memory_for_frames()), config.limits)
     return FrameCache(DiskStore(cache_folder(config), config.limits), config.limits)

@@ -14,6 +14,7 @@ import mmap
 import os
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -90,13 +91,21 @@ class RamStore:
     def save(self, row: int, place: ClipPlace, chunks: Iterator[memoryview]) -> bool:
         """Store an entry and return True, or leave it if there is no room for it."""
         del place
-        content = list(chunks)
-        length = sum(map(len, content))
+        content: deque[memoryview] = deque()
+        length = 0
+        for chunk in chunks:
+            content.append(chunk)
+            length += len(chunk)
+            # What does not fit must not be gathered either.
+            if self._get(0) + length > self._capacity:
+                return False
         start = self._reserve(length)
         if start is None:
             return False
         place_of_next = start
-        for chunk in content:
+        while content:
+            # Each piece is let go as it is written.
+            chunk = content.popleft()
             _write_at(self._file, chunk, place_of_next)
             place_of_next += len(chunk)
         self._put(2 + 2 * row, length)
@@ -170,20 +179,23 @@ class DiskStore:
         """Store an entry and return True, or leave it if there is no room for it."""
         del row
         path = entry_path(self._folder, place, self._limits)
+        try:
+            self._write(path, chunks)
+        except OSError:
+            return False
+        return True
+
+    def _write(self, path: Path, chunks: Iterator[memoryview]) -> None:
         handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=self._folder)
         try:
             with open(handle, "wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                try:
-                    file.writelines(chunks)
-                    file.flush()
-                    # Without it, a power failure could leave a whole file of unwritten pixels.
-                    os.fsync(file.fileno())
-                except OSError:
-                    return False
+                file.writelines(chunks)
+                file.flush()
+                # Without it, a power failure could leave a whole file of unwritten pixels.
+                os.fsync(file.fileno())
                 path.parent.mkdir(exist_ok=True)
                 os.rename(partial, path)
-            return True
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)

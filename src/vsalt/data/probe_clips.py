@@ -26,6 +26,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from vsalt.data.clip_table import ClipTable
+from vsalt.data.config import ReadLimits
 from vsalt.data.decode import Video
 from vsalt.data.erasing import random_erasing
 from vsalt.data.jobs import Job
@@ -87,6 +88,7 @@ class ProbeClips:
         rows: videos or images, or stretches of them.
         config: windows, views, augmentation.
         seed: of all draws.
+        limits: what a file may cost; None is `ReadLimits()`.
 
     Example:
         >>> config = ProbeClipConfig(clip=ClipConfig(), segments=2, augment="crop")
@@ -98,10 +100,18 @@ class ProbeClips:
         >>> pool.close()
     """
 
-    def __init__(self, rows: Sequence[Row], config: ProbeClipConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        config: ProbeClipConfig,
+        *,
+        seed: int,
+        limits: ReadLimits | None = None,
+    ) -> None:
         self._table = ClipTable(rows)
         self._config = config
         self._seed = seed
+        self._limits = limits
 
     def __len__(self) -> int:
         return len(self._table)
@@ -134,7 +144,7 @@ class ProbeClips:
             DecodeError: the file cannot be read.
         """
         place = self._table[key.row]
-        with Video(place.media) as video:
+        with Video(place.media, limits=self._limits) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
             times = even_times(
                 self._config.clip, part, num_windows=self._config.segments, u=self._places(key)

@@ -68,9 +68,10 @@ class Quarantine:
             file.flush()
             os.fsync(file.fileno())
 
-    def knows(self, record: BadFile) -> bool:
-        """Whether a bad file has been written down."""
-        return _identity(record) in self._known
+    def positions(self, step: int) -> set[int]:
+        """Return the positions at a step of held-out clips whose bad files are written down."""
+        assert step < 0, "of other steps a file is written down once, wherever it was met"
+        return {record.position for record in self._known.values() if record.step == step}
 
     def verdicts(self) -> dict[SampleKey, dict[int, str]]:
         """Return the time-outs that are known: for each sample the attempts, with their errors."""
@@ -111,8 +112,8 @@ class Quarantine:
 
 
 def _identity(record: BadFile) -> Hashable:
-    """Return what is written once: a time-out by its place, any other by its file."""
-    if record.timed_out:
+    """Return what is written once: time-outs and held-out clips by place, others by file."""
+    if record.timed_out or record.step < 0:
         return record.step, record.position, record.attempt
     return record.path
 

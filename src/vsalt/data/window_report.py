@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.manifest import Row
 from vsalt.data.sampling import Stretch, stretch
 from vsalt.data.video_info import probe
@@ -52,15 +52,29 @@ class WindowReport:
 
 
 def report_windows(
-    rows: Sequence[Row], clip: ClipConfig, *, seed: int, max_clips: int = 512
+    rows: Sequence[Row],
+    clip: ClipConfig,
+    *,
+    seed: int,
+    limits: ReadLimits | None = None,
+    max_clips: int = 512,
 ) -> WindowReport:
-    """Compare the length of up to `max_clips` clips, chosen by the seed, with the window."""
+    """Compare the length of up to `max_clips` clips, chosen by the seed, with the window.
+
+    Args:
+        rows: where the clips are.
+        clip: what gives the window.
+        seed: of the choice.
+        limits: what a file may cost; None is `ReadLimits()`.
+        max_clips: how many clips are looked at.
+    """
     chosen = keyed_permutation(len(rows), "window-report", seed)[:max_clips]
     parts: list[Stretch] = []
     for index in chosen:
         row = rows[int(index)]
         try:
-            parts.append(stretch(probe(row.media), start_s=row.start_s, end_s=row.end_s))
+            info = probe(row.media, limits=limits)
+            parts.append(stretch(info, start_s=row.start_s, end_s=row.end_s))
         except DecodeError:
             # The run meets it too, and then it is written down and counted.
             continue

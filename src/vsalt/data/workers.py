@@ -14,6 +14,7 @@ import atexit
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
+import pickle
 import signal
 import threading
 import time
@@ -40,6 +41,11 @@ _CRASHES = {
     -number
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 }
+# Requests beyond it wait until answers have come. A pipe holds more, so sending never has to wait
+# for a worker that hangs in a file, nor for one that itself waits for its answer to be taken.
+_UNANSWERED_BYTES = 1 << 16
+# What the system adds to every message, at most.
+_MESSAGE_BYTES = 1 << 10
 # A worker's batches that the consumer may hold, beside those that are made ahead.
 _SPARE_SLOTS = 2
 _CHECK_EVERY_S = 0.5
@@ -118,7 +124,9 @@ class WorkerPool(Generic[ItemT, BatchT]):
             return
         _open_pools.add(self)
         num_slots = self._prefetch + _SPARE_SLOTS
-        self._workers = [_Worker(self._reader, num_slots) for _ in range(self._num_workers)]
+        for _ in range(self._num_workers):
+            # One by one: if one cannot be started, `close` ends the others.
+            self._workers.append(_Worker(self._reader, num_slots))
 
     def _forget_unfinished(self) -> None:
         """Throw away what an iteration that was not finished has requested."""
@@ -212,6 +220,9 @@ class _Worker:
         self.free_slots = deque(range(num_slots))
         self._slots = [SharedBlock() for _ in range(num_slots)]
         self._held: set[int] = set()
+        # Bytes in the pipe of each request that has been sent, and the requests that have not.
+        self._sent: dict[int, int] = {}
+        self._waiting: deque[Request] = deque()
         self._start(reader)
 
     @property
@@ -236,18 +247,28 @@ class _Worker:
         self.connection.close()
         self.activity.end()
         self._start(reader)
-        for request in self.requests.values():
-            self._send(request)
+        self._sent = {}
+        self._waiting = deque(self.requests.values())
+        self._send()
 
     def give(self, number: int, task: Task[Any]) -> None:
         """Request a batch."""
         self.requests[number] = Request(number, self.free_slots.popleft(), task)
-        self._send(self.requests[number])
+        self._waiting.append(self.requests[number])
+        self._send()
 
-    def _send(self, request: Request) -> None:
-        # A process that has died gets its requests again when it is replaced.
-        with suppress(ConnectionError):
-            self.connection.send(request)
+    def _send(self) -> None:
+        """Send what is waiting, as far as there is surely room for it in the pipe."""
+        while self._waiting:
+            data = pickle.dumps(self._waiting[0], pickle.HIGHEST_PROTOCOL)
+            size = len(data) + _MESSAGE_BYTES
+            # A worker that has nothing to do takes a request of any size.
+            if self._sent and sum(self._sent.values()) + size > _UNANSWERED_BYTES:
+                return
+            self._sent[self._waiting.popleft().number] = size
+            # A process that has died gets its requests again when it is replaced.
+            with suppress(ConnectionError):
+                self.connection.send_bytes(data)
 
     def receive(self) -> Iterator[Answer]:
         """Yield the answers that have arrived."""
@@ -255,8 +276,9 @@ class _Worker:
         with suppress(EOFError, OSError):
             while self.connection.poll():
                 answer: Answer = self.connection.recv()
-                del self.requests[answer.number]
+                del self.requests[answer.number], self._sent[answer.number]
                 yield answer
+        self._send()
 
     def open(self, answer: Answer) -> Any:
         """Return the batch of an answer.

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsalt import __version__
+from vsalt import __version__, durable
 from vsalt.config import to_dict
 from vsalt.data.catalogue import file_identity
+from vsalt.data.config import ReadLimits
 from vsalt.data.manifest import Row, read_source
 from vsalt.embedding.writer import EmbeddingWriter, check_folder
 from vsalt.errors import report_problems
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
-from vsalt.training import run_folder
 from vsalt.training.device import choose_device
 from vsalt.training.extract import (
     ExtractConfig,
@@ -93,7 +93,7 @@ def embed(
     """
     rows = read_source(source).rows
     check_folder(out)
-    with run_folder.hold(out):
+    with durable.hold(out):
         where = {
             "checkpoint": str(loaded.checkpoint.path),
             "step": loaded.checkpoint.step,
@@ -129,6 +129,7 @@ def _settings(loaded: LoadedEncoder, rows: Sequence[Row], options: EmbedOptions)
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
         },
+        "limits": _limits(extract.limits),
         "pooling": extract.pooling,
         "layers": list(extract.layers),
         "num_features": _num_features(loaded, extract),
@@ -138,6 +139,11 @@ def _settings(loaded: LoadedEncoder, rows: Sequence[Row], options: EmbedOptions)
         "shard_size": options.shard_size,
         "device": choose_device(extract.device),
     }
+
+
+def _limits(limits: ReadLimits) -> dict[str, Any]:
+    """What decides which rows cannot be read; not the time, which may be given more of."""
+    return {name: value for name, value in asdict(limits).items() if name != "timeout_s"}
 
 
 def _num_features(loaded: LoadedEncoder, extract: ExtractConfig) -> int:
@@ -173,19 +179,20 @@ def _shards(
     """
     rest = rows[first:]
     config = loaded.config
-    plan = plan_windows(rest, config.clip, options.extract.windows)
+    extract = options.extract
+    plan = plan_windows(rest, config.clip, extract.windows, limits=extract.limits)
     ends = _shard_ends(plan, options)
     features = extract_features(
         [loaded.encoder],
         rest,
         plan,
         clip=config.clip,
-        config=options.extract,
+        config=extract,
         antialias=config.data.antialias,
         batch_ends=ends,
         on_progress=on_progress and (lambda done, total: on_progress(first + done, first + total)),
     )
-    tensors = [torch.empty(0, _num_features(loaded, options.extract))]
+    tensors = [torch.empty(0, _num_features(loaded, extract))]
     index: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
     for row in features:

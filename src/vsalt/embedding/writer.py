@@ -19,9 +19,9 @@ from typing import Any
 from jaxtyping import Float32
 from torch import Tensor
 
+from vsalt import durable
 from vsalt.errors import RunFolderError
 from vsalt.models.weights import save_weights
-from vsalt.training import run_folder
 
 MANIFEST = "embedding.json"
 INDEX = "index.jsonl"
@@ -45,7 +45,7 @@ class EmbeddingWriter:
     def __init__(self, out: Path, settings: dict[str, Any], where: dict[str, Any]) -> None:
         self.out = out
         if (out / MANIFEST).exists():
-            self._manifest = run_folder.read_json(out / MANIFEST)
+            self._manifest = durable.read_json(out / MANIFEST)
             _require_same(self._manifest["settings"], settings, out)
         else:
             self._manifest = {"complete": False, **where, "settings": settings, "shards": []}
@@ -84,7 +84,7 @@ class EmbeddingWriter:
             end_row: index of the row after the last.
         """
         name = f"embeddings-{self.num_shards:05d}.safetensors"
-        with run_folder.explain_write_errors(f"to {self.out}"):
+        with durable.explain_write_errors(f"to {self.out}"):
             self._write_tensor(name, embeddings)
             shards = ({"shard": name, "row": row, **entry} for row, entry in enumerate(index))
             _append(self.out / INDEX, shards)
@@ -111,10 +111,10 @@ class EmbeddingWriter:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, self.out / name)
-        run_folder.sync_folder(self.out)
+        durable.sync_folder(self.out)
 
     def _write_manifest(self) -> None:
-        run_folder.write_json(self.out / MANIFEST, self._manifest)
+        durable.write_json(self.out / MANIFEST, self._manifest)
 
     def _cut(self) -> None:
         """Bring the lines back to the finished shards."""
@@ -138,7 +138,7 @@ def check_folder(out: Path) -> None:
     Raises:
         RunFolderError: if it holds other things, or cannot be written to.
     """
-    run_folder.create_folder(out)
+    durable.create_folder(out)
     own = (".lock", f".{MANIFEST}.tmp")
     foreign = any(entry.name not in own for entry in out.iterdir())
     if foreign and not (out / MANIFEST).is_file():
@@ -180,7 +180,7 @@ def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def _cut_lines(path: Path, count: int) -> None:
     """Keep the first `count` lines."""
-    with run_folder.explain_write_errors(str(path)):
+    with durable.explain_write_errors(str(path)):
         path.touch()
         with open(path, "r+b") as file:
             for _ in range(count):

@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from vsalt import durable
 from vsalt.config import from_dict
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.manifest import Row, read_source
 from vsalt.errors import DataError, WeightsError
 from vsalt.evaluation import pooled
@@ -34,7 +35,6 @@ from vsalt.evaluation.saved import TRAINED_ON, SavedHead
 from vsalt.evaluation.subjects import Subject, trained
 from vsalt.evaluation.transductive import exposure_of
 from vsalt.models.weights import load_strictly
-from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, Progress
 from vsalt.training.locate import LoadedEncoder
 
@@ -73,6 +73,7 @@ def answer_rows(
     workers: int = 0,
     batch_size: int = 16,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    limits: ReadLimits | None = None,
     on_progress: Progress | None = None,
 ) -> Answers:
     """Let a saved probe answer rows.
@@ -84,13 +85,20 @@ def answer_rows(
         workers: processes that decode.
         batch_size: clips that are encoded at once.
         device: auto, cpu or cuda.
+        limits: what a file may cost; None is `ReadLimits()`.
         on_progress: is called with the rows done and their number.
 
     Raises:
         WeightsError: if the head's weights do not fit.
     """
     options = from_dict(ProbeOptions, head.options)
-    extract = replace(options.extract, workers=workers, batch_size=batch_size, device=device)
+    extract = replace(
+        options.extract,
+        workers=workers,
+        batch_size=batch_size,
+        device=device,
+        limits=limits or ReadLimits(),
+    )
     subject = _subject(head, loaded)
     match options.kind:
         case "linear" | "knn" as kind:
@@ -282,14 +290,14 @@ def write_answers(
             "probabilities": best,
         }
         lines.append(json.dumps(record) + "\n")
-    run_folder.write_file(out / PREDICTIONS, "".join(lines))
+    durable.write_file(out / PREDICTIONS, "".join(lines))
     bad = [
         {"path": row.relative_path, "start_s": row.start_s, "end_s": row.end_s, "error": text}
         for row, text in answers.bad
     ]
-    run_folder.write_file(out / BAD, "".join(f"{json.dumps(record)}\n" for record in bad))
+    durable.write_file(out / BAD, "".join(f"{json.dumps(record)}\n" for record in bad))
 
 
 def write_scores(scores: Scores, out: Path) -> None:
     """Write the scores to `out`, which exists."""
-    run_folder.write_json(out / SCORES, dataclasses.asdict(scores))
+    durable.write_json(out / SCORES, dataclasses.asdict(scores))

@@ -319,6 +319,7 @@ def token_reader(
         layers=layers,
         seed=seed,
         workers=extract.workers,
+        limits=extract.limits,
         device=device,
         precision="bf16" if device == "cuda" else "fp32",
     )

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vsalt import __version__
+from vsalt import __version__, durable
 from vsalt.config import to_dict
 from vsalt.data.manifest import Row, read_source
 from vsalt.errors import DataError, RunFolderError, report_problems
@@ -34,7 +34,6 @@ from vsalt.evaluation.subjects import (
     trained,
 )
 from vsalt.evaluation.transductive import Exposure, exposure_of
-from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, Progress
 from vsalt.training.locate import LoadedEncoder
 
@@ -230,7 +229,7 @@ def claim(out: Path) -> None:
     """
     if out.is_dir() and any(out.iterdir()):
         raise RunFolderError(f"{out} exists and is not empty; choose another --out")
-    run_folder.create_folder(out)
+    durable.create_folder(out)
 
 
 def list_unreadable(errors: Sequence[str], num_rows: int) -> str:

@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
+from vsalt import durable
 from vsalt.data.catalogue import seen_row
 from vsalt.errors import RunFolderError, WeightsError
 from vsalt.evaluation.heads import FittedPart
 from vsalt.evaluation.protocol import Task
 from vsalt.evaluation.result import ProbeResult
 from vsalt.models.weights import part_of, read_weights, save_weights, weights_hash
-from vsalt.training import run_folder
 
 RESULT = "probe.json"
 HEADS = "probe.safetensors"
@@ -52,13 +52,13 @@ def write_probe(
         for number, part in enumerate(parts)
         for name, tensor in part.head.tensors().items()
     }
-    with run_folder.explain_write_errors(f"to {out}"):
+    with durable.explain_write_errors(f"to {out}"):
         save_weights(out / HEADS, heads)
-    run_folder.write_file(out / PREDICTIONS, "".join(_predictions(result, task, fits)))
-    run_folder.write_file(out / TRAINED_ON, "".join(trained_on))
+    durable.write_file(out / PREDICTIONS, "".join(_predictions(result, task, fits)))
+    durable.write_file(out / TRAINED_ON, "".join(trained_on))
     record = {**result.to_dict(), "heads_sha256": weights_hash(heads)}
     record["use_sha256"] = _use_hash(record)
-    run_folder.write_json(out / RESULT, record)
+    durable.write_json(out / RESULT, record)
 
 
 def _use_hash(record: dict[str, Any]) -> str:
@@ -153,7 +153,7 @@ def read_head(probe: Path, sha256: str, part: str | None) -> SavedHead:
         RunFolderError: if there is no probe, or not that part.
         WeightsError: if the weights are damaged, or of other encoders only.
     """
-    record = run_folder.read_json(probe / RESULT)
+    record = durable.read_json(probe / RESULT)
     try:
         return _head(probe, record, sha256, part)
     except (KeyError, TypeError) as error:

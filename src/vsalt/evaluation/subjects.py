@@ -100,7 +100,7 @@ def extract_all(
     for round_, indices in enumerate(alike.values()):
         of_all = _of_all(on_progress, round_, len(alike))
         first = subjects[indices[0]].config
-        plan = plan_windows(rows, first.clip, config.windows)
+        plan = plan_windows(rows, first.clip, config.windows, limits=config.limits)
         for row in extract_features(
             [subjects[index].encoder for index in indices],
             rows,

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vsalt import durable
 from vsalt.data.config import ReadLimits
 from vsalt.data.jobs import Task
 from vsalt.data.manifest import Row
@@ -29,7 +30,6 @@ from vsalt.data.workers import WorkerPool
 from vsalt.errors import DataError
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
-from vsalt.training import run_folder
 from vsalt.training.device import autocast
 from vsalt.training.extract import Progress
 
@@ -70,6 +70,7 @@ class TokenReader:
         layers: the blocks whose tokens are put side by side.
         seed: of windows and views.
         workers: processes that decode.
+        limits: what a file may cost.
         device: cpu or cuda.
         precision: fp32 or bf16.
         errors: where to note rows of which a clip cannot be read, by index. None: the first one
@@ -82,6 +83,7 @@ class TokenReader:
     layers: tuple[int, ...]
     seed: int
     workers: int
+    limits: ReadLimits
     device: str
     precision: str
     errors: dict[int, str] | None = None
@@ -109,11 +111,11 @@ class TokenReader:
     def read(self, keys: Keys) -> Generator[ProbeBatch, None, None]:
         """Yield the clips of each batch of keys."""
         pool: WorkerPool[ProbeKey, ProbeBatch] = WorkerPool(
-            ProbeClips(self.rows, self.clips, seed=self.seed),
+            ProbeClips(self.rows, self.clips, seed=self.seed, limits=self.limits),
             workers=self.workers,
             prefetch=PREFETCH,
             pin_memory=self.device == "cuda",
-            limits=ReadLimits(),
+            limits=self.limits,
         )
         try:
             yield from pool.batches(map(Task, keys))
@@ -195,7 +197,7 @@ class TokenCache:
         Raises:
             RunFolderError: with both numbers.
         """
-        run_folder.require_free_disk(
+        durable.require_free_disk(
             self.folder,
             self.num_bytes,
             what="the cache of tokens needs",
@@ -209,7 +211,7 @@ class TokenCache:
         Raises:
             RunFolderError: if the disk is too small.
         """
-        with run_folder.explain_write_errors(f"the cache of tokens in {self.folder}"):
+        with durable.explain_write_errors(f"the cache of tokens in {self.folder}"):
             self._arrays = [self._new_array(shape) for shape in self._shapes]
         keys = [ProbeKey(number, row) for number in range(self.num_passes) for row in self._place]
         done = 0

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from vsalt.data.config import Shape
-from vsalt.errors import RunFolderError
+from vsalt.errors import RunFolderError, printable
 from vsalt.training.config import OptimConfig
 from vsalt.training.run_folder import WARNINGS, JsonLines
 
@@ -267,7 +267,8 @@ class Alarms:
         if self.show is None:
             return
         lines = [f"warning at step {step} ({kind}): {alarm.message}", alarm.cause, *alarm.clips]
-        self.show("\n  ".join(lines) + f"\n  (in {WARNINGS})")
+        # A name of a file may hold line ends, which are none of ours.
+        self.show("\n  ".join([*map(printable, lines), f"(in {WARNINGS})"]))
 
 
 def jump_limit(losses: Sequence[float]) -> tuple[float, float]:

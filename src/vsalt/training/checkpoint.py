@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
+from vsalt import durable
 from vsalt.errors import RunFolderError
 from vsalt.models.weights import (
     load_strictly,
@@ -82,14 +83,14 @@ class CheckpointFolder:
         """
         name = f"step-{meta['step']}"
         temporary = self.path / f"{_TEMPORARY}{name}"
-        with run_folder.explain_write_errors(f"checkpoint {self.path / name}"):
+        with durable.explain_write_errors(f"checkpoint {self.path / name}"):
             try:
                 _write(temporary, objective, optimiser, meta)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             os.rename(temporary, self.path / name)
-            run_folder.sync_folder(self.path)
+            durable.sync_folder(self.path)
         self._point(run_folder.LATEST, name)
         if meta["best_step"] == meta["step"]:
             self._point(run_folder.BEST, name)
@@ -97,9 +98,9 @@ class CheckpointFolder:
 
     def clean(self) -> Checkpoint | None:
         """Return the checkpoint to go on from, and remove what an interrupted save left behind."""
-        with run_folder.explain_write_errors(str(self.path)):
+        with durable.explain_write_errors(str(self.path)):
             self.path.mkdir(exist_ok=True)
-            run_folder.sync_folder(self.path.parent)
+            durable.sync_folder(self.path.parent)
         latest = self.latest()
         step = latest.step if latest else -1
         for entry in self.path.glob(f"{_TEMPORARY}step-*"):
@@ -117,7 +118,7 @@ class CheckpointFolder:
         return read_checkpoint(pointer) if pointer.exists() else None
 
     def _point(self, pointer: str, name: str) -> None:
-        run_folder.write_file(self.path / pointer, f"{name}\n")
+        durable.write_file(self.path / pointer, f"{name}\n")
 
     def _remove_old(self) -> None:
         best = self.path / run_folder.BEST
@@ -148,8 +149,8 @@ def _write(
         # Saving from one process is meant; the warning says that no process group exists.
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         save_state(state, checkpoint_id=folder / STATE)
-    run_folder.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
-    run_folder.sync_tree(folder)
+    durable.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
+    durable.sync_tree(folder)
 
 
 def _optimiser_state(module: nn.Module, optimiser: optim.Optimizer) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_file():
         path = path.parent / path.read_text().strip()
-    meta = run_folder.read_json(path / META)
+    meta = durable.read_json(path / META)
     return Checkpoint(path=path, meta=meta)
 
 

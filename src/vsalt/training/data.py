@@ -5,11 +5,12 @@ from fractions import Fraction
 
 from rich.console import Console
 
+from vsalt import durable
 from vsalt.config import PretrainConfig, clip_grid
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import SHAPES, Shape
 from vsalt.data.dataset import ClipDataset, HoldoutDataset, ImageClips
-from vsalt.data.frame_cache import make_frame_cache
+from vsalt.data.frame_cache import FrameCache, make_frame_cache
 from vsalt.data.loader import (
     HOLDOUT_TRIES,
     ClipLoader,
@@ -39,6 +40,12 @@ class StageData:
         self.pin_memory = pin_memory
         self._table = catalogue.table()
         self.mask_sampler = self._mask_sampler("video")
+        self._cache: FrameCache | None = None
+
+    @property
+    def cache_lacks_room(self) -> bool:
+        """Whether clips were decoded anew every time because the frame cache was full."""
+        return self._cache is not None and self._cache.lacks_room
 
     def batches(self, start: int, verdicts: Verdicts) -> ClipLoader:
         """Return the training batches from a step to the stage's last.
@@ -49,6 +56,7 @@ class StageData:
         """
         config, loop = self.config, self.config.stage.loop
         assert loop.micro_batch_size is not None, "resolve the config first"
+        self._cache = make_frame_cache(config.data, num_rows=len(self.catalogue.rows))
         dataset = ClipDataset(
             table=self._table,
             order=self.catalogue.order(config.seed),
@@ -58,7 +66,7 @@ class StageData:
             seed=config.seed,
             draw_masks=self.mask_sampler,
             images=self._images(self.catalogue.shapes),
-            cache=make_frame_cache(config.data, num_rows=len(self.catalogue.rows)),
+            cache=self._cache,
         )
         return ClipLoader(
             dataset,
@@ -127,21 +135,20 @@ def leave_out_unreadable(
 ) -> None:
     """Read every held-out clip of a shape once, and leave out those that cannot be read.
 
-    They are written down. So val_loss is always taken over the same clips, also after the run is
-    resumed: clips that timed out when it began stay left out.
+    They are written down, and stay left out when the run is resumed, even if they can be read by
+    then. So val_loss is always taken over the same clips.
 
     Raises:
         DataError: if none can be read, or one that could be read before cannot any more.
     """
-    timed_out = {key.position for key in quarantine.verdicts() if key.step == holdout.step}
+    left_out = quarantine.positions(holdout.step)
     tries = HOLDOUT_TRIES if resumed else 1
-    unreadable = holdout.unreadable(passed_over=timed_out, tries=tries)
-    for bad_file in unreadable:
-        if resumed and not quarantine.knows(bad_file):
+    for bad_file in holdout.unreadable(passed_over=left_out, tries=tries):
+        if resumed:
             raise no_longer_readable(bad_file)
-        with run_folder.explain_write_errors(run_folder.QUARANTINE):
+        with durable.explain_write_errors(run_folder.QUARANTINE):
             quarantine.note(bad_file)
-    left_out = timed_out | {bad_file.position for bad_file in unreadable}
+        left_out.add(bad_file.position)
     num_rows = len(holdout.rows)
     holdout.rows = tuple(row for i, row in enumerate(holdout.rows) if i not in left_out)
     if not holdout.rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vsalt import __version__
+from vsalt import __version__, durable
 from vsalt.training import run_folder
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
@@ -44,8 +44,8 @@ def record(run: Path, entry: dict[str, Any]) -> list[str]:
         What differs from the run's first start in a way that ends bit-equality, as sentences.
     """
     path = run / run_folder.ENVIRONMENT
-    starts = run_folder.read_json(path)["starts"] if path.exists() else []
-    run_folder.write_json(path, {"starts": [*starts, entry]})
+    starts = durable.read_json(path)["starts"] if path.exists() else []
+    durable.write_json(path, {"starts": [*starts, entry]})
     if not starts:
         return []
     return [

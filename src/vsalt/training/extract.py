@@ -84,6 +84,7 @@ class ExtractConfig:
         batch_size: clips that are encoded at once.
         workers: processes that decode; 0 decodes in this process.
         device: cpu or cuda; auto takes cuda where there is one.
+        limits: what a file may cost before it counts as unreadable.
     """
 
     windows: WindowConfig = dataclasses.field(default_factory=WindowConfig)
@@ -92,6 +93,7 @@ class ExtractConfig:
     batch_size: int = 16
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    limits: ReadLimits = dataclasses.field(default_factory=ReadLimits)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -165,13 +167,22 @@ def plan_windows(
     clip: ClipConfig,
     windows: WindowConfig,
     *,
+    limits: ReadLimits | None = None,
     on_progress: Progress | None = None,
 ) -> list[RowWindows]:
-    """Look into every file for its length and place its windows; nothing is decoded."""
+    """Look into every file for its length and place its windows; nothing is decoded.
+
+    Args:
+        rows: where the clips are.
+        clip: what a clip is.
+        windows: where they lie.
+        limits: what a file may cost; None is `ReadLimits()`.
+        on_progress: is called with the rows done and their number.
+    """
     planned = []
     for done, row in enumerate(rows, start=1):
         try:
-            info = probe(row.media)
+            info = probe(row.media, limits=limits)
             part = stretch(info, start_s=row.start_s, end_s=row.end_s)
             spans = tuple(span for span, _ in _place(info, part, clip, windows))
             planned.append(RowWindows(spans_s=spans))
@@ -209,7 +220,7 @@ def extract_features(
         on_progress: is called with the rows done and their number.
     """
     clips = _ClipList(plan)
-    dataset = _WindowDataset(rows, clips.places, clip, config.windows, antialias)
+    dataset = _WindowDataset(rows, clips.places, clip, config, antialias)
     device = choose_device(config.device)
     for encoder in encoders:
         require_layers(encoder, config.layers)
@@ -219,7 +230,7 @@ def extract_features(
         workers=config.workers,
         prefetch=_PREFETCH,
         pin_memory=device == "cuda",
-        limits=ReadLimits(),
+        limits=config.limits,
     )
     try:
         batches = pool.batches(map(Task, clips.batches(config.batch_size, batch_ends)))
@@ -264,13 +275,14 @@ class _WindowDataset:
         rows: Sequence[Row],
         places: np.ndarray,
         clip: ClipConfig,
-        windows: WindowConfig,
+        config: ExtractConfig,
         antialias: bool,
     ) -> None:
         self._table = ClipTable(rows)
         self._places = places
         self._clip = clip
-        self._windows = windows
+        self._windows = config.windows
+        self._limits = config.limits
         self._antialias = antialias
 
     def read(self, keys: Sequence[SampleKey], job: Job) -> Batch:
@@ -296,7 +308,7 @@ class _WindowDataset:
     def _fill(self, clips: Tensor, keys: Sequence[SampleKey], row: int, own: list[int]) -> None:
         """Read the clips of a row: those at the indices `own` of the batch."""
         place = self._table[row]
-        with Video(place.media) as video:
+        with Video(place.media, limits=self._limits) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
             placed = _place(video.info, part, self._clip, self._windows)
             for index in own:

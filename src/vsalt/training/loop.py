@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, optim
 
+from vsalt import durable
 from vsalt.compute.types import ClipFlops
 from vsalt.data.config import Shape
 from vsalt.data.quarantine import Quarantine
@@ -209,7 +210,7 @@ class Trainer:
         count = self.loop.batch_size // self.loop.micro_batch_size
         for given, _, batch in itertools.islice(stream, count):
             assert given == step, f"the loader gave step {given}, not {step}"
-            with run_folder.explain_write_errors(run_folder.QUARANTINE):
+            with durable.explain_write_errors(run_folder.QUARANTINE):
                 self.quarantine.record(batch)
             rows += batch.rows
             yield batch

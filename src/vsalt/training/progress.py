@@ -126,8 +126,9 @@ class Progress:
         }
 
     def note(self, text: str) -> None:
-        """Print a line of its own, which may hold names of files."""
-        self.console.print(printable(f"{self.title}: {text}"), highlight=False, markup=False)
+        """Print lines of their own; names of files in them are made printable."""
+        lines = f"{self.title}: {text}".split("\n")
+        self.console.print("\n".join(map(printable, lines)), highlight=False, markup=False)
 
     def _show(self, step: int, text: str, now: float) -> None:
         if self._bar is not None:

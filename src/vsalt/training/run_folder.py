@@ -19,15 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vsalt.durable import create_folder as create_folder
-from vsalt.durable import explain_write_errors as explain_write_errors
-from vsalt.durable import hold as hold
-from vsalt.durable import read_json as read_json
-from vsalt.durable import require_free_disk as require_free_disk
-from vsalt.durable import sync_folder as sync_folder
-from vsalt.durable import sync_tree as sync_tree
-from vsalt.durable import write_file as write_file
-from vsalt.durable import write_json as write_json
+from vsalt.durable import explain_write_errors, sync_folder, write_file
 from vsalt.errors import RunFolderError
 
 CONFIG = "config.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vsalt import __version__
+from vsalt import __version__, durable
 from vsalt.config import STAGES, SaltRunConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
@@ -24,8 +24,8 @@ KIND = "salt"
 
 def create_salt(run: Path, config: SaltRunConfig) -> None:
     """Write a job's config.json into its folder; `config` must be resolved."""
-    run_folder.create_folder(run)
-    run_folder.write_json(
+    durable.create_folder(run)
+    durable.write_json(
         run / run_folder.CONFIG,
         {"kind": KIND, "vsalt": __version__, "config": to_dict(config)},
     )
@@ -33,7 +33,7 @@ def create_salt(run: Path, config: SaltRunConfig) -> None:
 
 def read_salt(run: Path) -> SaltRunConfig:
     """Read a job's config.json strictly."""
-    record = run_folder.read_json(run / run_folder.CONFIG)
+    record = durable.read_json(run / run_folder.CONFIG)
     if record.get("kind") != KIND:
         raise RunFolderError(f"{run} is not the run folder of `vsalt salt`")
     return from_dict(SaltRunConfig, record["config"])
@@ -57,7 +57,7 @@ def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) ->
             create_stage(folder, stage, catalogue, _hand_over(before) if before else None)
         # The last stage is always run, so that a finished job says that it is done.
         if name == config.stages[-1] or steps_done(folder) < stage.stage.loop.steps:
-            with run_folder.hold(folder):
+            with durable.hold(folder):
                 run_stage(folder, catalogue, console, name)
         before = folder
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vsalt import __version__
+from vsalt import __version__, durable
 from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
@@ -65,13 +65,13 @@ def create_stage(
         catalogue: the rows of its sources.
         teacher: the frozen teacher of a salt stage; copied into the folder.
     """
-    run_folder.create_folder(run)
-    with run_folder.explain_write_errors(f"to {run}"):
+    durable.create_folder(run)
+    with durable.explain_write_errors(f"to {run}"):
         if teacher is not None:
             _copy_teacher(teacher, run / run_folder.TEACHER)
         seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
-        run_folder.write_file(run / run_folder.SEEN, "".join(seen))
-        run_folder.write_json(
+        durable.write_file(run / run_folder.SEEN, "".join(seen))
+        durable.write_json(
             run / run_folder.CONFIG,
             {
                 "kind": KIND,
@@ -96,7 +96,7 @@ def read_stage(run: Path) -> StageRecord:
         RunFolderError: if it is not that of a stage.
         ConfigError: if a setting is unknown or not allowed.
     """
-    record = run_folder.read_json(run / run_folder.CONFIG)
+    record = durable.read_json(run / run_folder.CONFIG)
     if record.get("kind") != KIND:
         raise RunFolderError(f"{run} is not the run folder of a stage")
     return StageRecord(
@@ -181,6 +181,16 @@ def _train(
         verdicts = trainer.quarantine.verdicts()
         with progress.shown(), data.batches(trainer.done.step, verdicts) as batches:
             trainer.run(batches, stop, progress)
+    _sum_up(trainer, config.data.cache if data.cache_lacks_room else None, progress)
+
+
+def _sum_up(trainer: Trainer, full_cache: str | None, progress: Progress) -> None:
+    """Say what has gone wrong without ending the run."""
+    if full_cache is not None:
+        progress.note(
+            f"--data.cache {full_cache} had no room for all frames; clips of the other "
+            "files were decoded every time"
+        )
     if trainer.done.bad_reads:
         progress.note(
             f"{trainer.done.bad_reads} of {trainer.done.reads} clips could not be read and were "
@@ -231,7 +241,7 @@ def _build_trainer(
         max_bad_share=config.data.max_bad_share,
         counts=ReadCounts(done.reads, done.bad_reads),
     )
-    with run_folder.explain_write_errors(str(run / run_folder.QUARANTINE)):
+    with durable.explain_write_errors(str(run / run_folder.QUARANTINE)):
         quarantine.cut(done.step)
 
     def describe_rows(rows: Iterable[int]) -> list[str]:
@@ -311,8 +321,8 @@ def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
     tensors = {f"encoder.{name}": tensor for name, tensor in state.items()}
     save_weights(folder / MODEL, tensors)
     meta = {**teacher.checkpoint.meta, "weights_sha256": weights_hash(tensors)}
-    run_folder.write_json(folder / META, meta)
+    durable.write_json(folder / META, meta)
     seen = "".join(path.read_text(encoding="utf-8") for path in teacher.seen)
     if teacher.seen:
-        run_folder.write_file(folder / run_folder.SEEN, seen)
-    run_folder.sync_tree(folder)
+        durable.write_file(folder / run_folder.SEEN, seen)
+    durable.sync_tree(folder)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from vsalt import durable
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.cache_plan import plan_cache
 from vsalt.data.catalogue import Catalogue
@@ -98,9 +99,9 @@ def resume_run(run: Path) -> None:
             f"{run} holds no run: it has no {run_folder.CONFIG}. Runs are begun by `vsalt salt` "
             "and `vsalt pretrain`"
         )
-    run_folder.create_folder(run)
-    kind = run_folder.read_json(run / run_folder.CONFIG).get("kind")
-    with run_folder.hold(run):
+    durable.create_folder(run)
+    kind = durable.read_json(run / run_folder.CONFIG).get("kind")
+    with durable.hold(run):
         if kind == SALT:
             run_salt(run, console)
         elif kind == STAGE:
@@ -125,7 +126,7 @@ def _with_data(config: C, run: Path, console: Console, dry_run: bool) -> C:
         frames = clip.num_frames * clip.frame_step
         if clip.fps is not None:
             frames = math.ceil(clip.num_frames / clip.fps * SYNTHETIC_FPS)
-        with run_folder.explain_write_errors(f"to {folder}"):
+        with durable.explain_write_errors(f"to {folder}"):
             synthesise(
                 partial, num_clips=SYNTHETIC_CLIPS, num_frames=max(24, frames), fps=SYNTHETIC_FPS
             )
@@ -138,10 +139,10 @@ def _with_data(config: C, run: Path, console: Console, dry_run: bool) -> C:
 @contextmanager
 def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
     """Hold a folder that has no run and enough room."""
-    run_folder.create_folder(run)
-    with run_folder.hold(run):
+    durable.create_folder(run)
+    with durable.hold(run):
         run_folder.check_new_run(run)
-        run_folder.require_free_disk(run, sum(plan.disk_bytes for plan in plans))
+        durable.require_free_disk(run, sum(plan.disk_bytes for plan in plans))
         yield
 
 
@@ -155,7 +156,7 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
         console.print(f"data: {cache}")
         cache.check()
     rows = [row for row in used if not row.is_image]
-    report = report_windows(rows, config.clip, seed=config.seed)
+    report = report_windows(rows, config.clip, seed=config.seed, limits=config.data.limits)
     if report.num_short:
         console.print(f"data: {report}", style="yellow" if report.warns else None)
     if report.num_unreadable:

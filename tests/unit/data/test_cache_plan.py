@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vsalt.data import cache_plan
-from vsalt.data.cache_plan import cache_folder, free_memory_bytes, plan_cache
+from vsalt.data.cache_plan import cache_folder, plan_cache
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import DataConfig
@@ -90,9 +90,3 @@ def test_the_folder_is_the_given_one_or_the_users_cache(tmp_path, monkeypatch):
     assert cache_folder(DataConfig(cache_dir=str(tmp_path))) == tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder(DataConfig()) == tmp_path / "xdg" / "vsalt" / "frames"
-
-
-def test_free_memory_is_below_all_memory():
-    with open("/proc/meminfo", encoding="ascii") as file:
-        total = int(file.readline().split()[1]) * 1024
-    assert 0 < free_memory_bytes() <= total

@@ -4,12 +4,14 @@ import errno
 import os
 import socket
 import struct
+import subprocess
 import tarfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vsalt.data.config import ReadLimits
 from vsalt.data.container import MediaFile, open_container
@@ -57,11 +59,23 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # names of sockets are short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.mp4")
-        refused("socket.mp4", os.strerror(errno.ENXIO))
+        refused("socket.mp4", "not a regular file")
     for path in (pipe, tmp_path, Path("/dev/zero"), to_device):
         refused(path, "not a regular file")
     refused(tmp_path / "missing.mp4", "No such file")
     refused("nul\0byte.mp4", "null byte")
+
+
+def test_what_is_not_a_regular_file_is_not_even_opened(tmp_path):
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    # A writer waits until somebody opens the pipe to read, however shortly.
+    with subprocess.Popen(["sh", "-c", 'echo waits; exec 3> "$0"', pipe], stdout=-1) as writer:
+        assert writer.stdout.readline() == b"waits\n"
+        refused(pipe, "not a regular file")
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(timeout=0.5)
+        os.close(os.open(pipe, os.O_RDONLY))
 
 
 def test_a_link_to_a_regular_file_is_read(tmp_path, video):
@@ -245,6 +259,16 @@ def test_an_endless_file_runs_out_of_time(tmp_path, write_video, suffix, codec):
         ):
             attempt()
         assert time.monotonic() - start < 20
+
+
+def test_an_endless_image_runs_out_of_time(tmp_path):
+    path = tmp_path / "image.jpg"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    # Without its end, and with zeros that take no room on the disk.
+    os.truncate(path, path.stat().st_size - 2)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(DecodeTimeoutError, match="took longer than 1 s"):
+        Video(path, limits=ReadLimits(timeout_s=1.0))
 
 
 def test_a_hole_in_a_transport_stream_is_damage(tmp_path, write_video):

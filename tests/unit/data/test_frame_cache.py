@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -154,9 +155,38 @@ def test_a_full_store_leaves_rows_to_their_files(video):
     small = RamStore(num_rows=2, capacity=10 * frame)
     cache = FrameCache(small, LIMITS)
     place = place_of(video)
-    assert isinstance(cache.open(0, place), Video)
     short = place_of(video, 0.0, 0.2)
     assert isinstance(cache.open(1, short), CachedVideo)
+    assert not cache.lacks_room
+    assert isinstance(cache.open(0, place), Video)
+    assert cache.lacks_room
+
+
+def test_what_does_not_fit_is_not_gathered_in_memory(video):
+    store = RamStore(num_rows=1, capacity=10_500)
+    taken = []
+
+    def endless():
+        while len(taken) < 1000:
+            taken.append(1)
+            yield memoryview(bytes(1000))
+
+    assert not store.save(0, place_of(video), endless())
+    assert len(taken) == 11
+    assert store.load(0, place_of(video)) is None
+
+
+def test_a_full_disk_leaves_rows_to_their_files(tmp_path, video):
+    """A limit on the size of files fails in the middle of an entry, as a full disk does."""
+    cache = FrameCache(DiskStore(tmp_path / "cache", LIMITS), LIMITS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        assert isinstance(cache.open(0, place_of(video)), Video)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert cache.lacks_room
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 class _Killed(BaseException):
@@ -267,6 +297,19 @@ def memory_files(before):
 def fill_row(store, video, go):
     go.wait()
     FrameCache(store, LIMITS).open(0, place_of(video))
+
+
+def open_row(cache, video):
+    cache.open(0, place_of(video))
+
+
+def test_that_a_worker_lacks_room_is_known_to_its_parent(video):
+    cache = FrameCache(RamStore(num_rows=1, capacity=1000), LIMITS)
+    worker = multiprocessing.get_context("spawn").Process(target=open_row, args=(cache, video))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    assert cache.lacks_room
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.processes import children
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.data.dataset import ClipDataset, HoldoutDataset
@@ -60,21 +61,6 @@ def same(one, other):
         and one.rows == other.rows
         and one.bad_files == other.bad_files
     )
-
-
-def children(parent=None):
-    """Ids of the processes below this one, without multiprocessing's resource tracker."""
-    parent = parent or os.getpid()
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue
-        if int(fields[1]) == parent and fields[0] != "Z" and "resource_tracker" not in command:
-            found.append(int(folder.name))
-    return found
 
 
 def steps(loader):

@@ -91,8 +91,6 @@ def test_every_time_out_is_written_once_and_known_again(tmp_path):
     }
     assert quarantine.verdicts() == expected
     assert Quarantine(path, max_bad_share=1.0).verdicts() == expected
-    assert quarantine.knows(slow(1, "c"))
-    assert not quarantine.knows(slow(1, "a", attempt=2))
 
 
 def test_time_outs_outlive_a_cut_and_are_not_written_twice(tmp_path):
@@ -109,3 +107,15 @@ def test_time_outs_outlive_a_cut_and_are_not_written_twice(tmp_path):
     resumed.record(batch(4, later))
     assert sorted(line["path"] for line in lines(path)) == ["a", "b", "c", "h", "x"]
     assert resumed.counts == ReadCounts(reads=4 + 3, bad=3)
+
+
+def test_held_out_clips_are_written_one_by_one_also_of_one_file(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(path, max_bad_share=1.0)
+    found = [bad(-1, "a", position=2), bad(-1, "a", position=5), bad(-2, "b", position=1)]
+    for record in (*found, *found, bad(3, "c", position=7)):
+        quarantine.note(record)
+    assert len(lines(path)) == 4
+    quarantine.cut(0)
+    for known in (quarantine, Quarantine(path, max_bad_share=1.0)):
+        assert (known.positions(-1), known.positions(-2)) == ({2, 5}, {1})

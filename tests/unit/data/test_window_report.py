@@ -1,7 +1,7 @@
 import pytest
 
 from vsalt.data import window_report
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.manifest import Row, read_source
 from vsalt.data.video_info import VideoInfo
 from vsalt.data.window_report import report_windows
@@ -12,7 +12,7 @@ from vsalt.errors import DecodeError
 def rows(monkeypatch):
     """Rows whose videos have the number of frames that their name says, at 10 per second."""
 
-    def fake_probe(media):
+    def fake_probe(media, *, limits):
         if media.path == "bad":
             raise DecodeError("bad: no")
         frames = int(media.path)
@@ -70,3 +70,11 @@ def test_real_clips(test_data):
     )
     assert report.num_short == sum(count < 32 for count in frames)
     assert report.num_clips == 928
+
+
+def test_clips_above_the_limits_cannot_be_read(tmp_path, write_video):
+    write_video(tmp_path / "video.mp4", num_frames=12)
+    rows = read_source(tmp_path).rows
+    for limits, num_unreadable in ((None, 0), (ReadLimits(max_pixels=100), 1)):
+        report = report_windows(rows, ClipConfig(), seed=0, limits=limits)
+        assert (report.num_clips, report.num_unreadable) == (1 - num_unreadable, num_unreadable)

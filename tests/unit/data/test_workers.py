@@ -148,6 +148,20 @@ def test_workers_that_hang_or_crash_are_replaced_and_the_run_goes_on(faulty, poo
     assert contents(plain.batches(again)) == contents(found)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("size", "prefetch"), [(20_000, 8), (1, 400)])
+def test_more_requests_than_a_pipe_holds_do_not_block(faulty, pools, size, prefetch):
+    # The first worker hangs in its first file, and takes nothing out of its pipe meanwhile.
+    pool = pools(faulty.Reader({(1 << 20, 0): "sleep"}, shape=(1,)), workers=1, prefetch=prefetch)
+    asked = [
+        Task(list(range(first, first + size)))
+        for first in range(1 << 20, (1 << 20) + prefetch * size, size)
+    ]
+    found = list(pool.batches(asked))
+    assert [batch.values[0].item() for batch in found[1:]] == [task.items[0] for task in asked[1:]]
+    assert [(item, attempt) for item, attempt, _ in found[0].errors] == [(1 << 20, 0)]
+
+
 @pytest.mark.slow
 def test_one_sample_may_not_fail_for_ever(faulty, pools):
     faults = {(5, 0): "abort", (5, 1): "bad", (5, 2): "sleep"}

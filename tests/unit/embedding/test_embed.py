@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from support.encoders import CLIP, write_checkpoint, write_video
+from vsalt import durable
 from vsalt.cli import embed as command
+from vsalt.data.config import ReadLimits
 from vsalt.data.manifest import read_source
 from vsalt.embedding.embed import EmbedOptions, EmbedResult, embed
 from vsalt.errors import ConfigError, RunFolderError
-from vsalt.training import run_folder
 from vsalt.training.extract import ExtractConfig, WindowConfig, extract_features, plan_windows
 from vsalt.training.locate import load_encoder
 
@@ -228,6 +229,12 @@ def test_other_settings_are_refused(encoder: Path, source: Path, tmp_path: Path)
         run(encoder, source, tmp_path / "out", batch_size=4)
     with pytest.raises(RunFolderError, match=r"windows\.stride_s: None there, 0\.5 now"):
         run(encoder, source, tmp_path / "out", stride_s=0.5)
+    strict = options()
+    strict = replace(strict, extract=replace(strict.extract, limits=ReadLimits(max_fps=50.0)))
+    with pytest.raises(RunFolderError, match=r"limits\.max_fps: 1000\.0 there, 50\.0 now\Z"):
+        embed(load_encoder(encoder), source, tmp_path / "out", strict)
+    patient = replace(strict, extract=replace(strict.extract, limits=ReadLimits(timeout_s=99.0)))
+    embed(load_encoder(encoder), source, tmp_path / "out", patient)
     other = write_checkpoint(tmp_path / "other", seed=1)
     with pytest.raises(RunFolderError, match="encoder_sha256: "):
         run(other, source, tmp_path / "out")
@@ -248,7 +255,7 @@ def test_folders_that_cannot_be_used(encoder: Path, source: Path, tmp_path: Path
         run(encoder, source, tmp_path / "full")
     (tmp_path / "held").mkdir()
     with (
-        run_folder.hold(tmp_path / "held"),
+        durable.hold(tmp_path / "held"),
         pytest.raises(RunFolderError, match="in use by process"),
     ):
         run(encoder, source, tmp_path / "held")
@@ -275,3 +282,6 @@ def test_the_command_says_what_it_did(
     assert f"2 rows could not be read: see {tmp_path / 'out' / 'bad.jsonl'}" in out
     assert command.embed([*words, "--skip-bad"], "vsalt embed") == 0
     assert "9 rows had been done before" in capsys.readouterr().out
+    strict = [*words, "--out", str(tmp_path / "strict"), "--limits.max-pixels", "100"]
+    assert command.embed(strict, "vsalt embed") == 1
+    assert "0 embeddings of 9 rows" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.encoders import CLIP, TINY, write_video
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.decode import read_frames
 from vsalt.data.manifest import Row, read_source
 from vsalt.data.transforms import centre_view
@@ -64,6 +64,18 @@ def middle(length: int) -> list[int]:
     """The four frames, two apart, in the middle; the last is repeated in short videos."""
     start = (max(0, length - 8) + 1) // 2
     return [min(start + 2 * index, length - 1) for index in range(4)]
+
+
+def test_rows_above_the_limits_are_unreadable(rows) -> None:
+    row = Row(path=rows[0].path, relative_path="0.mp4", source=0, columns={})
+    strict = ReadLimits(max_fps=5.0)
+    (planned,) = plan_windows([row], CLIP, WindowConfig(), limits=strict)
+    assert "above the limit of 5 (setting limits.max-fps)" in planned.error
+    # Also where it was planned by other limits.
+    plan = plan_windows([row], CLIP, WindowConfig())
+    config = ExtractConfig(device="cpu", limits=strict)
+    (found,) = extract_features([make_encoder(0)], [row], plan, clip=CLIP, config=config)
+    assert "above the limit of 5 (setting limits.max-fps)" in found.error
 
 
 def test_workers_change_no_bit(rows) -> None:

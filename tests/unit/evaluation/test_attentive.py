@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from support.encoders import CLIP, FPS, TINY, write_video
+from vsalt.data.config import ReadLimits
 from vsalt.data.decode import read_frames
 from vsalt.data.manifest import Row
 from vsalt.data.probe_clips import ProbeClips, ProbeKey
@@ -239,6 +240,7 @@ TESTING = ProbeClipConfig(clip=CLIP, segments=2, views=3)
 
 def reader(rows: list[Row], clips: ProbeClipConfig = TESTING, **changes) -> TokenReader:
     settings = {"encoders": [encoder(depth=2)], "layers": (-1,), "precision": "fp32", **changes}
+    settings.setdefault("limits", ReadLimits())
     return TokenReader(rows=rows, clips=clips, seed=3, workers=0, device="cpu", **settings)
 
 
@@ -255,6 +257,13 @@ def blocks(network: Encoder, clip: Tensor) -> list[Tensor]:
     for handle in handles:
         handle.remove()
     return normed
+
+
+def test_rows_above_the_limits_are_noted(rows) -> None:
+    own = reader(rows, limits=ReadLimits(max_pixels=100), errors={})
+    (batch,) = own.batches([[ProbeKey(0, 0)]])
+    assert batch.readable == (False,)
+    assert "above the limit of 100 pixels" in own.errors[0]
 
 
 def test_tokens_are_the_encoders_window_after_window(rows) -> None:

@@ -1,5 +1,7 @@
 """Which held-out clips are left out, when a run begins and when it is resumed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from rich.console import Console
@@ -59,6 +61,14 @@ def test_what_timed_out_stays_left_out_though_it_could_be_read_now(catalogue, be
     quarantine.note(BadFile(-1, 1, 0, path, "slow", timed_out=True))
     assert begin(resumed=False) == (0, 2, 3)
     assert begin(resumed=True) == (0, 2, 3)
+
+
+def test_what_has_been_mended_stays_left_out(catalogue, begin):
+    whole = Path(catalogue.rows[2].path).read_bytes()
+    spoil(catalogue, 2)
+    assert begin(resumed=False) == (0, 1, 3)
+    Path(catalogue.rows[2].path).write_bytes(whole)
+    assert begin(resumed=True) == (0, 1, 3)
 
 
 def test_what_has_become_unreadable_ends_a_resumed_run(catalogue, begin):

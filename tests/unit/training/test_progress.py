@@ -2,11 +2,15 @@
 
 import io
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from vsalt.training.alarms import Alarm, Alarms
+from vsalt.training.config import OptimConfig
 from vsalt.training.progress import Progress
+from vsalt.training.run_folder import JsonLines
 
 
 class Clock:
@@ -122,3 +126,20 @@ def test_notes_are_lines_of_their_own() -> None:
     out = io.StringIO()
     make_progress(out).note("step 10: val_loss 0.5000")
     assert out.getvalue() == "teacher: step 10: val_loss 0.5000\n"
+
+
+def test_a_warning_is_shown_on_lines_of_its_own_and_names_stay_in_theirs(tmp_path: Path) -> None:
+    out = io.StringIO()
+    log = JsonLines(tmp_path / "warnings.jsonl", keep_to_step=0)
+    alarms = Alarms(
+        log, lambda rows: [f"a\nb\x1b{row}.mp4" for row in rows], OptimConfig(warmup_steps=1)
+    )
+    alarms.show = make_progress(out).note
+    alarms._report(3, "loss_jump", Alarm("loss_jump", "too high", "unknown", ()), rows=[7])
+    log.close()
+    assert out.getvalue().splitlines() == [
+        "teacher: warning at step 3 (loss_jump): too high",
+        "  unknown",
+        "  a\\nb\\x1b7.mp4",
+        "  (in warnings.jsonl)",
+    ]

@@ -64,6 +64,8 @@ def end_of_run(run: Path, batch_of: Callable[[int], Batch], monkeypatch: pytest.
             return ((step, 0, batch_of(step)) for step in range(LOOP.steps))
 
     class Data:
+        cache_lacks_room = False
+
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def holdout(self) -> dict[str, object]:
