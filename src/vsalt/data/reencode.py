@@ -324,8 +324,10 @@ def _upright(frame: VideoFrame, orientation: Orientation) -> VideoFrame:
     for plane in planes:
         side = plane.T if orientation.transposed else plane
         side = side[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]
-        turned.append(side.reshape(-1, upright_width))
-    upright = VideoFrame.from_ndarray(np.concatenate(turned), format="yuv420p")
+        turned.append(side.reshape(-1))
+    # The colours of an odd number of rows end in the middle of a row of this picture.
+    flat = np.concatenate(turned).reshape(-1, upright_width)
+    upright = VideoFrame.from_ndarray(flat, format="yuv420p")
     upright.color_range, upright.colorspace = frame.color_range, frame.colorspace
     return upright
 

@@ -38,6 +38,10 @@ _IMAGE_TIMING = _Timing(1, 1 / 25, 25.0)
 _counted: dict[tuple[Media, tuple[int, ...], bool], _Timing] = {}
 
 
+# Ticks in a second of a whole container's times.
+_AV_TIME_BASE = 1_000_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
     """A video stream as a sampler sees it.
@@ -56,6 +60,7 @@ class VideoInfo:
         container: name of the file's format.
         variable_rate: whether frames are shown for different times.
         is_image: whether the file is an image, of which there is one frame only.
+        announced_s: length of the longest stream by the file's header; None if it does not tell.
     """
 
     path: str
@@ -69,6 +74,7 @@ class VideoInfo:
     container: str = ""
     variable_rate: bool = False
     is_image: bool = False
+    announced_s: float | None = None
 
 
 def probe(media: Media | str | os.PathLike[str], *, limits: ReadLimits | None = None) -> VideoInfo:
@@ -133,6 +139,7 @@ def describe(file: MediaFile, container: InputContainer) -> VideoInfo:
             and timing.num_frames > 1
             and timing.fps != float(stream.base_rate or stream.average_rate or timing.fps),
             is_image=is_image,
+            announced_s=container.duration / _AV_TIME_BASE if container.duration else None,
         )
 
 

@@ -219,3 +219,14 @@ def test_real_split(test_data):
     assert 33 <= len(catalogue.holdout) <= 66
     table = catalogue.table()
     assert [table[i].media for i in range(928)] == [row.media for row in catalogue.rows]
+
+
+def test_a_link_to_nothing_is_a_row_that_nobody_sees(tmp_path, write_video):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_video(folder / name)
+    (folder / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    catalogue = load([str(folder)], holdout=0.0)
+    assert len(catalogue.rows) == 3
+    assert [row.file_name for row in catalogue.seen_rows()] == ["a.mp4", "b.mp4"]

@@ -329,3 +329,13 @@ def test_a_preset_gives_the_clip(folder: Path, capsys: pytest.CaptureFixture[str
 
     demo = salt_preset("demo").clip
     assert clip == {"num_frames": demo.num_frames, "frame_step": 3, "fps": demo.fps}
+
+
+def test_pictures_that_end_before_their_header_says(
+    tmp_path: Path, write_video: WriteVideo
+) -> None:
+    (tmp_path / "set").mkdir()
+    whole = write_video(tmp_path / "set" / "whole.mkv", num_frames=100, gop=10)
+    cut = tmp_path / "set" / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert names(check(tmp_path / "set"), "ends_early") == ["cut.mkv"]

@@ -141,14 +141,16 @@ def test_pictures_equal_a_plain_resize(tmp_path, decode_all, colours):
     assert psnr(after[1:], resized(before, 48, 70)[:-1]) < 30
 
 
+# At 256 the other side gets 454 pixels, and 227 rows of colours.
+@pytest.mark.parametrize("short_side", [160, 256])
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
-def test_rotation_is_carried_out(tmp_path, test_data, angle):
+def test_rotation_is_carried_out(tmp_path, test_data, angle, short_side):
     from vsalt.data.decode import read_frames
 
     source = test_data / "decode_tests" / f"decord_video_{angle}.mov"
     times = (np.arange(3) + 0.5) / 30
     before = read_frames(source, times)
-    made = reencode(source, tmp_path / "out.mp4", EncodeConfig(short_side=160, crf=12))
+    made = reencode(source, tmp_path / "out.mp4", EncodeConfig(short_side=short_side, crf=12))
     after = read_frames(tmp_path / "out.mp4", times)
     assert made.size_before == before.shape[1:3]
     assert after.shape[1:3] == made.size

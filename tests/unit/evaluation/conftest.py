@@ -58,8 +58,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list:
     found = []
 
     class Spy(probe_clips.ProbeClips):
-        def __init__(self, rows, config, *, seed):
-            super().__init__(rows, config, seed=seed)
+        def __init__(self, rows, config, *, seed, limits=None):
+            super().__init__(rows, config, seed=seed, limits=limits)
             self.asked_with = (config, seed)
 
         def __getitem__(self, key):
