@@ -1,5 +1,6 @@
 """All rows of a run, and which of them are trained on, held out or left alone."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -146,11 +147,16 @@ class Catalogue:
     def seen_rows(self) -> list[SeenRow]:
         """Describe the rows that the run trains on or measures its val_loss on.
 
-        Links that lead nowhere are left out: nobody sees them, and a run does without them.
+        Files that are gone, as where a link leads nowhere, are left out: nobody sees them, and a
+        run does without them.
         """
         indices = sorted([*(index for part in self.train for index in part), *self.holdout])
-        rows = (self.rows[index] for index in indices)
-        return [seen_row(row, row.split) for row in rows if os.path.exists(row.path)]
+        seen = []
+        for index in indices:
+            row = self.rows[index]
+            with contextlib.suppress(DataError):
+                seen.append(seen_row(row, row.split))
+        return seen
 
 
 def file_identity(row: Row) -> tuple[str, int]:

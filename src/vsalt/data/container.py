@@ -9,12 +9,12 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import av
 from av.container import InputContainer
 
+from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
 from vsalt.data.media import Media
 from vsalt.data.picture_header import image_format
@@ -49,7 +49,7 @@ _ISO_MARK = b"ftyp"
 _BLOCK_PIXELS = 1 << 18
 
 
-class MediaFile:
+class MediaFile(Closeable):
     """A regular file, or a part of one, opened for reading; a context manager.
 
     Attributes:
@@ -89,17 +89,6 @@ class MediaFile:
         except DecodeError:
             self.close()
             raise
-
-    def __enter__(self) -> "MediaFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; more than once is allowed."""

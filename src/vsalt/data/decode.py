@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
-from types import TracebackType
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
+from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
 from vsalt.data.container import MediaFile, open_container
 from vsalt.data.crop_box import CropBox
@@ -72,7 +72,7 @@ def read_frames(
         return video.read(times_s)
 
 
-class Video:
+class Video(Closeable):
     """An open video file; a context manager.
 
     Args:
@@ -104,17 +104,6 @@ class Video:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

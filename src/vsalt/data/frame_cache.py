@@ -11,7 +11,6 @@ Bytes of an entry: frames (N, H, W, 3), times (N,) as 64-bit floats, a JSON obje
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float64, UInt8
 
 from vsalt.data.cache_plan import cache_folder, memory_for_frames
 from vsalt.data.clip_table import ClipPlace
+from vsalt.data.closeable import Closeable
 from vsalt.data.config import DataConfig, ReadLimits
 from vsalt.data.decode import ChooseBox, Video, pick_shown
 from vsalt.data.frame_store import DiskStore, RamStore, Store
@@ -87,7 +87,7 @@ class FrameCache:
         return saved
 
 
-class CachedVideo:
+class CachedVideo(Closeable):
     """A video whose stretch is in the cache; reads as `Video` does.
 
     Attributes:
@@ -100,17 +100,6 @@ class CachedVideo:
         self._entry = entry
         self._place = place
         self._limits = limits
-
-    def __enter__(self) -> "CachedVideo":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def read(
         self, times_s: Sequence[float] | np.ndarray, box: ChooseBox | None = None

@@ -7,18 +7,16 @@ are the same for any number of workers, 0 included.
 import itertools
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from vsalt.data.activity import Place
+from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
 from vsalt.data.dataset import ClipDataset, HeldOutClip, HoldoutDataset
 from vsalt.data.jobs import Task
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.data.workers import WorkerPool
 from vsalt.errors import ConfigError, DataError
-
-Self = TypeVar("Self", bound="_Loader")
 
 Verdicts: TypeAlias = Mapping[SampleKey, Mapping[int, str]]
 """The readings that are known to time out: for each sample the attempts, with their errors."""
@@ -35,7 +33,7 @@ class MicroBatch(NamedTuple):
     batch: Batch
 
 
-class _Loader:
+class _Loader(Closeable):
     """A context manager around the workers that measures the time spent waiting for them.
 
     Attributes:
@@ -45,17 +43,6 @@ class _Loader:
     def __init__(self, pool: WorkerPool[Any, Batch]) -> None:
         self._pool = pool
         self.wait_s = 0.0
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the workers and wait for them; also after an error. May be called twice."""
