@@ -1,0 +1,106 @@
+"""Masks, reconstructions and features as pictures, which read the videos and a checkpoint."""
+
+import base64
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from vsalt.errors import VsaltError
+from vsalt.report.html import Child, Element, tag
+from vsalt.report.records import RunRecord, StageRecord
+from vsalt.report.section import Section
+from vsalt.report.tables import note, scrolling
+
+WIDEST = 1100
+"""Pixels up to which a picture is enlarged, by a whole factor so that its pixels stay even."""
+LARGEST_FACTOR = 4
+
+Say = Callable[[str], None]
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What is shown of a picture (`vsalt.report.pictures.Picture`)."""
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+
+    @property
+    def caption(self) -> str:
+        """What it shows and how it was made."""
+
+    @property
+    def alt(self) -> str:
+        """The same for those who do not see it."""
+
+    @property
+    def png(self) -> bytes:
+        """The file."""
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+
+
+def picture_section(
+    runs: Sequence[RunRecord], *, num_clips: int, data: str | None, say: Say
+) -> Section:
+    """Return the pictures of all stages, or the reason why there are none.
+
+    Args:
+        runs: the runs.
+        num_clips: clips to draw; 0: no pictures.
+        data: where the videos are, if not where the run found them.
+        say: told what is being drawn.
+    """
+    content: list[Child] = []
+    for run in runs:
+        for stage in run.stages:
+            title = stage.name.capitalize()
+            content.append(tag("h3", title if len(runs) == 1 else f"{run.label}: {title}"))
+            content += _stage(stage, num_clips, data, say)
+    if num_clips == 0:
+        content = [note("Pictures were not asked for (--clips 0).")]
+    elif not content:
+        content = [note("No stage has begun, so there is nothing to draw.")]
+    return Section(anchor="pictures", title="Pictures", content=tuple(content))
+
+
+def _stage(stage: StageRecord, num_clips: int, data: str | None, say: Say) -> list[Element]:
+    if num_clips == 0:
+        return []
+    say(f"drawing {stage.run}, {stage.name}")
+    try:
+        pictures = draw(stage.folder, num_clips=num_clips, data=data)
+    except VsaltError as error:
+        return [note("No pictures: ", str(error))]
+    if not pictures:
+        return [note("There are no pictures of this method.")]
+    return [figure(picture) for picture in pictures]
+
+
+def draw(folder: Path, *, num_clips: int, data: str | None) -> Sequence[Drawn]:
+    """Draw a stage; only here does a report need torch."""
+    from vsalt.report.pictures import stage_pictures
+
+    pictures: Sequence[Drawn] = stage_pictures(folder, num_clips=num_clips, data=data)
+    return pictures
+
+
+def figure(picture: Drawn) -> Element:
+    """Return a picture with its title and caption; a wide one scrolls by itself."""
+    factor = max(1, min(LARGEST_FACTOR, WIDEST // max(picture.width, 1)))
+    image = tag(
+        "img",
+        src="data:image/png;base64," + base64.b64encode(picture.png).decode("ascii"),
+        alt=picture.alt,
+        width=str(picture.width * factor),
+        height=str(picture.height * factor),
+    )
+    caption = tag("figcaption", tag("strong", picture.title), " ", tag("span", picture.caption))
+    return tag("figure", caption, scrolling(picture.title, image), class_="picture")

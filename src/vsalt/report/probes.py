@@ -1,0 +1,167 @@
+"""What a folder of `vsalt probe fit` says, read as JSON."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsalt import durable
+from vsalt.errors import RunFolderError
+
+RESULT = "probe.json"
+TRAINED = "trained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One row of a probe's table.
+
+    Attributes:
+        name: of the encoder, or of what took its place.
+        role: `trained`, or what it is beside the trained ones.
+        accuracy: share of test rows that are right.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        balanced_accuracy: mean recall over the classes.
+        num_rows: test rows.
+        exposure: whether pretraining has seen test rows, in words.
+        recalls: by class; None for a class without rows.
+    """
+
+    name: str
+    role: str
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+    num_rows: int
+    exposure: str
+    recalls: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRecord:
+    """A probe.
+
+    Attributes:
+        folder: as given.
+        kind: of the heads, such as `linear`.
+        target: name of the column that is predicted.
+        source: the data.
+        classes: their names.
+        scores: in the order of the file.
+        uniform: accuracy of an even guess.
+        majority: accuracy of always answering the most frequent training class.
+        notes: what a reader of the numbers has to know, in sentences.
+    """
+
+    folder: Path
+    kind: str
+    target: str
+    source: str
+    classes: tuple[str, ...]
+    scores: tuple[Score, ...]
+    uniform: float
+    majority: float
+    notes: tuple[str, ...]
+
+
+def read_probe(folder: Path) -> ProbeRecord:
+    """Read the result of a probe.
+
+    Raises:
+        RunFolderError: if there is none, or it is not one that this version reads.
+    """
+    if not (folder / RESULT).is_file():
+        what = f"it has no {RESULT}" if folder.exists() else "it does not exist"
+        raise RunFolderError(
+            f"{folder} holds no probe: {what}. --probe takes the --out of `vsalt probe fit`"
+        )
+    record = durable.read_json(folder / RESULT)
+    try:
+        return ProbeRecord(
+            folder=folder,
+            kind=str(record["kind"]),
+            target=str(record["options"]["task"]["label_column"]),
+            source=str(record["source"]),
+            classes=tuple(map(str, record["classes"])),
+            scores=tuple(_score(entry) for entry in record["encoders"]),
+            uniform=float(record["chance"]["uniform"]),
+            majority=float(record["chance"]["majority"]),
+            notes=tuple(_notes(record)),
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise RunFolderError(
+            f"{folder / RESULT} is not as `vsalt probe fit` writes it: "
+            f"{type(error).__name__} {error}. Fit the probe again with this version"
+        ) from error
+
+
+def _score(entry: dict[str, Any]) -> Score:
+    metrics = entry["metrics"]
+    recalls = [one["recall"] for one in metrics["classes"]]
+    return Score(
+        name=str(entry["name"]),
+        role=str(entry["role"]),
+        accuracy=float(metrics["accuracy"]),
+        low=float(metrics["interval"]["low"]),
+        high=float(metrics["interval"]["high"]),
+        balanced_accuracy=float(metrics["balanced_accuracy"]),
+        num_rows=int(metrics["num_rows"]),
+        exposure=_exposure(entry),
+        recalls=tuple(None if recall is None else float(recall) for recall in recalls),
+    )
+
+
+def _exposure(entry: dict[str, Any]) -> str:
+    if entry["role"] == "floor":
+        return "no network"
+    exposure = entry["exposure"]
+    kind, seen, test = exposure["kind"], exposure["num_seen"], exposure["num_test"]
+    return {
+        "none": "not trained",
+        "inductive": "no test rows",
+        "transductive": f"{seen} of {test} test rows",
+    }.get(kind, str(kind))
+
+
+def _notes(record: dict[str, Any]) -> list[str]:
+    """Return what `vsalt probe fit` says below its tables."""
+    first = record["encoders"][0]
+    method = first["metrics"]["interval"]["method"]
+    notes = [f"95 % intervals: {INTERVALS.get(method, method)}."]
+    selected = first["parts"][0]["selected_on"]
+    notes.append(SELECTED.get(selected, f"Hyper-parameters were chosen on: {selected}."))
+    if record.get("num_test_groups") and record["num_test_groups"] < FEW_GROUPS:
+        notes.append(
+            f"The test rows are of {record['num_test_groups']} groups only; the intervals are "
+            "rough, and too narrow rather than too wide."
+        )
+    if record.get("num_shared_test_rows"):
+        shared = record["num_shared_test_rows"]
+        notes.append(f"{shared} test rows have training rows of their own group.")
+    if record.get("left_out"):
+        reasons = ", ".join(f"{reason}: {rows}" for reason, rows in record["left_out"].items())
+        notes.append(f"Rows left out: {reasons}.")
+    if record.get("passed_over"):
+        rows = len(record["passed_over"])
+        notes.append(f"Clips of {rows} training rows could not be read; see {RESULT}.")
+    stuck = [
+        str(entry["name"])
+        for entry in record["encoders"]
+        if not all(part["converged"] for part in entry["parts"])
+    ]
+    if stuck:
+        notes.append(f"The final fit did not converge for: {', '.join(stuck)}.")
+    return notes
+
+
+FEW_GROUPS = 20
+INTERVALS = {
+    "group bootstrap": "bootstrap over the groups of the test rows",
+    "wilson": "Wilson, rows independent",
+}
+SELECTED = {
+    "selection": "Hyper-parameters were chosen on a part of the training rows.",
+    "test": "The best probe was chosen on the test rows, as the paper does: that is optimistic.",
+    "nothing": "One set of hyper-parameters, nothing was chosen.",
+}
