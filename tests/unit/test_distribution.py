@@ -40,6 +40,12 @@ def test_wheel_holds_every_source_file(wheel: Path) -> None:
     assert packed == {file.relative_to(ROOT / "src").as_posix() for file in sources}
 
 
+def test_wheel_holds_the_style_of_reports(wheel: Path) -> None:
+    name = "vsalt/report/style.css"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(name) == (ROOT / "src" / name).read_bytes()
+
+
 def test_wheel_runs_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     pip_install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]

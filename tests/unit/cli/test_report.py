@@ -1,6 +1,10 @@
 """Which page `vsalt report` writes, what it refuses, and who tells of it."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -51,10 +55,19 @@ def test_mistakes_are_explained(
 def test_only_a_run_that_ends_well_says_how_to_see_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vsalt.training.start.start_salt", lambda *_, **__: None)
-    monkeypatch.setattr("vsalt.training.start.start_stage", lambda *_, **__: None)
-    monkeypatch.setattr("vsalt.training.start.resume_run", lambda *_: None)
+    def end(*_: object, **__: object) -> None:
+        """Be a run that is done at once."""
+
+    start = SimpleNamespace(start_salt=end, start_stage=end, resume_run=end)
+    monkeypatch.setitem(sys.modules, "vsalt.training.start", start)
     run = str(tmp_path / "run")
+    given = {"out": Path(run), "run": Path(run), "teacher": None}
+
+    def parse(_: type, words: Sequence[str], prog: str, default: Any = None) -> SimpleNamespace:
+        config = getattr(default, "config", None)
+        return SimpleNamespace(**given, config=config, dry_run="--dry-run" in words)
+
+    monkeypatch.setattr(pretrain, "parse", parse)
     for words in (["salt", "--out", run], ["pretrain", "--method", "pixel", "--out", run]):
         assert main([*words, "--dry-run"]) == 0
         assert "vsalt report" not in capsys.readouterr().out
@@ -66,6 +79,6 @@ def test_only_a_run_that_ends_well_says_how_to_see_it(
     def stop(*_: object, **__: object) -> None:
         raise RunFolderError("stopped")
 
-    monkeypatch.setattr("vsalt.training.start.start_salt", stop)
+    start.start_salt = stop
     assert main(["salt", "--out", run]) == 1
     assert "vsalt report" not in capsys.readouterr().out
