@@ -13,9 +13,9 @@ from vsalt.config import PretrainConfig
 from vsalt.data.manifest import Row
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import weights_hash
-from vsalt.randomness import keyed_int
 from vsalt.training.extract import ExtractConfig, Progress, extract_features, plan_windows
 from vsalt.training.locate import LoadedEncoder
+from vsalt.training.random_encoder import random_encoder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,9 +53,7 @@ def trained(name: str, loaded: LoadedEncoder) -> Subject:
 
 def random_init(config: PretrainConfig, *, seed: int) -> Subject:
     """Return an encoder of the same configuration with weights drawn from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keyed_int("probe random-init", seed, bits=56))
-        encoder = Encoder(config.stage.encoder).eval()
+    encoder = random_encoder(config.stage.encoder, seed=seed)
     return Subject(
         name="random init",
         role="random-init",

@@ -61,3 +61,27 @@ def standardise_pixels(
     if normalise == "per_channel":
         return (cubes - mean) / (variance.sqrt() + EPS)
     return (cubes - mean) / (variance + EPS).sqrt()
+
+
+def restore_pixels(
+    standardised: Float[Tensor, "*cubes S C"],
+    cubes: Float[Tensor, "*cubes S C"],
+    normalise: PixelNorm,
+) -> Float[Tensor, "*cubes S C"]:
+    """Undo `standardise_pixels` by the mean and deviation of the true cubes.
+
+    Args:
+        standardised: what a decoder predicts.
+        cubes: the pixels whose statistics are put back; not read where `normalise` is none.
+        normalise: how the target was standardised.
+
+    Returns:
+        Pixels; those of a prediction can lie outside of [0, 1].
+    """
+    if normalise == "none":
+        return standardised
+    dims = -2 if normalise == "per_channel" else (-2, -1)
+    variance, mean = torch.var_mean(cubes, dim=dims, keepdim=True)
+    if normalise == "per_channel":
+        return standardised * (variance.sqrt() + EPS) + mean
+    return standardised * (variance + EPS).sqrt() + mean

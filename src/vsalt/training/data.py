@@ -8,6 +8,7 @@ from rich.console import Console
 from vsalt import durable
 from vsalt.config import PretrainConfig, clip_grid
 from vsalt.data.catalogue import Catalogue
+from vsalt.data.clip_table import ClipTable
 from vsalt.data.config import SHAPES, Shape
 from vsalt.data.dataset import ClipDataset, HoldoutDataset, ImageClips
 from vsalt.data.frame_cache import FrameCache, make_frame_cache
@@ -39,7 +40,7 @@ class StageData:
         self.catalogue = catalogue
         self.pin_memory = pin_memory
         self._table = catalogue.table()
-        self.mask_sampler = self._mask_sampler("video")
+        self.mask_sampler = _mask_sampler(config, "video")
         self._cache: FrameCache | None = None
 
     @property
@@ -65,7 +66,7 @@ class StageData:
             data=config.data,
             seed=config.seed,
             draw_masks=self.mask_sampler,
-            images=self._images(self.catalogue.shapes),
+            images=_images(config, self.catalogue.shapes),
             cache=self._cache,
         )
         return ClipLoader(
@@ -83,29 +84,14 @@ class StageData:
 
     def holdout(self) -> dict[Shape, HoldoutLoader]:
         """Return the held-out batches of each shape that has some."""
-        found = {
-            shape: [
-                row
-                for row in self.catalogue.holdout
-                if self.catalogue.rows[row].is_image == (shape == "image")
-            ]
-            for shape in SHAPES
-        }
-        return {shape: self._holdout_loader(shape, rows) for shape, rows in found.items() if rows}
+        found = held_out_rows(self.catalogue)
+        return {shape: self._holdout_loader(shape, rows) for shape, rows in found.items()}
 
     def _holdout_loader(self, shape: Shape, rows: Sequence[int]) -> HoldoutLoader:
         config = self.config
         assert config.stage.loop.micro_batch_size is not None, "resolve the config first"
-        dataset = HoldoutDataset(
-            table=self._table,
-            clip=config.clip,
-            data=config.data,
-            seed=config.seed,
-            draw_masks=self.mask_sampler,
-            images=self._images(StepShapes(Fraction(1))) if shape == "image" else None,
-        )
         return HoldoutLoader(
-            dataset,
+            holdout_dataset(config, self._table, shape),
             rows=rows,
             batch_size=config.stage.loop.micro_batch_size,
             # A process of its own, so that a file that hangs or crashes cannot end the run.
@@ -114,20 +100,50 @@ class StageData:
             limits=config.data.limits,
         )
 
-    def _images(self, shapes: StepShapes) -> ImageClips | None:
-        """Return what images become, at the steps that are theirs."""
-        if "image" not in shapes.shapes:
-            return None
-        return ImageClips(
-            num_frames=self.config.stage.encoder.tubelet[0],
-            shapes=shapes,
-            draw_masks=self._mask_sampler("image"),
-        )
 
-    def _mask_sampler(self, shape: Shape) -> MaskSampler:
-        stage = self.config.stage
-        grid = clip_grid(self.config.clip, stage, shape)
-        return build_mask_sampler(stage.masks_of(shape), grid, self.config.seed)
+def held_out_rows(catalogue: Catalogue) -> dict[Shape, list[int]]:
+    """Return the held-out rows of each shape that has some, in the order of their positions."""
+    found: dict[Shape, list[int]] = {
+        shape: [
+            row for row in catalogue.holdout if catalogue.rows[row].is_image == (shape == "image")
+        ]
+        for shape in SHAPES
+    }
+    return {shape: rows for shape, rows in found.items() if rows}
+
+
+def holdout_dataset(config: PretrainConfig, table: ClipTable, shape: Shape) -> HoldoutDataset:
+    """Return the samples of one shape whose views and masks never change.
+
+    Args:
+        config: resolved configuration.
+        table: where the rows' clips are.
+        shape: what all clips are that will be asked for.
+    """
+    return HoldoutDataset(
+        table=table,
+        clip=config.clip,
+        data=config.data,
+        seed=config.seed,
+        draw_masks=_mask_sampler(config, "video"),
+        images=_images(config, StepShapes(Fraction(1))) if shape == "image" else None,
+    )
+
+
+def _images(config: PretrainConfig, shapes: StepShapes) -> ImageClips | None:
+    """Return what images become, at the steps that are theirs."""
+    if "image" not in shapes.shapes:
+        return None
+    return ImageClips(
+        num_frames=config.stage.encoder.tubelet[0],
+        shapes=shapes,
+        draw_masks=_mask_sampler(config, "image"),
+    )
+
+
+def _mask_sampler(config: PretrainConfig, shape: Shape) -> MaskSampler:
+    grid = clip_grid(config.clip, config.stage, shape)
+    return build_mask_sampler(config.stage.masks_of(shape), grid, config.seed)
 
 
 def leave_out_unreadable(

@@ -1,0 +1,176 @@
+"""The pictures of a stage: masks, reconstructions, tokens as colours; drawn on the CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vsalt.config import STAGES, PretrainConfig, from_dict
+from vsalt.errors import ConfigError
+from vsalt.masking.types import Grid
+from vsalt.models.config import grid_of
+from vsalt.models.vit import Encoder
+from vsalt.models.weights import load_strictly
+from vsalt.objectives.config import PixelConfig
+from vsalt.objectives.pixel import PixelObjective
+from vsalt.objectives.protocol import Objective
+from vsalt.report.layout import Layout, layouts
+from vsalt.report.masks import mask_sheet
+from vsalt.report.pca import pca_sheet, token_colours
+from vsalt.report.png import encode_png
+from vsalt.report.reconstruction import reconstruction_sheet
+from vsalt.report.sheet import Sheet
+from vsalt.report.shown_clips import ShownClips, read_clips
+from vsalt.report.tiles import lay_out
+from vsalt.training.build import build_objective
+from vsalt.training.checkpoint import CARRIED, Checkpoint, read_verified
+from vsalt.training.locate import find_checkpoint, load_encoder
+from vsalt.training.random_encoder import random_encoder
+from vsalt.training.run_folder import TEACHER
+
+MAX_BYTES = 300_000
+"""A picture that would be larger is drawn smaller."""
+UNTRAINED_SEED = 0
+"""That of `vsalt probe fit`, unless it is told another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture as a page shows it.
+
+    Attributes:
+        title: a few words.
+        caption: what is seen, in sentences.
+        alt: the same for those who cannot see it.
+        png: the file.
+        width: in pixels.
+        height: in pixels.
+        rows: name of each row of frames, from the top; all are of one height.
+    """
+
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+    width: int
+    height: int
+    rows: tuple[str, ...]
+
+
+@torch.inference_mode()
+def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None) -> list[Picture]:
+    """Draw masks, reconstructions (method pixel) and tokens of a stage's best checkpoint.
+
+    Only reads. The same files give the same pictures, but for the rounding of float32.
+
+    Args:
+        folder: of the stage.
+        num_clips: clips to show.
+        data: where the clips come from; None is the source of the run (see `read_clips`).
+
+    Raises:
+        VsaltError: if there is no checkpoint, it does not fit, or no clips can be read.
+    """
+    if num_clips < 1:
+        raise ConfigError([f"clips is {num_clips}; it must be at least 1"])
+    checkpoint = find_checkpoint(folder)
+    config = from_dict(PretrainConfig, checkpoint.meta["config"])
+    objective, encoders = _load(checkpoint, config)
+    clips = read_clips(config, checkpoint, num_clips=num_clips, data=data)
+    pixels = clips.batches[0].clips
+    tubelet = objective.encoder.config.tubelet
+    grid = grid_of(pixels.shape[2], (pixels.shape[3], pixels.shape[4]), tubelet)
+    sizes = list(layouts(grid, tubelet))
+    pictures = []
+    explanation = ""
+    for sheet in _sheets(config, objective, encoders, clips, grid):
+        # What is above the clips of one topic is said once.
+        pictures.append(render(sheet, sizes, explained=sheet.explanation == explanation))
+        explanation = sheet.explanation
+    return pictures
+
+
+def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, dict[str, Encoder]]:
+    """Return the method with its trained weights, and the encoders to compare, by name."""
+    teacher = None
+    if config.stage.method.needs_teacher:
+        teacher = load_encoder(checkpoint.path.parent.parent / TEACHER).encoder
+    objective = build_objective(config, teacher)
+    tensors = read_verified(checkpoint)
+    own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
+    load_strictly(objective.trainable, own, str(checkpoint.path))
+    objective.trainable.eval()
+    stage = checkpoint.path.parent.parent.name
+    encoders: dict[str, Encoder] = {}
+    encoders[stage if stage in STAGES else "encoder"] = objective.encoder
+    if teacher is not None:
+        encoders["frozen teacher"] = teacher
+    encoders["untrained"] = random_encoder(config.stage.encoder, seed=UNTRAINED_SEED)
+    return objective, encoders
+
+
+def _sheets(
+    config: PretrainConfig,
+    objective: Objective,
+    encoders: dict[str, Encoder],
+    clips: ShownClips,
+    grid: Grid,
+) -> list[Sheet]:
+    """Return the sheets in the order of the page: topic by topic, clip by clip."""
+    method, kinds = config.stage.method, config.stage.masks.kind_names
+    numbers = range(len(clips.batches))
+    ends = [f", clip {index + 1}" if len(numbers) > 1 else "" for index in numbers]
+    abouts = [f"File: {name}. {clips.origin}" for name in clips.names]
+    sheets = [
+        mask_sheet(batch, kinds, grid, title=f"Masks{end}", about=about)
+        for batch, end, about in zip(clips.batches, ends, abouts, strict=True)
+    ]
+    if isinstance(method, PixelConfig):
+        assert isinstance(objective, PixelObjective)
+        sheets += [
+            reconstruction_sheet(
+                objective, batch, grid, method.normalise, title=f"Reconstruction{end}", about=about
+            )
+            for batch, end, about in zip(clips.batches, ends, abouts, strict=True)
+        ]
+    pixels = [batch.clips for batch in clips.batches]
+    colours = {name: token_colours(encoder, pixels, grid) for name, encoder in encoders.items()}
+    sheets += [
+        pca_sheet(pixels[index], index, colours, title=f"Tokens{ends[index]}", about=abouts[index])
+        for index in numbers
+    ]
+    return sheets
+
+
+def render(sheet: Sheet, sizes: Sequence[Layout], *, explained: bool = False) -> Picture:
+    """Draw a sheet as large as the limit allows.
+
+    Args:
+        sheet: what to draw.
+        sizes: layouts from the largest on; the last one is taken whatever it weighs.
+        explained: leave out how to read it.
+    """
+    for layout in sizes:
+        image = lay_out(sheet.draw(layout))
+        png = encode_png(image)
+        if len(png) <= MAX_BYTES:
+            break
+    sentences = ["" if explained else sheet.explanation, _columns(layout), sheet.details]
+    return Picture(
+        title=sheet.title,
+        caption=" ".join(filter(None, sentences)),
+        alt=sheet.alt,
+        png=png,
+        width=image.shape[1],
+        height=image.shape[0],
+        rows=sheet.rows,
+    )
+
+
+def _columns(layout: Layout) -> str:
+    num_times, shown = layout.grid[0], len(layout.steps)
+    if num_times == 1:
+        return ""
+    of_all = "" if shown == num_times else f", {shown} of {num_times}"
+    return f"Columns: time steps from left to right{of_all}; of each the first frame is shown."
