@@ -70,11 +70,12 @@ def _name(stage: StageRecord, runs: Sequence[RunRecord]) -> str:
 
 
 def _speed(runs: Sequence[RunRecord]) -> list[Element]:
-    charts = []
+    rows = []
     for name, stages in by_stage(runs).items():
         timed = [(index, stage, stage.timings) for index, stage in stages]
-        for item in (SPEED, WAITING):
-            titled = item._replace(title=f"{item.title}, {name}")
-            charts.append(over_runs(timed, titled, stage_name=name, num_runs=len(runs)))
-    drawn = [line_chart(chart) for chart in charts if chart is not None]
-    return [tag("div", drawn, class_="charts")] if drawn else []
+        titled = [item._replace(title=f"{item.title}, {name}") for item in (SPEED, WAITING)]
+        charts = [over_runs(timed, item, stage_name=name, num_runs=len(runs)) for item in titled]
+        drawn = [line_chart(chart) for chart in charts if chart is not None]
+        if drawn:
+            rows.append(tag("div", drawn, class_="charts"))
+    return rows

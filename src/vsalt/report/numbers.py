@@ -16,7 +16,8 @@ def number(value: float | int | None, digits: int = 4) -> str:
         return "–"
     if value == int(value) or abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
+    # Zeros at the end keep numbers of one curve alike; of small ones they only add length.
+    return f"{value:#.{digits}g}" if abs(value) >= 0.1 else f"{value:.{digits}g}"
 
 
 def count(value: float | int | None) -> str:

@@ -15,6 +15,9 @@ SHOWN = (
     "precision", "threads", "platform",
 )  # fmt: skip
 
+COMMIT_LETTERS = 12
+"""Letters of a commit that tell it from all others; environment.json has all."""
+
 
 def environment_section(runs: Sequence[RunRecord]) -> Section:
     """Return versions, device, threads and commands of every start."""
@@ -26,7 +29,8 @@ def environment_section(runs: Sequence[RunRecord]) -> Section:
         if not starts:
             content.append(note("No start has been recorded."))
             continue
-        content.append(facts(_same_and_different(starts)))
+        *versions, commands = _same_and_different(starts)
+        content += [facts(versions, classes="dense"), facts([commands])]
         content.append(tag("details", tag("summary", "Starts"), _starts(starts)))
     return Section(anchor="environment", title="Environment", content=tuple(content))
 
@@ -36,14 +40,25 @@ def _same_and_different(starts: Sequence[tuple[str, dict[str, Any]]]) -> list[tu
     pairs: list[tuple[str, Child]] = []
     for key in SHOWN:
         values = [str(entry.get(key, "not recorded")) for _, entry in starts]
+        if key == "commit":
+            values = [value[:COMMIT_LETTERS] for value in values]
+        name = key.replace("_", " ")
         if len({*values}) == 1:
-            pairs.append((key, values[0]))
+            pairs.append((name, values[0]))
         else:
-            named = [f"{name}: {value}" for (name, _), value in zip(starts, values, strict=True)]
-            pairs.append((key, "; ".join(dict.fromkeys(named))))
+            named = [f"{stage}: {value}" for (stage, _), value in zip(starts, values, strict=True)]
+            pairs.append((name, "; ".join(dict.fromkeys(named))))
     commands = dict.fromkeys(_command(entry) for _, entry in starts)
-    pairs.append(("command", [tag("code", command) for command in commands]))
+    pairs.append(("command", [_words(command) for command in commands]))
     return pairs
+
+
+def _words(command: str) -> Element:
+    """Return a command whose lines end between words only, not after hyphens."""
+    parts: list[Cell] = []
+    for word in command.split(" "):
+        parts += [tag("span", word), " "]
+    return tag("code", parts, class_="words")
 
 
 def _command(entry: dict[str, Any]) -> str:

@@ -49,9 +49,10 @@ def scrolling(label: str, *children: Child) -> Element:
     return tag("div", *children, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
-def facts(pairs: Sequence[tuple[str, Child]]) -> Element:
+def facts(pairs: Sequence[tuple[str, Child]], *, classes: str | None = None) -> Element:
     """Return a list of names and what they are."""
-    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs])
+    rows = [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs]
+    return tag("dl", rows, class_=classes)
 
 
 def note(*children: Child) -> Element:

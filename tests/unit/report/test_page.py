@@ -214,10 +214,10 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert [run.text for run in page.all("h1")] == ["one and two and alone"]
     curves = section(page, "curves")
     assert re.findall(r"[ABC] (?:one|two|alone) 0\.0\d+ at step \d+", curves)[:2] == [
-        "A one 0.02500 at step 40",
-        "B two 0.05000 at step 20",
+        "A one 0.025 at step 40",
+        "B two 0.05 at step 20",
     ]
-    assert "C alone 0.02500 at step 40" in curves
+    assert "C alone 0.025 at step 40" in curves
     assert "alone: there is no val_loss" in curves
     assert "learn from different teachers: their losses cannot be compared" in curves
     settings = section(page, "settings")
