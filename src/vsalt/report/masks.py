@@ -41,7 +41,7 @@ def mask_sheet(
         explanation="What the encoder sees is left as it is. Orange and striped: hidden, to be "
         f"predicted. Chequered: neither. A clip is {grid_words(grid)}.",
         details=f"{counts}. {about}",
-        alt=f"The frames of a clip, and again with the masks {' and '.join(kinds)} over them.",
+        alt=f"The frames of a clip, and again with what is hidden marked ({', '.join(kinds)}).",
         rows=("clip", *(f"mask {kind}" for kind in kinds)),
         draw=draw,
     )

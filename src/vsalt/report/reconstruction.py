@@ -124,7 +124,9 @@ def _join(
 
 
 def _statistics(normalise: PixelNorm) -> str:
-    text = "Seen: what the encoder is given. Rebuilt: the hidden part as the decoder predicts it"
+    text = (
+        "Seen: the part that the encoder gets. Rebuilt: the hidden part as the decoder predicts it"
+    )
     if normalise == "none":
         return (
             f"{text}; it predicts the pixels themselves, and uses no true mean or deviation of "

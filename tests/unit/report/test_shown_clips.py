@@ -19,7 +19,7 @@ from vsalt.data.synthetic import synthesise
 from vsalt.errors import DataError
 from vsalt.masking.config import MultiblockConfig
 from vsalt.report.shown_clips import ShownClips, read_clips
-from vsalt.training.build import resolve
+from vsalt.training.build import resolve, with_image_masks
 from vsalt.training.checkpoint import Checkpoint
 from vsalt.training.data import StageData
 from vsalt.training.locate import find_checkpoint
@@ -146,6 +146,21 @@ def test_images_where_there_are_no_videos(checkpoint: Checkpoint, tmp_path: Path
     assert [batch.clips.shape for batch in shown.batches] == [(1, 3, 2, 32, 32)] * 3
     assert [int(batch.clips.max()) for batch in shown.batches] == [0, 60, 120]
     assert all(int(mask.targets.max()) < 16 for batch in shown.batches for mask in batch.masks)
+
+
+def test_videos_where_both_are_held_out(
+    checkpoint: Checkpoint, source: Path, tmp_path: Path
+) -> None:
+    for index in range(8):
+        write_png(tmp_path / f"{index}.png", np.full((40, 40, 3), 30 * index, dtype=np.uint8))
+    config = config_of(checkpoint)
+    sources = (str(tmp_path), *config.data.sources)
+    config = with_image_masks(replace(config, data=replace(config.data, sources=sources)))
+    catalogue = Catalogue.load(config.data, config.seed)
+    assert {catalogue.rows[row].is_image for row in catalogue.holdout} == {False, True}
+    mixed = replace(checkpoint, meta={"manifest_sha256": catalogue.manifest_hash})
+    shown = read_clips(config, mixed, num_clips=3, data=None)
+    assert_equal(shown, config, catalogue)
 
 
 def test_without_held_out_clips_it_is_said_that_the_run_has_trained_on_them(
