@@ -4,9 +4,9 @@
         → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
-`vsalt.errors`, `vsalt.durable`, `vsalt.randomness`, every `config` and `types` module of a
-package, and, for training and above, `vsalt.config` and `vsalt.presets`. `vsalt.linear` may import
-only the errors.
+`vsalt.errors`, `vsalt.durable`, `vsalt.randomness`, every `config`, `*_config` and `types` module
+of a package, and, for training and above, `vsalt.config` and `vsalt.presets`. `vsalt.linear` may
+import only the errors.
 Imports inside functions and under TYPE_CHECKING count; so do constant names given to importlib.
 """
 
@@ -70,7 +70,7 @@ class Module:
 
     @property
     def is_config(self) -> bool:
-        return self.is_composed_config or self.name.endswith(".config")
+        return self.is_composed_config or self.name.endswith((".config", "_config"))
 
 
 Modules = Mapping[str, Module]
@@ -130,7 +130,7 @@ def _why_not(module: Module, target: str, modules: Modules) -> str | None:
     if top in COMPOSED_CONFIG:
         may = module.is_composed_config or LEVEL.get(module.top, -1) >= LEVEL["training"]
         return None if may else f"{top} is for training and above"
-    if name.endswith((".config", ".types")):
+    if name.endswith((".config", "_config", ".types")):
         return None
     if module.is_composed_config:
         return f"{module.top} composes config modules and nothing else"

@@ -1,5 +1,6 @@
 """`vsalt data`: sets of videos."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from vsalt.cli.parse import parse
-from vsalt.data.synthetic_config import SynthConfig
+from vsalt.data.synthetic_config import TEST_EVERY, SynthConfig
 
 
 @dataclass(kw_only=True)
@@ -17,7 +18,7 @@ class SynthArgs:
 
     OUT/labels.csv has the labels motion and appearance, which are independent and in equal
     numbers, and shape and texture, which make up the appearance. Scenes (clips on one background)
-    are groups; every fifth is test.
+    are groups; some of them are test.
     """
 
     out: tyro.conf.Positional[Path]
@@ -33,6 +34,8 @@ class SynthArgs:
     """Frames per clip."""
     fps: int = 12
     """Frames per second."""
+    test_every: int = TEST_EVERY
+    """Every n-th scene is of the test split, all others are for training."""
     config: Annotated[SynthConfig, tyro.conf.arg(name="")] = field(default_factory=SynthConfig)
     """What the clips show."""
 
@@ -48,19 +51,20 @@ def make_set(args: SynthArgs) -> Path:
     """Make the set and return its manifest."""
     # The decoding library and numpy are loaded only when the verb runs.
     from rich.console import Console
-    from rich.progress import track
 
+    from vsalt.cli.row_progress import row_progress
     from vsalt.data.synthetic import synthesise
 
-    console = Console(stderr=True, markup=False)
-    progress = iter(track(range(args.num_clips), "making clips", console=console, transient=True))
-    return synthesise(
-        args.out,
-        num_clips=args.num_clips,
-        seed=args.seed,
-        size=args.size,
-        num_frames=args.num_frames,
-        fps=args.fps,
-        config=args.config,
-        on_clip=lambda: next(progress, None),
-    )
+    made = itertools.count(1)
+    with row_progress(Console(stderr=True, markup=False), "videos") as show:
+        return synthesise(
+            args.out,
+            num_clips=args.num_clips,
+            seed=args.seed,
+            size=args.size,
+            num_frames=args.num_frames,
+            fps=args.fps,
+            test_every=args.test_every,
+            config=args.config,
+            on_clip=lambda: show(next(made), args.num_clips),
+        )

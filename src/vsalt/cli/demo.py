@@ -1,5 +1,17 @@
-"""`vsalt demo`: videos, teacher, student, probes, embeddings; the whole path with a table."""
+"""`vsalt demo`: videos, teacher, student, probes, embeddings, report; the whole path with a table.
 
+DIR/
+  videos/             the made-up videos and their labels.csv
+  labels.csv          the same rows, but only some of the training rows have their labels
+  run/                teacher and student
+  probe-motion/       linear probes of both encoders and of what they have to beat
+  probe-appearance/
+  embeddings/         the student's, of all videos
+  report.html
+  summary.json        written last
+"""
+
+import csv
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -7,88 +19,257 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsalt import durable
+from vsalt.cli.demo_summary import TASKS, demo_summary, demo_table
 from vsalt.cli.parse import parse
-from vsalt.errors import RunFolderError
-from vsalt.presets import salt_preset
+from vsalt.config import SaltRunConfig
+from vsalt.errors import ConfigError, RunFolderError, VsaltError
+from vsalt.presets.demo import LONG, SHORT, DemoPlan
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from vsalt.data.manifest import Row
+    from vsalt.evaluation.result import ProbeResult
     from vsalt.evaluation.subjects import Subject, SubjectFeatures
     from vsalt.training.extract import ExtractConfig, Progress
 
-TASKS = ("motion", "appearance")
+SUMMARY = "summary.json"
+REPORT = "report.html"
+LABELS = "labels.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArgs:
-    """Make videos, train a teacher and a student on them, probe and embed; minutes on a laptop."""
+    """Make videos, train a teacher and a student on them without labels, probe both with few.
+
+    Takes minutes on two CPU cores. Everything lies in DIR afterwards; DIR/report.html shows it.
+    """
 
     out: Path = Path("demo-run")
     """Folder to make; must not exist or be empty."""
-    num_clips: int = 1280
-    """Synthetic clips, one in five of them for testing."""
     seed: int = 0
-    """Seed of videos and training."""
+    """Seed of videos, training and probes."""
+    long: bool = False
+    """Train for up to an hour, for a clearer result."""
+    num_clips: int | None = None
+    """Made-up videos, one in four of them for testing; unset: 4096."""
+    labels: int | None = None
+    """Training videos whose labels the probes get to see; unset: 1024. The encoders train on all
+    training videos, and see no label."""
     steps: str | None = None
     """Steps of each stage: N for both, or T:S; unset: the preset's."""
 
 
+class InterruptedDemoError(VsaltError):
+    """The user has stopped the demo.
+
+    Attributes:
+        exit_code: as of the signal.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Demo:
+    """What is asked for, with every number known."""
+
+    out: Path
+    seed: int
+    plan: DemoPlan
+    config: SaltRunConfig
+
+    @property
+    def videos(self) -> Path:
+        """Folder of the made-up videos."""
+        return self.out / "videos"
+
+    @property
+    def run(self) -> Path:
+        """The run of both stages."""
+        return self.out / "run"
+
+    def probe(self, task: str) -> Path:
+        """Folder of the probes of a task."""
+        return self.out / f"probe-{task}"
+
+
 def demo(words: Sequence[str], prog: str) -> int:
     """Run the verb `demo`."""
-    args = parse(DemoArgs, words, prog)
-    if args.out.exists() and any(args.out.iterdir()):
-        raise RunFolderError(f"{args.out} is not empty; choose another --out, or remove it")
+    asked = _resolve(parse(DemoArgs, words, prog))
+    _check_out(asked.out)
     begin = time.monotonic()
     from rich.console import Console
 
-    from vsalt.cli.data import SynthArgs, make_set
-    from vsalt.cli.pretrain import with_steps
-    from vsalt.training.start import start_salt
+    from vsalt.training.stop import InterruptedRunError
 
     console = Console(markup=False, highlight=False)
-    manifest = make_set(
-        SynthArgs(out=args.out / "videos", num_clips=args.num_clips, seed=args.seed)
-    )
-    console.print(f"made {args.num_clips} videos: {manifest.parent}")
-    config = with_steps(salt_preset("demo"), args.steps)
-    config = replace(
-        config,
-        seed=args.seed,
-        data=replace(config.data, sources=(str(manifest.absolute()),)),
-    )
-    run = args.out / "run"
-    start_salt(run, config)
-    results = _probe(run, manifest, args.out)
-    code = _embed(run, manifest, args.out / "embeddings")
-    summary = _summary(results, seconds=time.monotonic() - begin)
-    (args.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    console.print(_table(summary))
     console.print(
-        f"{summary['seconds']:.0f} s in all. Encoder: {run}. Embeddings: {args.out / 'embeddings'}",
+        f"this takes {asked.plan.duration} on two CPU cores; all of it goes to {asked.out}"
     )
+    try:
+        return _run(asked, console, begin)
+    except KeyboardInterrupt as error:
+        raise InterruptedDemoError(_how_to_go_on(asked), 130) from error
+    except InterruptedRunError as error:
+        raise InterruptedDemoError(_how_to_go_on(asked), error.exit_code) from error
+
+
+def _resolve(args: DemoArgs) -> _Demo:
+    """Put what is given over the plan; all that can be wrong is told here."""
+    from vsalt.cli.pretrain import with_steps
+
+    plan = LONG if args.long else SHORT
+    if args.num_clips is not None:
+        plan = replace(plan, num_clips=args.num_clips)
+    if args.labels is not None:
+        plan = replace(plan, num_labels=args.labels)
+    num_train = plan.num_clips - plan.num_clips // plan.test_every
+    num_classes = plan.shows.num_classes
+    if not num_classes <= plan.num_labels <= num_train:
+        raise ConfigError(
+            [
+                f"--labels is {plan.num_labels}; it must be at least {num_classes}, so that every "
+                f"class has some, and at most about {num_train}, the training videos of "
+                f"--num-clips {plan.num_clips}"
+            ]
+        )
+    config = with_steps(plan.train(), args.steps)
+    manifest = args.out / "videos" / LABELS
+    data = replace(config.data, sources=(str(manifest.absolute()),))
+    config = replace(config, seed=args.seed, data=data)
+    return _Demo(out=args.out, seed=args.seed, plan=plan, config=config)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunFolderError(f"{out} is not an empty folder; choose another --out, or remove it")
+    durable.create_folder(out)
+
+
+def _how_to_go_on(asked: _Demo) -> str:
+    text = f"interrupted. To begin again, remove {asked.out} or choose another --out"
+    if (asked.run / "config.json").exists():
+        text += (
+            f".\nTo go on with what is there:\n"
+            f"  vsalt resume {asked.run}\n"
+            f"  vsalt probe fit --encoder {asked.run} --encoder {asked.run}/student/teacher "
+            f"--floors --seed {asked.seed} \\\n    --data {asked.out / LABELS} "
+            f"--label-column motion --out {asked.probe('motion')}"
+        )
+    return text
+
+
+def _run(asked: _Demo, console: "Console", begin: float) -> int:
+    manifest = _make_videos(asked, console)
+    labels = hide_labels(manifest, asked.out / LABELS, num_labels=asked.plan.num_labels)
+    console.print(
+        f"the probes will see {asked.plan.num_labels} labels, the encoders none: {labels}"
+    )
+    _check_tasks(asked, labels)
+    from vsalt.training.start import start_salt
+
+    start_salt(asked.run, asked.config, say_next=False)
+    results = _probe(asked, labels, console)
+    code = _embed(asked.run, manifest, asked.out / "embeddings")
+    _report(asked, console)
+    summary = demo_summary(results, _train_flops(asked), seconds=time.monotonic() - begin)
+    durable.write_file(asked.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    console.print(demo_table(summary, asked.plan.num_labels))
+    for line in _ending(asked, summary):
+        console.print(line, soft_wrap=True)
     return code
 
 
-def _probe(run: Path, manifest: Path, out: Path) -> dict[str, Any]:
-    """Probe student, teacher and random weights on every task; return the results by task."""
+def _make_videos(asked: _Demo, console: "Console") -> Path:
+    from vsalt.cli.data import SynthArgs, make_set
+
+    plan = asked.plan
+    manifest = make_set(
+        SynthArgs(
+            out=asked.videos,
+            num_clips=plan.num_clips,
+            seed=asked.seed,
+            size=plan.size,
+            num_frames=plan.num_frames,
+            fps=plan.fps,
+            test_every=plan.test_every,
+            config=plan.shows,
+        )
+    )
+    console.print(f"made {plan.num_clips} videos: {asked.videos}")
+    return manifest
+
+
+def hide_labels(manifest: Path, out: Path, *, num_labels: int) -> Path:
+    """Write a manifest in which only the first training rows have their labels, and all test rows.
+
+    Probes leave out rows without a label, so this is how few labels beside many videos look. The
+    first rows are as good as any: every run of as many rows as there are classes has each once.
+
+    Args:
+        manifest: of `synthesise`.
+        out: the manifest to write, in a folder above.
+        num_labels: training rows that keep their labels.
+
+    Returns:
+        `out`.
+    """
+    with manifest.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    num_seen = 0
+    for row in rows:
+        row["path"] = str(manifest.parent.relative_to(out.parent) / row["path"])
+        num_seen += row["split"] == "train"
+        if row["split"] == "train" and num_seen > num_labels:
+            row.update(dict.fromkeys(("label", *TASKS, "shape", "texture"), ""))
+    with (
+        durable.whole_file(out) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def _check_tasks(asked: _Demo, labels: Path) -> None:
+    """Refuse before any training what no probe could be fitted to."""
+    from vsalt.data.manifest import read_source
+    from vsalt.evaluation.protocol import TaskOptions, make_task
+
+    rows = read_source(labels).rows
+    for task in TASKS:
+        make_task(rows, TaskOptions(label_column=task, seed=asked.seed))
+
+
+def _probe(asked: _Demo, labels: Path, console: "Console") -> "dict[str, ProbeResult]":
+    """Probe student, teacher, random weights and floors on every task; return results by task."""
+    from vsalt.cli.row_progress import row_progress
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
     from vsalt.training.locate import load_encoder
 
+    run = asked.run
     encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "student" / "teacher")}
     extract = _extract_once()
-    return {
-        task: fit_probe(
-            encoders,
-            manifest,
-            out / f"probe-{task}",
-            ProbeOptions(kind="linear", task=TaskOptions(label_column=task)),
-            extract=extract,
+    results = {}
+    for task in TASKS:
+        options = ProbeOptions(
+            task=TaskOptions(label_column=task, seed=asked.seed), floors=True, seed=asked.seed
         )
-        for task in TASKS
-    }
+        console.print(f"probing {task}")
+        with row_progress(console, f"probe {task}") as show:
+            results[task] = fit_probe(
+                *(encoders, labels, asked.probe(task), options),
+                extract=extract,
+                on_progress=show,
+                say=console.print,
+            )
+    return results
 
 
 def _extract_once() -> "Callable[..., SubjectFeatures]":
@@ -122,36 +303,39 @@ def _embed(run: Path, manifest: Path, out: Path) -> int:
     return run_embed(EmbedArgs(encoder=run, data=str(manifest), out=out))
 
 
-def _summary(results: dict[str, Any], seconds: float) -> dict[str, Any]:
-    encoders: dict[str, dict[str, Any]] = {}
-    for task, result in results.items():
-        for encoder in result.encoders:
-            name = "random_init" if encoder.role == "random-init" else encoder.name
-            interval = encoder.metrics.interval
-            encoders.setdefault(name, {})[task] = {
-                "accuracy": encoder.metrics.accuracy,
-                "ci95": [interval.low, interval.high],
-            }
-    return {
-        "seconds": round(seconds, 1),
-        "chance": {task: result.chance.uniform for task, result in results.items()},
-        "encoders": encoders,
-    }
+def _report(asked: _Demo, console: "Console") -> None:
+    from vsalt.report.write import write_report
+
+    console.print("writing the report")
+    write_report(
+        [asked.run],
+        [asked.probe(task) for task in TASKS],
+        asked.out / REPORT,
+        title="vsalt demo",
+        say=console.print,
+    )
 
 
-def _table(summary: dict[str, Any]) -> "Table":
-    from rich.table import Table
+def _train_flops(asked: _Demo) -> int:
+    """Return the exact FLOPs of both stages, as their last checkpoints have them."""
+    from vsalt.training.checkpoint import CheckpointFolder
 
-    table = Table(title="linear probes on frozen features, test clips", title_justify="left")
-    table.add_column("encoder")
-    for task in TASKS:
-        table.add_column(f"{task} [95 % interval]", justify="right")
-    for name in ("random_init", "teacher", "student"):
-        cells = []
-        for task in TASKS:
-            score = summary["encoders"][name][task]
-            low, high = score["ci95"]
-            cells.append(f"{score['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
-        table.add_row(name.replace("_", "-"), *cells)
-    table.add_row("chance", *(f"{summary['chance'][task]:.1%}" for task in TASKS))
-    return table
+    total = 0
+    for stage in asked.config.stages:
+        last = CheckpointFolder(asked.run / stage, keep_last=1).latest()
+        assert last is not None, "a finished stage has a checkpoint"
+        total += last.meta["flops_exact"]
+    return total
+
+
+def _ending(asked: _Demo, summary: dict[str, Any]) -> list[str]:
+    """Say what it took, where all of it lies, and what to try next."""
+    lines = [
+        f"{summary['seconds']:.0f} s in all, {summary['train_flops']:.2e} FLOPs of training",
+        f"report:  {asked.out / REPORT} (open it in a browser)",
+        f"encoder: {asked.run} (the student); embeddings of all videos: {asked.out / 'embeddings'}",
+        "next:    vsalt salt --data YOUR_VIDEOS --out run --preset tiny-cpu",
+    ]
+    if asked.plan.train is SHORT.train:
+        lines.append(f"or:      vsalt demo --long --out {asked.out}-long ({LONG.duration})")
+    return lines

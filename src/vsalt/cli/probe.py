@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vsalt.data.manifest import Row
     from vsalt.evaluation.apply import Answers
     from vsalt.evaluation.saved import SavedHead
-    from vsalt.training.locate import LoadedEncoder
+    from vsalt.evaluation.subjects import Subject
 
 _PROTOCOL_HELP = (
     "Settings of an attentive probe as the SALT paper uses them on a data set: "
@@ -62,6 +62,10 @@ class FitArgs:
     every row stands alone."""
     random_init: bool = True
     """Probe a randomly initialised encoder, too."""
+    floors: bool = False
+    """Probe features without a network, too, of the clips that the first encoder is given: the
+    pixels of frames shrunk to 16 x 16, and the absolute differences of one frame to the next. For
+    linear and knn."""
     skip_bad: bool = False
     """Leave out videos that cannot be read; by default they are listed and nothing is fitted."""
     seed: int = 0
@@ -77,8 +81,11 @@ class SavedArgs:
 
     probe: Path
     """Folder that `vsalt probe fit` wrote. Windows, views and layers are taken from it."""
-    encoder: Path
+    encoder: Path | None = None
     """The encoder that it was fitted to: its run, or the checkpoint; checked by hash."""
+    floor: Literal["raw_pixels", "frame_difference"] | None = None
+    """Instead of an encoder: take the head of this floor, which needs none (see --floors of
+    `vsalt probe fit`)."""
     data: str
     """A folder of videos and images, a manifest or packed shards."""
     part: str | None = None
@@ -163,12 +170,13 @@ def run_fit(args: FitArgs) -> int:
         attentive=args.attentive,
         protocol=args.protocol,
         random_init=args.random_init,
+        floors=args.floors,
         skip_bad=args.skip_bad,
         seed=args.seed,
     )
     console = Console(markup=False, highlight=False)
     loaded = {name: load_encoder(Path(name)) for name in names}
-    with row_progress(console, "rows") as show:
+    with row_progress(console, "probe") as show:
         result = fit_probe(
             loaded,
             Path(args.data),
@@ -195,7 +203,7 @@ def evaluate(words: Sequence[str], prog: str) -> int:
     if args.out is not None:
         claim(args.out)
     console = Console(markup=False, highlight=False)
-    loaded, head = _load(args)
+    subject, head = _load(args)
     selection = select_rows(
         Path(args.data),
         head,
@@ -204,10 +212,10 @@ def evaluate(words: Sequence[str], prog: str) -> int:
         split=args.split,
         group_column=args.group_column,
     )
-    answers = _answer(args, head, loaded, selection.rows, console)
+    answers = _answer(args, head, subject, selection.rows, console)
     if answers.bad and not args.skip_bad:
         raise DataError(list_unreadable([text for _, text in answers.bad], len(selection.rows)))
-    scores = score(answers, selection, loaded)
+    scores = score(answers, selection, subject)
     console.print(score_tables(scores, str(args.probe), args.data))
     if args.out is not None:
         label_column = args.label_column or head.options["task"]["label_column"]
@@ -230,9 +238,9 @@ def predict(words: Sequence[str], prog: str) -> int:
 
     claim(args.out)
     console = Console(markup=False, highlight=False)
-    loaded, head = _load(args)
+    subject, head = _load(args)
     rows = read_source(Path(args.data)).rows
-    answers = _answer(args, head, loaded, rows, console)
+    answers = _answer(args, head, subject, rows, console)
     write_answers(answers, args.out, top=args.top)
     lines = [f"{len(answers.rows)} of {len(rows)} rows answered: {args.out / PREDICTIONS}"]
     if answers.bad:
@@ -242,18 +250,27 @@ def predict(words: Sequence[str], prog: str) -> int:
     return 1 if answers.bad and not args.skip_bad else 0
 
 
-def _load(args: SavedArgs) -> tuple["LoadedEncoder", "SavedHead"]:
+def _load(args: SavedArgs) -> tuple["Subject", "SavedHead"]:
+    """Return a head, and what it was fitted to."""
+    from vsalt.evaluation.apply import subject_of
+    from vsalt.evaluation.floors import rule_hash
     from vsalt.evaluation.saved import read_head
     from vsalt.training.locate import load_encoder
 
+    if args.floor is not None and args.encoder is None:
+        head = read_head(args.probe, rule_hash(args.floor), args.part)
+        return subject_of(head, args.floor), head
+    if args.encoder is None or args.floor is not None:
+        raise ConfigError(["give --encoder or, for the head of a floor, --floor; one of the two"])
     loaded = load_encoder(args.encoder)
-    return loaded, read_head(args.probe, loaded.sha256, args.part)
+    head = read_head(args.probe, loaded.sha256, args.part)
+    return subject_of(head, loaded), head
 
 
 def _answer(
     args: SavedArgs,
     head: "SavedHead",
-    loaded: "LoadedEncoder",
+    subject: "Subject",
     rows: Sequence["Row"],
     console: "Console",
 ) -> "Answers":
@@ -263,7 +280,7 @@ def _answer(
     with row_progress(console, "rows") as show:
         return answer_rows(
             head,
-            loaded,
+            subject,
             rows,
             workers=args.read.workers,
             batch_size=args.read.batch_size,

@@ -15,7 +15,7 @@ import numpy as np
 from av.codec.context import Flags as CodecFlags
 
 from vsalt import durable
-from vsalt.data.synthetic_config import SynthConfig
+from vsalt.data.synthetic_config import TEST_EVERY, SynthConfig
 from vsalt.data.synthetic_frames import SyntheticClip, draw_clip
 from vsalt.errors import DataError
 from vsalt.randomness import keyed_permutation
@@ -24,7 +24,6 @@ DEFAULTS = SynthConfig()
 """Eight motions of four plain shapes, without distractors and noise."""
 
 _GROUP_SIZE = 8
-_TEST_EVERY = 5
 _COLUMNS = ("path", "label", "motion", "appearance", "shape", "texture", "split", "group")
 # With its look-ahead the encoder's output depends on where its buffers happen to lie: about one
 # file in six differed between runs. Without B-frames and at a constant quantiser nothing needs it.
@@ -39,15 +38,15 @@ def synthesise(
     size: int = 64,
     num_frames: int = 24,
     fps: int = 12,
+    test_every: int = TEST_EVERY,
     config: SynthConfig = DEFAULTS,
     on_clip: Callable[[], object] | None = None,
 ) -> Path:
     """Write a set of clips and its manifest; the same bytes for the same arguments and libraries.
 
     The manifest `labels.csv` has the columns path, label (= motion), motion, appearance, shape,
-    texture, split (every fifth scene is test) and group (= scene). A left-right flip turns left
-    into right and clockwise into counter-clockwise: where motion matters, train with
-    `--data.flip 0`.
+    texture, split and group (= scene). A left-right flip turns left into right and clockwise into
+    counter-clockwise: where motion matters, train with `--data.flip 0`.
 
     Args:
         out: folder to make; must not exist or be empty.
@@ -56,6 +55,7 @@ def synthesise(
         size: height and width in pixels; even.
         num_frames: frames per clip.
         fps: frames per second.
+        test_every: every n-th scene is of the test split.
         config: what the clips show.
         on_clip: called after every clip, for a progress bar.
 
@@ -66,9 +66,9 @@ def synthesise(
         DataError: `out` is in use or a number makes no sense.
         RunFolderError: `out` cannot be written or is full.
     """
-    _check(out, num_clips, size, num_frames, fps)
+    _check(out, num_clips, size, num_frames, fps, test_every)
     durable.create_folder(out / "videos")
-    clips = list(plan_clips(num_clips, seed, config))
+    clips = list(plan_clips(num_clips, seed, config, test_every))
     for clip in clips:
         frames = draw_clip(clip, config, seed=seed, size=size, num_frames=num_frames)
         with durable.explain_write_errors(f"to {out}"):
@@ -78,13 +78,17 @@ def synthesise(
     return _write_manifest(out, clips)
 
 
-def _check(out: Path, num_clips: int, size: int, num_frames: int, fps: int) -> None:
+def _check(
+    out: Path, num_clips: int, size: int, num_frames: int, fps: int, test_every: int
+) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; name another one")
     if num_clips < 1 or num_frames < 1 or fps < 1:
         raise DataError(
             f"num-clips {num_clips}, num-frames {num_frames} and fps {fps} must be at least 1"
         )
+    if test_every < 2:
+        raise DataError(f"test-every is {test_every}; it must be at least 2")
     if size < 16 or size % 2:
         raise DataError(f"size is {size}; it must be an even number of at least 16 pixels")
 
@@ -94,7 +98,7 @@ def _name(clip: SyntheticClip) -> str:
 
 
 def plan_clips(
-    num_clips: int, seed: int, config: SynthConfig = DEFAULTS
+    num_clips: int, seed: int, config: SynthConfig = DEFAULTS, test_every: int = TEST_EVERY
 ) -> Iterator[SyntheticClip]:
     """Yield what is in each clip.
 
@@ -102,11 +106,11 @@ def plan_clips(
     and texture once, in a random order.
     """
     # Small sets get small scenes, so that there are several in either split.
-    group_size = max(1, min(_GROUP_SIZE, num_clips // (2 * _TEST_EVERY)))
+    group_size = max(1, min(_GROUP_SIZE, num_clips // (2 * test_every)))
     made = {"train": 0, "test": 0}
     for index in range(num_clips):
         scene = index // group_size
-        split = "test" if scene % _TEST_EVERY == _TEST_EVERY - 1 else "train"
+        split = "test" if scene % test_every == test_every - 1 else "train"
         block, place = divmod(made[split], config.num_classes)
         made[split] += 1
         order = keyed_permutation(config.num_classes, "synthetic-labels", seed, split, block)

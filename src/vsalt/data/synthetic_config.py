@@ -26,11 +26,16 @@ Shape: TypeAlias = Literal["disc", "square", "triangle", "cross"]
 """The labelled object's outline."""
 Texture: TypeAlias = Literal["plain", "stripes", "checks"]
 """What is painted on the labelled object, and turns with it."""
+Colours: TypeAlias = Literal["any", "grey"]
+"""What colours objects have."""
 
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 TEXTURES: tuple[Texture, ...] = get_args(Texture)
 SPINS: tuple[Motion, ...] = ("spin_clockwise", "spin_counter_clockwise")
+
+TEST_EVERY = 5
+"""Every fifth scene is of the test split, unless another number is asked for."""
 
 # Each setting's least and greatest value, for those that are plain numbers.
 _RANGES = {
@@ -56,6 +61,9 @@ class SynthConfig:
     textures: tuple[Texture, ...] = TEXTURES[:1]
     """What is painted on it. The label `appearance` is the shape; with several textures it is shape
     and texture, as in disc_stripes."""
+    colours: Colours = "any"
+    """Of objects. any: each of the three channels is dark or bright on its own, which makes eight
+    colours. grey: all three are dark, or all three bright."""
     distractors: int = 0
     """Other objects, each with a motion and an appearance of its own that no label tells. They are
     smaller than the labelled object ever is, and pass behind it."""
@@ -89,6 +97,8 @@ class SynthConfig:
                 "a plain disc that spins looks as if it stood still: with spin_clockwise or "
                 "spin_counter_clockwise, leave disc out of shapes or plain out of textures"
             )
+        if self.colours not in get_args(Colours):
+            problems.append(f"colours is {self.colours!r}; it must be any or grey")
         report_problems(problems)
 
     @property

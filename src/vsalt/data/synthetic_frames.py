@@ -53,7 +53,7 @@ def draw_clip(
     for number in range(config.distractors):
         own = keyed_generator("synthetic-distractor", seed, clip.index, number)
         frames = _draw_distractor(frames, own, config)
-    frames = _draw_object(frames, clip.shape, clip.texture, path, generator)
+    frames = _draw_object(frames, clip.shape, clip.texture, path, generator, config)
     disturbed = _disturb(frames, keyed_generator("synthetic-noise", seed, clip.index), config)
     pixels: np.ndarray = np.clip(np.rint(disturbed), 0, 255).astype(np.uint8)
     return pixels
@@ -72,6 +72,8 @@ def _background(
     colours = scene.normal(size=(8, 3)) * 14 * config.background_contrast
     base = scene.uniform(100, 155, size=3)
     drift = clip.uniform(-1 / 8, 1 / 8, size=2) * config.background_speed
+    if not config.background_contrast:
+        return np.broadcast_to(base.astype(np.float32), (num_frames, size, size, 3))
     time = np.arange(num_frames) / num_frames
     steps = np.arange(size) / size
     along = 2j * math.pi * waves
@@ -94,7 +96,7 @@ def _draw_distractor(
     shape = config.shapes[int(generator.integers(len(config.shapes)))]
     texture = config.textures[int(generator.integers(len(config.textures)))]
     path = draw_trajectory(motion, generator, num_frames=len(frames), radii=DISTRACTOR_RADII)
-    return _draw_object(frames, shape, texture, path, generator)
+    return _draw_object(frames, shape, texture, path, generator, config)
 
 
 def _draw_object(
@@ -103,10 +105,12 @@ def _draw_object(
     texture: Texture,
     path: Trajectory,
     generator: np.random.Generator,
+    config: SynthConfig,
 ) -> Float[np.ndarray, "T H W 3"]:
     """Paint an object over the frames."""
     # It stands out from the background, whose colours are in the middle of the range.
-    colour = generator.choice([20.0, 235.0], size=3) + generator.uniform(-20, 20, size=3)
+    num_choices = 3 if config.colours == "any" else 1
+    colour = generator.choice([20.0, 235.0], size=num_choices) + generator.uniform(-20, 20, size=3)
     paint: np.ndarray = colour.astype(np.float32)
     size = frames.shape[1]
     if texture != "plain":

@@ -24,6 +24,7 @@ from vsalt.training.extract import (
     Progress,
     RowFeatures,
     RowWindows,
+    encoder_features,
     extract_features,
     plan_windows,
 )
@@ -183,7 +184,7 @@ def _shards(
     plan = plan_windows(rest, config.clip, extract.windows, limits=extract.limits)
     ends = _shard_ends(plan, options)
     features = extract_features(
-        [loaded.encoder],
+        [encoder_features(loaded.encoder, extract)],
         rest,
         plan,
         clip=config.clip,

@@ -1,7 +1,7 @@
 """A saved probe on other rows: `vsalt probe eval` scores it, `vsalt probe predict` only answers.
 
 Windows, views, layers and pooling are those that the probe was fitted with; the encoder must be
-the very one.
+the very one. A head on a floor needs none.
 """
 
 import dataclasses
@@ -26,13 +26,14 @@ from vsalt.evaluation.attentive_prober import (
     testing_clips,
     token_reader,
 )
+from vsalt.evaluation.floors import FloorName, floor
 from vsalt.evaluation.heads import AttentiveKind, PooledKind
 from vsalt.evaluation.metrics import measure
-from vsalt.evaluation.probe import ProbeOptions
+from vsalt.evaluation.probe import ProbeOptions, exposure_of_subject
 from vsalt.evaluation.protocol import group_numbers
 from vsalt.evaluation.result import Scores
 from vsalt.evaluation.saved import TRAINED_ON, SavedHead
-from vsalt.evaluation.subjects import Subject, trained
+from vsalt.evaluation.subjects import EncoderSubject, Subject, trained
 from vsalt.evaluation.transductive import exposure_of
 from vsalt.models.weights import load_strictly
 from vsalt.training.extract import ExtractConfig, Progress
@@ -67,7 +68,7 @@ class Answers:
 
 def answer_rows(
     head: SavedHead,
-    loaded: LoadedEncoder,
+    subject: Subject,
     rows: Sequence[Row],
     *,
     workers: int = 0,
@@ -79,8 +80,8 @@ def answer_rows(
     """Let a saved probe answer rows.
 
     Args:
-        head: of `read_head`, for this encoder.
-        loaded: the encoder it was fitted to.
+        head: of `read_head`, for this subject.
+        subject: of `subject_of`, what the head was fitted to.
         rows: what to answer.
         workers: processes that decode.
         batch_size: clips that are encoded at once.
@@ -99,11 +100,11 @@ def answer_rows(
         device=device,
         limits=limits or ReadLimits(),
     )
-    subject = _subject(head, loaded)
     match options.kind:
         case "linear" | "knn" as kind:
             found, errors = _pooled(head, kind, subject, rows, extract, on_progress)
         case kind:
+            assert isinstance(subject, EncoderSubject), "attentive probes have no floors"
             found, errors = _attentive(head, kind, options, subject, rows, extract, on_progress)
     return Answers(
         rows=tuple(row for index, row in enumerate(rows) if index not in errors),
@@ -115,13 +116,18 @@ def answer_rows(
     )
 
 
-def _subject(head: SavedHead, loaded: LoadedEncoder) -> Subject:
-    """Return the encoder with the clips that the probe was fitted with."""
-    subject = trained(head.encoder["name"], loaded)
+def subject_of(head: SavedHead, loaded: LoadedEncoder | FloorName) -> Subject:
+    """Return what a head was fitted to, with the clips that it was fitted with.
+
+    Args:
+        head: of `read_head`.
+        loaded: the encoder, or the name of the floor.
+    """
     clip = from_dict(ClipConfig, head.encoder["clip"])
     antialias = head.encoder["antialias"]
-    data = replace(subject.config.data, antialias=antialias)
-    return replace(subject, config=replace(subject.config, clip=clip, data=data))
+    if isinstance(loaded, str):
+        return floor(loaded, clip, antialias=antialias)
+    return replace(trained(head.encoder["name"], loaded), clip=clip, antialias=antialias)
 
 
 def _pooled(
@@ -143,7 +149,7 @@ def _attentive(
     head: SavedHead,
     kind: AttentiveKind,
     options: ProbeOptions,
-    subject: Subject,
+    subject: EncoderSubject,
     rows: Sequence[Row],
     extract: ExtractConfig,
     on_progress: Progress | None,
@@ -236,9 +242,7 @@ def _labels(
     return np.array([number[row.columns[column]] for row in rows], dtype=np.int64)
 
 
-def score(
-    answers: Answers, selection: Selection, loaded: LoadedEncoder, *, seed: int = 0
-) -> Scores:
+def score(answers: Answers, selection: Selection, subject: Subject, *, seed: int = 0) -> Scores:
     """Compare the answers of `selection.rows` with their labels.
 
     Raises:
@@ -261,7 +265,7 @@ def score(
         ),
         classes=answers.classes,
         left_out=left_out,
-        pretraining=exposure_of(loaded.seen, answers.rows),
+        pretraining=exposure_of_subject(subject, answers.rows),
         probe=exposure_of([answers.head.probe / TRAINED_ON], answers.rows, part=answers.head.part),
     )
 

@@ -19,23 +19,22 @@ from vsalt.data.probe_config import ProbeClipConfig
 from vsalt.errors import ConfigError, DataError
 from vsalt.evaluation.attentive import AttentiveHead, HeadTraining
 from vsalt.evaluation.attentive_config import AttentiveConfig
-from vsalt.evaluation.heads import AttentiveKind, FittedPart, Selected
+from vsalt.evaluation.heads import AttentiveKind, FittedPart, Say, Selected
 from vsalt.evaluation.protocol import Part, Task
 from vsalt.evaluation.selection import Trial, best_trial
-from vsalt.evaluation.subjects import Subject
+from vsalt.evaluation.subjects import EncoderSubject
 from vsalt.evaluation.tokens import TokenCache, TokenReader, TokenSource, chunked
 from vsalt.training.device import choose_device
 from vsalt.training.extract import ExtractConfig, Progress, require_layers
 
 DEPTHS: dict[AttentiveKind, int] = {"attentive": 4, "attentive-1": 1}
 """Blocks of a probe, the cross-attention included."""
-Say = Callable[[str], None]
 
 
-def testing_clips(subject: Subject, config: AttentiveConfig) -> ProbeClipConfig:
+def testing_clips(subject: EncoderSubject, config: AttentiveConfig) -> ProbeClipConfig:
     """Return the windows and views that a subject's probe is tested on: fixed places, no chance."""
     return ProbeClipConfig(
-        clip=config.clip(subject.config.clip),
+        clip=config.clip(subject.clip),
         segments=config.segments,
         views=config.views,
         augment="none",
@@ -44,13 +43,12 @@ def testing_clips(subject: Subject, config: AttentiveConfig) -> ProbeClipConfig:
     )
 
 
-def antialias_of(subject: Subject, config: AttentiveConfig) -> bool:
+def antialias_of(subject: EncoderSubject, config: AttentiveConfig) -> bool:
     """How frames are shrunk for a subject."""
-    pretraining = subject.config.data.antialias
-    return pretraining if config.antialias is None else config.antialias
+    return subject.antialias if config.antialias is None else config.antialias
 
 
-def training_clips(subject: Subject, config: AttentiveConfig) -> ProbeClipConfig:
+def training_clips(subject: EncoderSubject, config: AttentiveConfig) -> ProbeClipConfig:
     """Return the windows and views it is trained on: random places, one augmented view."""
     return replace(
         testing_clips(subject, config),
@@ -93,7 +91,7 @@ class AttentiveProber:
     def __init__(
         self,
         kind: AttentiveKind,
-        subjects: Sequence[Subject],
+        subjects: Sequence[EncoderSubject],
         config: AttentiveConfig,
         extract: ExtractConfig,
         *,
@@ -135,9 +133,9 @@ class AttentiveProber:
             for index in group.indices:
                 self._tell_other_clips(self.subjects[index])
 
-    def _tell_other_clips(self, subject: Subject) -> None:
+    def _tell_other_clips(self, subject: EncoderSubject) -> None:
         """Say so where an encoder is given other clips than it was trained with."""
-        own, given = subject.config.clip, testing_clips(subject, self.config).clip
+        own, given = subject.clip, testing_clips(subject, self.config).clip
         if own != given:
             self.say(f"{subject.name}: trained on {_in_words(own)}, probed on {_in_words(given)}")
 
@@ -287,7 +285,7 @@ class AttentiveProber:
         self,
         rows: Sequence[Row],
         indices: Sequence[int],
-        clips: Callable[[Subject, AttentiveConfig], ProbeClipConfig],
+        clips: Callable[[EncoderSubject, AttentiveConfig], ProbeClipConfig],
     ) -> TokenReader:
         return token_reader(
             [self.subjects[index] for index in indices],
@@ -300,7 +298,7 @@ class AttentiveProber:
 
 
 def token_reader(
-    subjects: Sequence[Subject],
+    subjects: Sequence[EncoderSubject],
     rows: Sequence[Row],
     clips: ProbeClipConfig,
     layers: tuple[int, ...],

@@ -1,5 +1,6 @@
 """What all kinds of probe have in common: heads, and how the head of one part was found."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -15,6 +16,9 @@ Kind = Literal["linear", "knn", "attentive", "attentive-1"]
 ATTENTIVE: tuple[AttentiveKind, ...] = get_args(AttentiveKind)
 Selected = Literal["selection", "test", "nothing"]
 """The rows on which hyper-parameters were chosen; nothing: there was one candidate."""
+
+Say = Callable[[str], None]
+"""Is called with what a user should know while a probe runs."""
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """Probes on pooled features: every row becomes one vector, on which heads are fitted exactly."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,13 +9,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vsalt.data.manifest import Row
-from vsalt.evaluation.heads import FittedPart, PooledKind
+from vsalt.evaluation.heads import FittedPart, PooledKind, Say
 from vsalt.evaluation.knn import KnnHead, fit_knn, try_knn
-from vsalt.evaluation.linear import LinearHead, fit_linear, try_linear
+from vsalt.evaluation.linear import L2_GRID, LinearHead, fit_linear, try_linear
 from vsalt.evaluation.protocol import Part, Task
 from vsalt.evaluation.selection import best_trial
 from vsalt.evaluation.subjects import Subject, SubjectFeatures, extract_all
-from vsalt.training.extract import ExtractConfig, Progress, require_layers
+from vsalt.training.extract import ExtractConfig, Progress
+
+NUM_FITS = len(L2_GRID) + 1
+"""Of a linear head: one for each candidate, and the one that is kept."""
 
 
 class PooledProber:
@@ -22,9 +26,10 @@ class PooledProber:
 
     Args:
         kind: of the heads.
-        subjects: the encoders.
+        subjects: what makes the features.
         config: how features are computed.
         extract: called as `extract_all` is.
+        say: is called with what a user should know while it runs.
     """
 
     def __init__(
@@ -33,35 +38,56 @@ class PooledProber:
         subjects: Sequence[Subject],
         config: ExtractConfig,
         extract: Callable[..., SubjectFeatures] = extract_all,
+        say: Say = print,
     ) -> None:
         self.kind = kind
         self.subjects = subjects
         self.config = config
         self.extract = extract
+        self.say = say
         self.passed_over: dict[int, str] = {}
         self._found: SubjectFeatures | None = None
 
     def check(self, task: Task) -> None:  # noqa: ARG002
-        """Refuse settings that do not fit the encoders.
+        """Refuse settings that do not fit the subjects.
 
         Raises:
             ConfigError: if an encoder has not the blocks that are asked for.
         """
         for subject in self.subjects:
-            require_layers(subject.encoder, self.config.layers)
+            subject.features(self.config)
 
     def read(self, rows: Sequence[Row], on_progress: Progress | None) -> dict[int, str]:
         """Extract the features of all rows; return why some cannot be read, by index."""
         self._found = self.extract(self.subjects, rows, self.config, on_progress=on_progress)
         return self._found.errors
 
-    def fit(self, task: Task, on_progress: Progress | None) -> list[list[FittedPart]]:  # noqa: ARG002
-        """Fit the heads of every subject, one per part, to a task of the readable rows."""
+    def fit(self, task: Task, on_progress: Progress | None) -> list[list[FittedPart]]:
+        """Fit the heads of every subject, one per part, to a task of the readable rows.
+
+        Progress is counted in fits, those of candidates included.
+        """
         assert self._found is not None, "read the rows first"
         labels = torch.from_numpy(task.labels)
+        self.say(f"fitting {self.kind} probes of {', '.join(own.name for own in self.subjects)}")
+        num_heads = len(self.subjects) * len(task.parts)
+        total = num_heads * (NUM_FITS if self.kind == "linear" else 1)
+        done = itertools.count(1)
+
+        def on_fit() -> None:
+            if on_progress:
+                on_progress(next(done), total)
+
         return [
             [
-                fit_part(self.kind, features, labels, part, num_classes=len(task.classes))
+                fit_part(
+                    self.kind,
+                    features,
+                    labels,
+                    part,
+                    num_classes=len(task.classes),
+                    on_fit=on_fit,
+                )
                 for part in task.parts
             ]
             for features in self._found.features
@@ -80,6 +106,7 @@ def fit_part(
     part: Part,
     *,
     num_classes: int,
+    on_fit: Callable[[], None] = lambda: None,
 ) -> FittedPart:
     """Choose the hyper-parameter, refit on all training rows, and answer the test rows.
 
@@ -89,6 +116,7 @@ def fit_part(
         labels: of all rows of the task; those of the part's test rows are not looked at.
         part: which rows are for what.
         num_classes: C.
+        on_fit: is called after every fit: of a candidate, and of the head.
     """
     fit, selection, train, test = (
         torch.from_numpy(rows) for rows in (part.fit, part.selection, part.train, part.test)
@@ -96,13 +124,14 @@ def fit_part(
     data = (features[fit], labels[fit], features[selection], labels[selection])
     head: LinearHead | KnnHead
     if kind == "linear":
-        trials = try_linear(*data, num_classes=num_classes)
+        trials = try_linear(*data, num_classes=num_classes, on_fit=on_fit)
         l2 = best_trial(trials).settings["l2"]
         head = fit_linear(features[train], labels[train], num_classes=num_classes, l2=l2)
     else:
         trials = try_knn(*data, num_classes=num_classes)
         k = int(best_trial(trials).settings["k"])
         head = fit_knn(features[train], labels[train], num_classes=num_classes, k=k)
+    on_fit()
     return FittedPart(
         head=head,
         trials=tuple(trials),

@@ -13,8 +13,9 @@ from vsalt.config import to_dict
 from vsalt.data.manifest import Row, read_source
 from vsalt.errors import DataError, RunFolderError, report_problems
 from vsalt.evaluation.attentive_config import AttentiveConfig
-from vsalt.evaluation.attentive_prober import AttentiveProber, Say, testing_clips
-from vsalt.evaluation.heads import ATTENTIVE, FittedPart, Kind
+from vsalt.evaluation.attentive_prober import AttentiveProber, testing_clips
+from vsalt.evaluation.floors import FLOORS, FloorSubject, floor
+from vsalt.evaluation.heads import ATTENTIVE, FittedPart, Kind, Say
 from vsalt.evaluation.metrics import chance_of, measure
 from vsalt.evaluation.pooled import PooledProber
 from vsalt.evaluation.protocol import Task, TaskOptions, make_task
@@ -27,6 +28,7 @@ from vsalt.evaluation.result import (
 )
 from vsalt.evaluation.saved import trained_on_lines, write_probe
 from vsalt.evaluation.subjects import (
+    EncoderSubject,
     Subject,
     SubjectFeatures,
     extract_all,
@@ -52,6 +54,7 @@ class ProbeOptions:
         attentive: how attentive probes are trained.
         protocol: name of the protocol that these settings began with.
         random_init: probe a randomly initialised encoder of the first one's configuration, too.
+        floors: probe features without a network, too, of the clips that the first encoder is given.
         skip_bad: leave out files that cannot be read, instead of refusing to go on.
         seed: of the random initialisation and the bootstrap.
     """
@@ -62,6 +65,7 @@ class ProbeOptions:
     attentive: AttentiveConfig = field(default_factory=AttentiveConfig)
     protocol: str | None = None
     random_init: bool = True
+    floors: bool = False
     skip_bad: bool = False
     seed: int = 0
 
@@ -74,8 +78,15 @@ class ProbeOptions:
                 )
             return
         given, default = self.extract, ExtractConfig()
+        problems = []
+        if self.floors:
+            problems.append(
+                f"floors have no tokens, which kind {self.kind} looks at; leave out --floors, or "
+                "give --kind linear or knn"
+            )
         report_problems(
-            [
+            problems
+            + [
                 f"{name} is for linear and knn probes; use {instead}"
                 for name, differs, instead in (
                     ("segments", given.windows != default.windows, "--attentive.segments"),
@@ -143,10 +154,12 @@ def fit_probe(
     """
     claim(out)
     task = make_task(read_source(source).rows, options.task)
-    subjects = [trained(name, loaded) for name, loaded in encoders.items()]
+    networks = [trained(name, loaded) for name, loaded in encoders.items()]
     if options.random_init:
-        subjects.append(random_init(subjects[0].config, seed=options.seed))
-    prober = _prober(subjects, out, options, extract, say)
+        networks.append(random_init(next(iter(encoders.values())).config, seed=options.seed))
+    floors = _floors(networks[0]) if options.floors else []
+    subjects = [*networks, *floors]
+    prober = _prober(networks, floors, out, options, extract, say)
     prober.check(task)
     errors = prober.read(task.rows, on_progress)
     unreadable = tuple(
@@ -157,7 +170,8 @@ def fit_probe(
         readable = [row for index, row in enumerate(task.rows) if index not in errors]
         task = _without(task, readable, unreadable, options)
     # Whatever else can fail comes before the training that it would throw away.
-    exposures = [_exposure(subject, task) for subject in subjects]
+    tested = [task.rows[index] for part in task.parts for index in part.test]
+    exposures = [exposure_of_subject(subject, tested) for subject in subjects]
     chosen_on_test = options.kind in ATTENTIVE and options.attentive.chooses_on_test
     trained_on = trained_on_lines(task, chosen_on_test=chosen_on_test)
     fits = prober.fit(task, on_progress)
@@ -191,6 +205,10 @@ def fit_probe(
     return result
 
 
+def _floors(beside: Subject) -> list[FloorSubject]:
+    return [floor(name, beside.clip, antialias=beside.antialias) for name in FLOORS]
+
+
 def _num_test_groups(task: Task) -> int | None:
     if task.groups is None:
         return None
@@ -199,7 +217,8 @@ def _num_test_groups(task: Task) -> int | None:
 
 
 def _prober(
-    subjects: Sequence[Subject],
+    networks: Sequence[EncoderSubject],
+    floors: Sequence[Subject],
     out: Path,
     options: ProbeOptions,
     extract: Callable[..., SubjectFeatures],
@@ -207,11 +226,11 @@ def _prober(
 ) -> Prober:
     match options.kind:
         case "linear" | "knn" as kind:
-            return PooledProber(kind, subjects, options.extract, extract)
+            return PooledProber(kind, [*networks, *floors], options.extract, extract, say)
         case kind:
             return AttentiveProber(
                 kind,
-                subjects,
+                networks,
                 options.attentive,
                 options.extract,
                 seed=options.seed,
@@ -265,11 +284,11 @@ def _sizes(task: Task) -> tuple[PartSize, ...]:
     )
 
 
-def _exposure(subject: Subject, task: Task) -> Exposure:
-    rows = np.concatenate([part.test for part in task.parts])
-    if subject.loaded is None:
+def exposure_of_subject(subject: Subject, rows: Sequence[Row]) -> Exposure:
+    """Return what the training of a subject, if there was one, has seen of rows."""
+    if subject.seen is None:
         return Exposure(kind="none", num_seen=0, num_test=len(rows))
-    return exposure_of(subject.loaded.seen, [task.rows[index] for index in rows])
+    return exposure_of(subject.seen, rows)
 
 
 def _describe(
@@ -281,17 +300,16 @@ def _describe(
     options: ProbeOptions,
 ) -> EncoderResult:
     """Score the test rows of all parts together."""
-    loaded = subject.loaded
     rows = np.concatenate([part.test for part in task.parts])
-    clip, antialias = subject.config.clip, subject.config.data.antialias
-    if options.kind in ATTENTIVE:
+    clip, antialias = subject.clip, subject.antialias
+    if isinstance(subject, EncoderSubject) and options.kind in ATTENTIVE:
         clips = testing_clips(subject, options.attentive)
         clip, antialias = clips.clip, clips.antialias
     return EncoderResult(
         name=subject.name,
         role=subject.role,
-        checkpoint=None if loaded is None else str(loaded.checkpoint.path),
-        step=None if loaded is None else loaded.checkpoint.step,
+        checkpoint=None if subject.checkpoint is None else str(subject.checkpoint),
+        step=subject.step,
         sha256=subject.sha256,
         clip=to_dict(clip),
         antialias=antialias,

@@ -2,11 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from vsalt.evaluation.heads import Kind, Selected
 from vsalt.evaluation.metrics import Chance, Metrics
 from vsalt.evaluation.selection import Trial
+from vsalt.evaluation.subjects import Role
 from vsalt.evaluation.transductive import Exposure
 
 
@@ -37,14 +38,15 @@ class PartResult:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderResult:
-    """All parts of one encoder.
+    """All parts of one encoder, or of a floor.
 
     Attributes:
         name: as the user gave it.
-        role: whether it was trained, or is the random initialisation beside the first encoder.
-        checkpoint: folder of its weights.
+        role: whether it was trained, is the random initialisation beside the first encoder, or is
+            no network at all.
+        checkpoint: folder of its weights, if they were loaded.
         step: optimiser steps of its training.
-        sha256: hash of its weights.
+        sha256: hash of its weights; of a floor, `rule_hash`.
         clip: settings of the clips it was given.
         antialias: how their frames were shrunk.
         num_features: F; of attentive probes, the channels of a token.
@@ -54,7 +56,7 @@ class EncoderResult:
     """
 
     name: str
-    role: Literal["trained", "random-init"]
+    role: Role
     checkpoint: str | None
     step: int | None
     sha256: str
@@ -103,7 +105,7 @@ class ProbeResult:
         num_test_groups: groups among the test rows, which the interval resamples.
         num_shared_test_rows: test rows whose group has training rows, too.
         chance: accuracies without looking.
-        encoders: in the order given, the random initialisation last.
+        encoders: in the order given, then the random initialisation, then the floors.
     """
 
     vsalt: str

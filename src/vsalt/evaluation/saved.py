@@ -146,7 +146,7 @@ def read_head(probe: Path, sha256: str, part: str | None) -> SavedHead:
 
     Args:
         probe: folder that `vsalt probe fit` wrote.
-        sha256: hash of the encoder's weights.
+        sha256: hash of the encoder's weights, or `rule_hash` of a floor.
         part: name of the part; not needed where there is one.
 
     Raises:
@@ -203,9 +203,9 @@ def _find_encoder(probe: Path, record: dict[str, Any], sha256: str) -> int:
     known = "\n".join(
         f"  {encoder['sha256'][:12]}  {encoder['name']}"
         for encoder in record["encoders"]
-        if encoder["role"] == "trained"
+        if encoder["role"] != "random-init"
     )
     raise WeightsError(
-        f"{probe} was not fitted to this encoder ({sha256[:12]}); its heads belong to\n{known}\n"
-        "Give one of these as --encoder, or fit a probe to yours"
+        f"{probe} was not fitted to this encoder or floor ({sha256[:12]}); its heads belong to\n"
+        f"{known}\nGive one of these as --encoder or --floor, or fit a probe to yours"
     )

@@ -1,8 +1,9 @@
-"""The encoders of a probe, and the features of all rows under each of them."""
+"""What a probe looks at: encoders and floors, and the features of all rows under each of them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,56 +11,102 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vsalt.config import PretrainConfig
+from vsalt.data.config import ClipConfig
 from vsalt.data.manifest import Row
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import weights_hash
-from vsalt.training.extract import ExtractConfig, Progress, extract_features, plan_windows
+from vsalt.training.extract import (
+    ClipFeatures,
+    ExtractConfig,
+    Progress,
+    encoder_features,
+    extract_features,
+    plan_windows,
+)
 from vsalt.training.locate import LoadedEncoder
 from vsalt.training.random_encoder import random_encoder
+
+Role = Literal["trained", "random-init", "floor"]
+"""floor: features without a network, which an encoder has to beat to be worth its training."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """One encoder under test.
+    """Something that turns clips into features.
 
     Attributes:
         name: for tables.
-        role: whether it was trained.
-        encoder: in eval mode.
-        config: of the stage that trained it; its clips are what it is given.
-        sha256: hash of its weights.
-        loaded: where it came from; None for a random initialisation.
+        role: what it is.
+        sha256: hash of all that the features of given clips depend on: weights, or a floor's rule.
+        clip: what clips it is given.
+        antialias: how their frames are shrunk.
+        checkpoint: folder of its weights, if it was loaded.
+        step: optimiser steps of its training.
+        seen: files that list the rows which training may have drawn; None: nothing was trained.
     """
 
     name: str
-    role: Literal["trained", "random-init"]
-    encoder: Encoder
-    config: PretrainConfig
+    role: Role
     sha256: str
-    loaded: LoadedEncoder | None = None
+    clip: ClipConfig
+    antialias: bool
+    checkpoint: Path | None = None
+    step: int | None = None
+    seen: tuple[Path, ...] | None = None
+
+    def features(self, config: ExtractConfig) -> ClipFeatures:
+        """Return what makes the features of clips.
+
+        Raises:
+            ConfigError: if the settings do not fit.
+        """
+        raise NotImplementedError
 
 
-def trained(name: str, loaded: LoadedEncoder) -> Subject:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderSubject(Subject):
+    """An encoder under test.
+
+    Attributes:
+        encoder: in eval mode.
+    """
+
+    encoder: Encoder
+
+    def features(self, config: ExtractConfig) -> ClipFeatures:
+        """Return what makes the pooled features of clips.
+
+        Raises:
+            ConfigError: if the encoder has not the blocks that are asked for.
+        """
+        return encoder_features(self.encoder, config)
+
+
+def trained(name: str, loaded: LoadedEncoder) -> EncoderSubject:
     """Return a loaded encoder as a subject."""
-    return Subject(
+    return EncoderSubject(
         name=name,
         role="trained",
-        encoder=loaded.encoder,
-        config=loaded.config,
         sha256=loaded.sha256,
-        loaded=loaded,
+        clip=loaded.config.clip,
+        antialias=loaded.config.data.antialias,
+        checkpoint=loaded.checkpoint.path,
+        step=loaded.checkpoint.step,
+        seen=loaded.seen,
+        encoder=loaded.encoder,
     )
 
 
-def random_init(config: PretrainConfig, *, seed: int) -> Subject:
-    """Return an encoder of the same configuration with weights drawn from the seed."""
+def random_init(config: PretrainConfig, *, seed: int) -> EncoderSubject:
+    """Return an encoder of a stage's configuration with weights drawn from the seed."""
     encoder = random_encoder(config.stage.encoder, seed=seed)
-    return Subject(
+    return EncoderSubject(
         name="random init",
         role="random-init",
-        encoder=encoder,
-        config=config,
         sha256=weights_hash(encoder.state_dict()),
+        clip=config.clip,
+        antialias=config.data.antialias,
+        encoder=encoder,
     )
 
 
@@ -92,20 +139,20 @@ def extract_all(
     """
     alike: dict[object, list[int]] = defaultdict(list)
     for index, subject in enumerate(subjects):
-        alike[subject.config.clip, subject.config.data.antialias].append(index)
+        alike[subject.clip, subject.antialias].append(index)
     found: dict[int, dict[int, Tensor]] = {index: {} for index in range(len(subjects))}
     errors: dict[int, str] = {}
     for round_, indices in enumerate(alike.values()):
         of_all = _of_all(on_progress, round_, len(alike))
-        first = subjects[indices[0]].config
+        first = subjects[indices[0]]
         plan = plan_windows(rows, first.clip, config.windows, limits=config.limits)
         for row in extract_features(
-            [subjects[index].encoder for index in indices],
+            [subjects[index].features(config) for index in indices],
             rows,
             plan,
             clip=first.clip,
             config=config,
-            antialias=first.data.antialias,
+            antialias=first.antialias,
             on_progress=of_all,
         ):
             if row.error is not None:

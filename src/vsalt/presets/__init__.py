@@ -7,7 +7,7 @@ from functools import partial
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.errors import ConfigError
 from vsalt.objectives.config import METHODS
-from vsalt.presets.demo import demo
+from vsalt.presets.demo import demo, demo_long
 from vsalt.presets.paper import SIZES, SPLITS, paper
 from vsalt.presets.small_gpu import small_gpu
 from vsalt.presets.tiny_cpu import tiny_cpu
@@ -16,6 +16,7 @@ PRESETS: dict[str, Callable[[], SaltRunConfig]] = {
     "demo": demo,
     "tiny-cpu": tiny_cpu,
     "small-gpu": small_gpu,
+    "demo-long": demo_long,
     **{
         f"paper-vit{letter}{end}": partial(paper, size, steps)
         for end, steps in SPLITS.items()

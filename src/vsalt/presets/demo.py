@@ -1,35 +1,79 @@
-"""Preset `demo`: the whole path in a few minutes on two CPU cores, on the synthetic set."""
+"""Presets `demo` and `demo-long`, and what `vsalt demo` makes around them: all of its numbers.
+
+Made for two CPU cores, on made-up videos.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from vsalt.config import SaltRunConfig, StageConfig
 from vsalt.data.config import ClipConfig, DataConfig
+from vsalt.data.synthetic_config import SynthConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig
-from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.config import MethodConfig, PixelConfig, SaltConfig
 from vsalt.training.config import LoopConfig, OptimConfig
 
 
-def demo() -> SaltRunConfig:
-    """A ViT of 6 blocks of width 128 on 16 frames of 64 x 64 pixels, every frame.
+@dataclass(frozen=True, kw_only=True)
+class DemoPlan:
+    """What `vsalt demo` makes.
 
-    Flips are off: left and right are classes of the synthetic set.
+    Attributes:
+        duration: how long all of it takes on two cores, in words.
+        train: returns the configuration of both stages.
+        num_clips: videos.
+        test_every: every n-th scene of them is of the test split.
+        num_labels: training videos whose labels the probes get to see; encoders see none.
+        size: height and width of the videos in pixels.
+        num_frames: frames of a video.
+        fps: frames per second.
+        shows: what the videos show.
     """
-    encoder = EncoderConfig(size="Ti", width=128, depth=6, heads=4, mlp_width=512)
-    predictor = PredictorConfig(width=96, depth=3, heads=4)
-    optim = OptimConfig(lr=1e-3, lr_start=1e-4, lr_batch_size=32, clip_norm=1.0)
+
+    duration: str
+    train: Callable[[], SaltRunConfig]
+    num_clips: int = 4096
+    test_every: int = 4
+    num_labels: int = 1024
+    size: int = 32
+    num_frames: int = 16
+    fps: int = 12
+    shows: SynthConfig = field(
+        default_factory=lambda: SynthConfig(background_contrast=0.0, colours="grey")
+    )
+
+
+def demo() -> SaltRunConfig:
+    """A ViT of 2 blocks of width 96 on 8 frames of 32 x 32 pixels, in minutes."""
+    return _config(teacher_steps=1200, student_steps=1200)
+
+
+def demo_long() -> SaltRunConfig:
+    """The same for up to an hour."""
+    return _config(teacher_steps=12_000, student_steps=12_000)
+
+
+SHORT = DemoPlan(duration="about 4 minutes", train=demo)
+LONG = DemoPlan(duration="up to an hour", train=demo_long)
+
+
+def _config(*, teacher_steps: int, student_steps: int) -> SaltRunConfig:
+    """Flips are off: left and right are classes of the synthetic set."""
     return SaltRunConfig(
-        clip=ClipConfig(num_frames=16, size=(64, 64), frame_step=1),
-        data=DataConfig(workers=1, flip=0.0),
-        teacher=StageConfig(
-            method=PixelConfig(),
-            encoder=encoder,
-            predictor=predictor,
-            optim=optim,
-            loop=LoopConfig(steps=100, batch_size=32, save_every=50),
+        clip=ClipConfig(num_frames=8, size=(32, 32), frame_step=2),
+        data=DataConfig(workers=1, cache="ram", flip=0.0),
+        teacher=_stage(PixelConfig(normalise="none"), teacher_steps),
+        student=_stage(SaltConfig(), student_steps),
+    )
+
+
+def _stage(method: MethodConfig, steps: int) -> StageConfig:
+    return StageConfig(
+        method=method,
+        encoder=EncoderConfig(
+            size="Ti", width=96, depth=2, heads=4, mlp_width=384, tubelet=(2, 8, 8)
         ),
-        student=StageConfig(
-            method=SaltConfig(),
-            encoder=encoder,
-            predictor=predictor,
-            optim=optim,
-            loop=LoopConfig(steps=200, batch_size=32, save_every=50),
-        ),
+        predictor=PredictorConfig(width=64, depth=2, heads=4),
+        optim=OptimConfig(lr=1e-3, lr_start=1e-4, lr_batch_size=32, clip_norm=1.0),
+        loop=LoopConfig(steps=steps, batch_size=32, save_every=max(1, steps // 6)),
     )

@@ -1,5 +1,6 @@
 """From rows of videos to pooled features of frozen encoders, in the order of the rows.
 
+What makes features of clips is a function; `encoder_features` makes one of an encoder.
 What an encoder gets is fixed by the configuration it was trained with (frames, frame step or rate,
 size) and by evenly spaced or sliding windows; the view is the middle of the frames. Nothing is
 random. Decoding runs in worker processes that build whole batches.
@@ -44,6 +45,8 @@ from vsalt.training.device import choose_device
 
 Progress = Callable[[int, int], None]
 """Is called with what is done and what there is to do."""
+ClipFeatures = Callable[[Shaped[Tensor, "B 3 T H W"]], Float[Tensor, "B F"]]
+"""Turns clips of 8-bit frames, on the device of the extraction, into features in float32."""
 
 _PREFETCH = 2
 
@@ -126,7 +129,7 @@ class RowFeatures:
 
     Attributes:
         index: of the row.
-        features: for each encoder one feature per window, shape (windows, F); empty on error.
+        features: of each function one feature per window, shape (windows, F); empty on error.
         error: why the file cannot be read.
     """
 
@@ -145,6 +148,17 @@ def encode_clips(
 ) -> Float[Tensor, "B F"]:
     """Return the pooled features of clips, which the encoder sees whole, in float32."""
     return torch.cat(encoder.features(clips, layers=layers, pooling=pooling), dim=1).float()
+
+
+def encoder_features(encoder: Encoder, config: ExtractConfig) -> ClipFeatures:
+    """Return what makes pooled features by an encoder, which is moved to the device.
+
+    Raises:
+        ConfigError: if it has not the blocks that are asked for.
+    """
+    require_layers(encoder, config.layers)
+    moved = encoder.to(choose_device(config.device))
+    return lambda clips: encode_clips(moved, clips, pooling=config.pooling, layers=config.layers)
 
 
 def require_layers(encoder: Encoder, layers: Sequence[int]) -> None:
@@ -194,7 +208,7 @@ def plan_windows(
 
 
 def extract_features(
-    encoders: Sequence[Encoder],
+    functions: Sequence[ClipFeatures],
     rows: Sequence[Row],
     plan: Sequence[RowWindows],
     *,
@@ -206,15 +220,15 @@ def extract_features(
 ) -> Iterator[RowFeatures]:
     """Yield the features of each row, in order; unreadable rows are yielded with their error.
 
-    Features do not depend on `workers`. They depend on which clips are encoded together by float32
-    rounding only, below 1e-5.
+    Features do not depend on `workers`. Those of encoders depend on which clips are encoded
+    together by float32 rounding only, below 1e-5.
 
     Args:
-        encoders: networks in eval mode that take the same clips. They are moved to the device.
+        functions: what makes features of the same clips, each of which is decoded once for all.
         rows: where the clips are.
         plan: `plan_windows` of the same rows, clip and windows.
         clip: what a clip is.
-        config: windows, pooling, batches, workers, device.
+        config: windows, batches, workers, device; pooling and layers are the functions' own.
         antialias: how frames are shrunk, as in training.
         batch_ends: rows, by index, whose last clip is the last of its batch.
         on_progress: is called with the rows done and their number.
@@ -222,9 +236,6 @@ def extract_features(
     clips = _ClipList(plan)
     dataset = _WindowDataset(rows, clips.places, clip, config, antialias)
     device = choose_device(config.device)
-    for encoder in encoders:
-        require_layers(encoder, config.layers)
-    encoders = [encoder.to(device) for encoder in encoders]
     pool: WorkerPool[SampleKey, Batch] = WorkerPool(
         dataset,
         workers=config.workers,
@@ -234,7 +245,7 @@ def extract_features(
     )
     try:
         batches = pool.batches(map(Task, clips.batches(config.batch_size, batch_ends)))
-        encoded = _encoded_clips(batches, encoders, device, config)
+        encoded = _encoded_clips(batches, functions, device)
         for row in _rows_of(encoded, plan):
             yield row
             if on_progress:
@@ -351,22 +362,19 @@ def _sliding_times(
 
 
 class _EncodedClip(NamedTuple):
-    """The features of one clip, one per encoder, and why they are worth nothing."""
+    """The features of one clip, one per function, and why they are worth nothing."""
 
     features: list[Tensor]
     error: str | None
 
 
 def _encoded_clips(
-    batches: Iterable[Batch], encoders: Sequence[Encoder], device: str, config: ExtractConfig
+    batches: Iterable[Batch], functions: Sequence[ClipFeatures], device: str
 ) -> Iterator[_EncodedClip]:
     position = 0
     for batch in batches:
         clips = batch.clips.to(device, non_blocking=True)
-        features = [
-            encode_clips(encoder, clips, pooling=config.pooling, layers=config.layers).cpu()
-            for encoder in encoders
-        ]
+        features = [function(clips).cpu() for function in functions]
         errors = {bad.position: bad.error for bad in batch.bad_files}
         for own in zip(*features, strict=True):
             yield _EncodedClip(list(own), errors.get(position))

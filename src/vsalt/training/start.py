@@ -32,8 +32,16 @@ SYNTHETIC_CLIPS = 640
 SYNTHETIC_FPS = 12
 
 
-def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> None:
+def start_salt(
+    run: Path, config: SaltRunConfig, *, dry_run: bool = False, say_next: bool = True
+) -> None:
     """Begin all stages in a new run folder.
+
+    Args:
+        run: the folder.
+        config: of all stages.
+        dry_run: say what would happen, and stop.
+        say_next: at the end, say what can be done with the run.
 
     Raises:
         RunFolderError: if the folder holds a run already, cannot be written or is too small.
@@ -55,7 +63,8 @@ def start_salt(run: Path, config: SaltRunConfig, *, dry_run: bool = False) -> No
     with _new_run(run, plans):
         create_salt(run, resolved)
         run_salt(run, console, catalogue)
-    _say_done(run, console)
+    if say_next:
+        _say_done(run, console)
 
 
 def start_stage(

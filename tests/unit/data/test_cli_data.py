@@ -23,10 +23,12 @@ def test_what_the_clips_show_is_chosen_by_flags(tmp_path):
     words = [str(out), "-n", "24", "--num-frames", "2", "--motions", "zigzag", "spin_clockwise"]
     words += ["--shapes", "square", "--textures", "plain", "checks", "--distractors", "1"]
     words += ["--noise", "5", "--background-contrast", "0.5", "--qp", "10"]
+    words += ["--colours", "grey", "--test-every", "2"]
     assert synth(words, "vsalt data synth") == 0
     columns = [row.columns for row in read_source(out / "labels.csv").rows]
     assert {row["motion"] for row in columns} == {"zigzag", "spin_clockwise"}
     assert {row["appearance"] for row in columns} == {"square_plain", "square_checks"}
+    assert [row["split"] for row in columns].count("test") == 12
 
 
 def test_mistakes_are_told_together_and_nothing_is_written(tmp_path):

@@ -122,14 +122,25 @@ def test_small_sets_have_both_splits(num_clips):
     assert {clip.split for clip in plan_clips(num_clips, 0)} == {"train", "test"}
 
 
+@pytest.mark.parametrize(("every", "num_test"), [(2, 160), (4, 80), (5, 64)])
+def test_the_share_of_the_test_split(every, num_test):
+    clips = list(plan_clips(320, 0, test_every=every))
+    assert Counter(clip.split for clip in clips) == {"train": 320 - num_test, "test": num_test}
+    if every == 5:
+        assert clips == list(plan_clips(320, 0))
+
+
 def test_refusals(tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     with pytest.raises(DataError, match="not an empty folder"):
         synthesise(tmp_path / "used", num_clips=1)
-    for options in ({"size": 15}, {"size": 33}, {"num_frames": 0}, {"fps": 0}, {"num_clips": 0}):
+    for name, value in (
+        *(("size", 15), ("size", 33), ("num_frames", 0), ("fps", 0), ("num_clips", 0)),
+        ("test_every", 1),
+    ):
         with pytest.raises(DataError, match="must be"):
-            synthesise(tmp_path / "new", **{"num_clips": 1, **options})
+            synthesise(tmp_path / "new", **{"num_clips": 1, name: value})
     assert not (tmp_path / "new").exists()
 
 

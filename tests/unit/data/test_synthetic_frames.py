@@ -1,5 +1,7 @@
 """What is seen in the decoded frames: each motion, and what no label tells."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -235,3 +237,56 @@ def test_contrast_of_the_background():
         spread[contrast] = frames[:, where].std(axis=(0, 1))
     assert spread[0.0].max() == 0
     np.testing.assert_allclose(spread[1.0], 2 * spread[0.5], rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("config", "num_clips", "expected"),
+    [
+        (DEFAULTS, 6, "7fdc4457fbbdfa7d8946ad87474ea86f557bbf4ff5111ca38f25e1ce59c18928"),
+        (
+            SynthConfig(textures=("stripes",), distractors=2, noise=5.0),
+            3,
+            "ebb461c794f4a95b024f6a3d489bd892f08b2030304fca1c127bd3e3b6eac908",
+        ),
+        (
+            SynthConfig(background_contrast=0.0),
+            6,
+            "aaae7314aaef0f1f0538f1f4e6869c429d3803e445764d37e46d90185e9168e7",
+        ),
+    ],
+    ids=["defaults", "all settings", "one colour behind"],
+)
+def test_frames_of_one_seed_never_change(config, num_clips, expected):
+    """Hashes of what was drawn before `colours` was a setting."""
+    drawn = [
+        draw_clip(clip, config, seed=11, size=32, num_frames=8).tobytes()
+        for clip in plan_clips(num_clips, 11, config)
+    ]
+    assert hashlib.sha256(b"".join(drawn)).hexdigest() == expected
+
+
+def test_colours_change_neither_labels_nor_ways():
+    grey = SynthConfig(background_contrast=0.0, colours="grey")
+    any_ = SynthConfig(background_contrast=0.0)
+    assert list(plan_clips(64, 0, grey)) == list(plan_clips(64, 0, any_))
+    sides, hues = set(), set()
+    for clip in plan_clips(64, 0):
+        drawn, coloured = (
+            draw_clip(clip, config, seed=0, size=SIZE, num_frames=4) for config in (grey, any_)
+        )
+        where, same = (object_pixels(frames) for frames in (drawn, coloured))
+        # Nearly whole pixels may round to the colour of whole ones.
+        assert (where != same).sum() <= 0.02 * where.sum()
+        inside = drawn[where]
+        assert (inside < 45).all() or (inside > 210).all()
+        sides.add(bool(inside.mean() > 128))
+        hues.add(tuple(coloured[same].mean(axis=0) > 128))
+    assert sides == {False, True}
+    assert len(hues) == 8
+
+
+def object_pixels(frames):
+    """The pixels that the object covers whole, (T, H, W): no other is as unlike the background."""
+    background = np.median(frames, axis=(0, 1, 2))
+    unlike = np.abs(frames.astype(float) - background).sum(axis=-1)
+    return unlike == unlike.max()

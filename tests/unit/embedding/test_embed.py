@@ -19,7 +19,13 @@ from vsalt.data.config import ReadLimits
 from vsalt.data.manifest import read_source
 from vsalt.embedding.embed import EmbedOptions, EmbedResult, embed
 from vsalt.errors import ConfigError, RunFolderError
-from vsalt.training.extract import ExtractConfig, WindowConfig, extract_features, plan_windows
+from vsalt.training.extract import (
+    ExtractConfig,
+    WindowConfig,
+    encoder_features,
+    extract_features,
+    plan_windows,
+)
 from vsalt.training.locate import load_encoder
 
 LENGTHS = (20, 33, 6, 12, 40, 9, 15)
@@ -79,7 +85,9 @@ def test_a_clip_has_one_embedding(encoder: Path, source: Path, tmp_path: Path) -
     rows = [row for row in read_source(source).rows if row.relative_path != "bad.mp4"]
     plan = plan_windows(rows, CLIP, WindowConfig())
     config = ExtractConfig(batch_size=1, device="cpu")
-    single = extract_features([loaded.encoder], rows, plan, clip=CLIP, config=config)
+    single = extract_features(
+        [encoder_features(loaded.encoder, config)], rows, plan, clip=CLIP, config=config
+    )
     expected = torch.cat([row.features[0] for row in single])
     assert embeddings.dtype == torch.float32
     torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=0)
@@ -129,7 +137,9 @@ def test_a_window_has_one_embedding_with_its_times(
     plan = plan_windows([part], CLIP, WindowConfig())
     config = ExtractConfig(batch_size=1, device="cpu")
     loaded = load_encoder(encoder)
-    (single,) = extract_features([loaded.encoder], [part], plan, clip=CLIP, config=config)
+    (single,) = extract_features(
+        [encoder_features(loaded.encoder, config)], [part], plan, clip=CLIP, config=config
+    )
     torch.testing.assert_close(embeddings[4 + 2], single.features[0][0], atol=1e-5, rtol=0)
 
 
@@ -140,7 +150,9 @@ def test_segments_are_averaged(encoder: Path, source: Path, tmp_path: Path) -> N
     plan = plan_windows(rows, CLIP, WindowConfig(per_row=3))
     config = ExtractConfig(windows=WindowConfig(per_row=3), batch_size=1, device="cpu")
     loaded = load_encoder(encoder)
-    (row,) = extract_features([loaded.encoder], rows, plan, clip=CLIP, config=config)
+    (row,) = extract_features(
+        [encoder_features(loaded.encoder, config)], rows, plan, clip=CLIP, config=config
+    )
     assert row.features[0].shape == (3, 24)
     torch.testing.assert_close(averaged[0], row.features[0].mean(dim=0), atol=1e-5, rtol=0)
     assert (index[0]["start_s"], index[0]["end_s"]) == (

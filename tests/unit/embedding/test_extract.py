@@ -15,7 +15,13 @@ from vsalt.data.transforms import centre_view
 from vsalt.errors import ConfigError
 from vsalt.models.vit import Encoder
 from vsalt.training import extract
-from vsalt.training.extract import ExtractConfig, WindowConfig, extract_features, plan_windows
+from vsalt.training.extract import (
+    ExtractConfig,
+    WindowConfig,
+    encoder_features,
+    extract_features,
+    plan_windows,
+)
 
 LENGTHS = (20, 33, 5, 8, 26)
 
@@ -46,9 +52,9 @@ def run(
         device="cpu",
     )
     plan = plan_windows(rows, clip, config.windows)
-    encoders = encoders or [make_encoder(0)]
+    functions = [encoder_features(encoder, config) for encoder in encoders or [make_encoder(0)]]
     found = list(
-        extract_features(encoders, rows, plan, clip=clip, config=config, batch_ends=batch_ends)
+        extract_features(functions, rows, plan, clip=clip, config=config, batch_ends=batch_ends)
     )
     return plan, found
 
@@ -74,7 +80,8 @@ def test_rows_above_the_limits_are_unreadable(rows) -> None:
     # Also where it was planned by other limits.
     plan = plan_windows([row], CLIP, WindowConfig())
     config = ExtractConfig(device="cpu", limits=strict)
-    (found,) = extract_features([make_encoder(0)], [row], plan, clip=CLIP, config=config)
+    functions = [encoder_features(make_encoder(0), config)]
+    (found,) = extract_features(functions, [row], plan, clip=CLIP, config=config)
     assert "above the limit of 5 (setting limits.max-fps)" in found.error
 
 
@@ -195,7 +202,9 @@ def test_cuda_is_not_replaced_in_silence(rows, monkeypatch: pytest.MonkeyPatch) 
     plan = plan_windows(rows, CLIP, WindowConfig())
     config = ExtractConfig(device="cuda")
     with pytest.raises(ConfigError, match="torch finds none; take cpu or auto"):
-        next(extract_features([make_encoder(0)], rows, plan, clip=CLIP, config=config))
+        encoder_features(make_encoder(0), config)
+    with pytest.raises(ConfigError, match="torch finds none; take cpu or auto"):
+        next(extract_features([], rows, plan, clip=CLIP, config=config))
 
 
 @pytest.mark.cuda
@@ -204,7 +213,7 @@ def test_cuda_gives_the_features_of_the_cpu(rows) -> None:
     found = {}
     for device in ("cpu", "cuda"):
         config = ExtractConfig(batch_size=3, device=device)
-        encoders = [make_encoder(0)]
-        features = extract_features(encoders, rows, plan, clip=CLIP, config=config)
+        functions = [encoder_features(make_encoder(0), config)]
+        features = extract_features(functions, rows, plan, clip=CLIP, config=config)
         found[device] = torch.cat([row.features[0] for row in features])
     torch.testing.assert_close(found["cpu"], found["cuda"], atol=1e-4, rtol=0)

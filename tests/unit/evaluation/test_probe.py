@@ -73,6 +73,27 @@ def test_a_split_is_probed(encoder, table, write, tmp_path: Path, kind: str) -> 
         assert right / 9 == result.encoders[name != "mine"].metrics.accuracy
 
 
+@pytest.mark.parametrize(("kind", "num_fits"), [("linear", 14), ("knn", 1)])
+def test_fits_are_counted_and_told(
+    kind: str, num_fits: int, encoder, table, write, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int]] = []
+    said: list[str] = []
+    fit_probe(
+        {"mine": load_encoder(encoder)},
+        write(table),
+        tmp_path / "out",
+        ProbeOptions(kind=kind, extract=ExtractConfig(batch_size=8, device="cpu")),
+        on_progress=lambda *numbers: calls.append(numbers),
+        say=said.append,
+    )
+    # All rows are read for both encoders, then a head of each is fitted.
+    reading = [(done, NUM_ROWS) for done in range(1, NUM_ROWS + 1)]
+    fitting = [(done, 2 * num_fits) for done in range(1, 2 * num_fits + 1)]
+    assert calls == [*reading, *fitting]
+    assert said == [f"fitting {kind} probes of mine, random init"]
+
+
 def test_the_stored_head_gives_the_predictions(encoder, table, write, tmp_path: Path) -> None:
     source = write(table)
     result = run(encoder, source, tmp_path / "out", folds="fold", random_init=False)

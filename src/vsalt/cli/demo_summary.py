@@ -1,0 +1,76 @@
+"""What the demo found: summary.json, and the same as a table."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vsalt.evaluation.result import EncoderResult, ProbeResult
+
+TASKS = ("motion", "appearance")
+ROWS = {
+    "raw_pixels": "raw pixels",
+    "frame_difference": "frame differences",
+    "random_init": "random-init",
+    "teacher": "teacher",
+    "student": "student",
+}
+"""The keys of `encoders` in summary.json, from the floors up, and what tables call them."""
+_KEYS = {
+    "raw pixels": "raw_pixels",
+    "frame differences": "frame_difference",
+    "random init": "random_init",
+}
+
+
+def demo_summary(
+    results: "Mapping[str, ProbeResult]", train_flops: int, *, seconds: float
+) -> dict[str, Any]:
+    """Return what summary.json holds.
+
+    Args:
+        results: of the probe of each task.
+        train_flops: exact FLOPs of both stages.
+        seconds: of the whole demo.
+
+    Returns:
+        `seconds`, `train_flops`, `chance` by task, and `encoders`: by key of `ROWS` and task the
+        `accuracy` on the test videos and its 95 % interval `ci95`.
+    """
+    scores: dict[str, dict[str, Any]] = {key: {} for key in ROWS}
+    for task, result in results.items():
+        for encoder in result.encoders:
+            scores[_KEYS.get(encoder.name, encoder.name)][task] = _score(encoder)
+    return {
+        "seconds": round(seconds, 1),
+        "train_flops": train_flops,
+        "chance": {task: result.chance.uniform for task, result in results.items()},
+        "encoders": scores,
+    }
+
+
+def _score(encoder: "EncoderResult") -> dict[str, Any]:
+    interval = encoder.metrics.interval
+    return {"accuracy": encoder.metrics.accuracy, "ci95": [interval.low, interval.high]}
+
+
+def demo_table(summary: Mapping[str, Any], num_labels: int) -> "Table":
+    """Return the accuracies as a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"linear probes with {num_labels} labels: accuracy on test videos"
+    table = Table(title=title, title_justify="left")
+    table.add_column("features")
+    for task in TASKS:
+        table.add_column(Text(f"{task} [95 %]"), justify="right", no_wrap=True)
+    for key, name in ROWS.items():
+        cells = []
+        for task in TASKS:
+            score = summary["encoders"][key][task]
+            low, high = score["ci95"]
+            cells.append(f"{score['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
+        table.add_row(name, *cells)
+    table.add_row("chance", *(f"{summary['chance'][task]:.1%}" for task in TASKS))
+    return table

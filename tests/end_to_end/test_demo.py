@@ -1,0 +1,91 @@
+"""The whole demo, tiny: every file that it promises, and numbers that agree with each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from support import runs
+from vsalt.cli.demo_summary import ROWS, TASKS
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    words = ["--num-clips", "128", "--labels", "64", "--steps", "3:4", "--seed", "2"]
+    process = runs.vsalt("demo", "--out", out, *words)
+    assert process.returncode == 0, process.stderr
+    return out, process.stdout
+
+
+def test_everything_is_there(done: tuple[Path, str]) -> None:
+    out, _ = done
+    names = ("embeddings", "labels.csv", "probe-appearance", "probe-motion", "report.html", "run")
+    assert sorted(path.name for path in out.iterdir()) == [*names, "summary.json", "videos"]
+    embeddings = load_file(out / "embeddings" / "embeddings-00000.safetensors")["embeddings"]
+    assert len(embeddings) == 128
+    page = (out / "report.html").read_text()
+    for name in ("student", "teacher", "raw pixels", "frame differences"):
+        assert name in page
+    for stage, steps in (("teacher", 3), ("student", 4)):
+        assert (out / "run" / stage / "checkpoints" / f"step-{steps}").is_dir()
+
+
+def test_the_summary_is_what_the_files_say(done: tuple[Path, str]) -> None:
+    out, _ = done
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary) == ["seconds", "train_flops", "chance", "encoders"]
+    assert list(summary["encoders"]) == list(ROWS)
+    assert summary["chance"] == {"motion": 1 / 8, "appearance": 1 / 4}
+    flops = 0
+    for stage in ("teacher", "student"):
+        last = (out / "run" / stage / "metrics.jsonl").read_text().splitlines()[-1]
+        flops += json.loads(last)["flops_exact"]
+    assert summary["train_flops"] == flops > 0
+    for task in TASKS:
+        probe = json.loads((out / f"probe-{task}" / "probe.json").read_text())
+        (part,) = probe["parts"]
+        assert part["num_fit"] + part["num_selection"] == 64
+        assert part["num_test"] == 32
+        assert probe["options"]["seed"] == 2
+        entries = {entry["name"]: entry for entry in probe["encoders"]}
+        roles = {name: entry["role"] for name, entry in entries.items()}
+        assert roles == {
+            "student": "trained",
+            "teacher": "trained",
+            "random init": "random-init",
+            "raw pixels": "floor",
+            "frame differences": "floor",
+        }
+        for key, name in ROWS.items():
+            metrics = entries[name.replace("-", " ")]["metrics"]
+            found = summary["encoders"][key][task]
+            assert found["accuracy"] == metrics["accuracy"]
+            assert found["ci95"] == [metrics["interval"]["low"], metrics["interval"]["high"]]
+            assert found["ci95"][0] <= found["accuracy"] <= found["ci95"][1]
+        assert entries["student"]["exposure"]["kind"] == "inductive"
+
+
+def test_it_says_what_it_does_and_what_is_next(done: tuple[Path, str]) -> None:
+    out, said = done
+    for text in (
+        "this takes about",
+        "the probes will see 64 labels, the encoders none",
+        "teacher: step 3/3",
+        "student: step 4/4",
+        "frame differences",
+        f"report:  {out / 'report.html'}",
+        "next:    vsalt salt --data YOUR_VIDEOS",
+        "vsalt demo --long",
+    ):
+        assert text in said
+
+
+def test_a_second_demo_touches_nothing(done: tuple[Path, str]) -> None:
+    out, _ = done
+    before = (out / "summary.json").read_bytes()
+    process = runs.vsalt("demo", "--out", out)
+    assert process.returncode == 1
+    assert "is not an empty folder; choose another --out, or remove it" in process.stderr
+    assert (out / "summary.json").read_bytes() == before
