@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from support.pages import Found, Page
+from support.markup import Found, Page
 from vsalt.report.bar_chart import Bar, bar_chart
 from vsalt.report.html import render
 from vsalt.report.line_chart import BOTTOM, HEIGHT, LEFT, TOP, LineChart, line_chart, spread

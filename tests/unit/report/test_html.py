@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.pages import Page
+from support.markup import Page
 from vsalt.report.html import render, render_page, tag
 
 PNG = "data:image/png;base64,iVBORw0KGgo="

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.pages import Page
+from support.markup import Page
 from support.report_runs import (
     train_records,
     val_records,
