@@ -108,7 +108,7 @@ LAST_STEP = {
     ("long", 24): "3.3",
     ("long", 64): "3.1",
 }
-"""Per cent of the targets that lie in the last of 8 time steps; docs/explanation/method.md."""
+"""Per cent of the targets in the last of 8 time steps; docs/explanation/masks-and-budgets.md."""
 
 CASES = [pytest.param(*case, marks=[pytest.mark.slow] if case[1] == 64 else []) for case in SHARES]
 

@@ -86,7 +86,7 @@ def with_teacher_masks(masks: MaskConfig) -> SaltRunConfig:
 
 
 def test_the_plan_says_what_is_hidden() -> None:
-    """8 x 4 x 4 tokens: V-JEPA's means at 24 clips, see `docs/explanation/method.md`."""
+    """8 x 4 x 4 tokens: V-JEPA's means at 24 clips, see `docs/explanation/masks-and-budgets.md`."""
     rows = table(salt_preset("tiny-cpu"))
     assert rows["masks"] == ["multiblock", "multiblock", ""]
     assert rows["masks, policy"] == ["budget", "budget", ""]
