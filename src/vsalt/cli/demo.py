@@ -152,15 +152,17 @@ def _check_out(out: Path) -> None:
 
 def _how_to_go_on(asked: _Demo) -> str:
     text = f"interrupted. To begin again, remove {asked.out} or choose another --out"
-    if (asked.run / "config.json").exists():
-        text += (
-            f".\nTo go on with what is there:\n"
-            f"  vsalt resume {asked.run}\n"
-            f"  vsalt probe fit --encoder {asked.run} --encoder {asked.run}/student/teacher "
-            f"--floors --seed {asked.seed} \\\n    --data {asked.out / LABELS} "
-            f"--label-column motion --out {asked.probe('motion')}"
-        )
-    return text
+    if not (asked.run / "config.json").exists():
+        return text
+    lines = [f"{text}.", "To go on with what is there:", f"  vsalt resume {asked.run}"]
+    for task in TASKS:
+        if not (asked.probe(task) / "probe.json").exists():
+            lines.append(
+                f"  vsalt probe fit --encoder {asked.run} --encoder {asked.run}/student/teacher "
+                f"--floors --seed {asked.seed} \\\n    --data {asked.out / LABELS} "
+                f"--label-column {task} --out {asked.probe(task)}"
+            )
+    return "\n".join(lines)
 
 
 def _run(asked: _Demo, console: "Console", begin: float) -> int:
