@@ -3,48 +3,19 @@
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from vsalt.errors import VsaltError
 from vsalt.report.html import Child, Element, tag
+from vsalt.report.picture import Picture
 from vsalt.report.records import RunRecord, StageRecord
 from vsalt.report.section import Section
 from vsalt.report.tables import note, scrolling
 
-WIDEST = 1100
+WIDEST = 980
 """Pixels up to which a picture is enlarged, by a whole factor so that its pixels stay even."""
 LARGEST_FACTOR = 4
 
 Say = Callable[[str], None]
-
-
-@runtime_checkable
-class Drawn(Protocol):
-    """What is shown of a picture (`vsalt.report.pictures.Picture`)."""
-
-    @property
-    def title(self) -> str:
-        """Heading."""
-
-    @property
-    def caption(self) -> str:
-        """What it shows and how it was made."""
-
-    @property
-    def alt(self) -> str:
-        """The same for those who do not see it."""
-
-    @property
-    def png(self) -> bytes:
-        """The file."""
-
-    @property
-    def width(self) -> int:
-        """Pixels across."""
-
-    @property
-    def height(self) -> int:
-        """Pixels down."""
 
 
 def picture_section(
@@ -84,16 +55,15 @@ def _stage(stage: StageRecord, num_clips: int, data: str | None, say: Say) -> li
     return [figure(picture) for picture in pictures]
 
 
-def draw(folder: Path, *, num_clips: int, data: str | None) -> Sequence[Drawn]:
+def draw(folder: Path, *, num_clips: int, data: str | None) -> Sequence[Picture]:
     """Draw a stage; only here does a report need torch."""
     from vsalt.report.pictures import stage_pictures
 
-    pictures: Sequence[Drawn] = stage_pictures(folder, num_clips=num_clips, data=data)
-    return pictures
+    return stage_pictures(folder, num_clips=num_clips, data=data)
 
 
-def figure(picture: Drawn) -> Element:
-    """Return a picture with its title and caption; a wide one scrolls by itself."""
+def figure(picture: Picture) -> Element:
+    """Return a picture with its title, caption and names of rows; a wide one scrolls by itself."""
     factor = max(1, min(LARGEST_FACTOR, WIDEST // max(picture.width, 1)))
     image = tag(
         "img",
@@ -103,4 +73,6 @@ def figure(picture: Drawn) -> Element:
         height=str(picture.height * factor),
     )
     caption = tag("figcaption", tag("strong", picture.title), " ", tag("span", picture.caption))
-    return tag("figure", caption, scrolling(picture.title, image), class_="picture")
+    names = tag("ul", *(tag("li", name) for name in picture.rows))
+    drawing = tag("div", names, image, class_="rows")
+    return tag("figure", caption, scrolling(picture.title, drawing), class_="picture")

@@ -1,7 +1,6 @@
 """The pictures of a stage: masks, reconstructions, tokens as colours; drawn on the CPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from vsalt.objectives.protocol import Objective
 from vsalt.report.layout import Layout, layouts
 from vsalt.report.masks import mask_sheet
 from vsalt.report.pca import pca_sheet, token_colours
+from vsalt.report.picture import Picture
 from vsalt.report.png import encode_png
 from vsalt.report.reconstruction import reconstruction_sheet
 from vsalt.report.sheet import Sheet
@@ -33,29 +33,6 @@ MAX_BYTES = 300_000
 """A picture that would be larger is drawn smaller."""
 UNTRAINED_SEED = 0
 """That of `vsalt probe fit`, unless it is told another."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture as a page shows it.
-
-    Attributes:
-        title: a few words.
-        caption: what is seen, in sentences.
-        alt: the same for those who cannot see it.
-        png: the file.
-        width: in pixels.
-        height: in pixels.
-        rows: name of each row of frames, from the top; all are of one height.
-    """
-
-    title: str
-    caption: str
-    alt: str
-    png: bytes
-    width: int
-    height: int
-    rows: tuple[str, ...]
 
 
 @torch.inference_mode()

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,18 +21,18 @@ from support.report_runs import (
 )
 from vsalt.errors import DataError
 from vsalt.report import picture_section
-from vsalt.report.picture_section import Drawn
+from vsalt.report.picture import Picture
 from vsalt.report.write import write_report
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>\x1b[31m"
 PNG = b"\x89PNG\r\n\x1a\n"
 
-Draw = Callable[..., Sequence[Drawn]]
+Draw = Callable[..., Sequence[Picture]]
 
 
-def picture(**changes: Any) -> SimpleNamespace:
+def picture(**changes: Any) -> Picture:
     values = {"title": "Masks", "caption": "Of a clip.", "alt": "Squares.", "png": PNG}
-    return SimpleNamespace(**{**values, "width": 400, "height": 100, **changes})
+    return Picture(**{**values, "width": 400, "height": 100, "rows": ("clip",), **changes})
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_it_can_be_read_by_everyone(tmp_path: Path, draw: Callable[[Draw], None]
 def test_hostile_names_are_shown_and_do_nothing(
     tmp_path: Path, draw: Callable[[Draw], None]
 ) -> None:
-    def refuse(folder: Path, **_: object) -> list[Drawn]:
+    def refuse(folder: Path, **_: object) -> list[Picture]:
         if folder.name == "teacher":
             raise DataError(HOSTILE)
         return [picture(title=HOSTILE, caption=HOSTILE, alt=HOSTILE)]
@@ -144,7 +143,7 @@ def test_hostile_names_are_shown_and_do_nothing(
 
 
 def test_what_is_missing_is_said(tmp_path: Path, draw: Callable[[Draw], None]) -> None:
-    def refuse(*_: object, **__: object) -> list[Drawn]:
+    def refuse(*_: object, **__: object) -> list[Picture]:
         raise DataError("there is no checkpoint yet")
 
     draw(refuse)
@@ -257,16 +256,26 @@ def test_pictures_are_enlarged_by_whole_factors(
 ) -> None:
     asked = []
 
-    def pictures(folder: Path, **options: object) -> list[Drawn]:
+    def pictures(folder: Path, **options: object) -> list[Picture]:
         asked.append((folder, options))
         return [picture(width=width) for width in (100, 500, 3000)]
 
     draw(pictures)
     run = write_stage(tmp_path / "run")
     page = report(tmp_path, run, num_clips=3, data="elsewhere")
-    assert [one.attributes["width"] for one in page.all("img")] == ["400", "1000", "3000"]
-    assert [one.attributes["height"] for one in page.all("img")] == ["400", "200", "100"]
+    assert [one.attributes["width"] for one in page.all("img")] == ["400", "500", "3000"]
+    assert [one.attributes["height"] for one in page.all("img")] == ["400", "100", "100"]
     assert asked == [(run, {"num_clips": 3, "data": "elsewhere"})]
+
+
+def test_the_rows_of_a_picture_are_named_beside_it(
+    tmp_path: Path, draw: Callable[[Draw], None]
+) -> None:
+    draw(lambda *_, **__: [picture(rows=("clip", HOSTILE))])
+    page = report(tmp_path, write_stage(tmp_path / "run"), num_clips=1)
+    names = [one.text for one in page.all("li")]
+    assert "clip" in names
+    assert any("<script>" in name for name in names)
 
 
 def test_a_page_is_replaced_and_one_that_fails_leaves_the_old_one(
@@ -276,7 +285,7 @@ def test_a_page_is_replaced_and_one_that_fails_leaves_the_old_one(
     report(tmp_path, run, title="first")
     report(tmp_path, run, title="second")
 
-    def fail(*_: object, **__: object) -> list[Drawn]:
+    def fail(*_: object, **__: object) -> list[Picture]:
         raise RuntimeError
 
     draw(fail)

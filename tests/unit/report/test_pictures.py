@@ -17,7 +17,8 @@ from vsalt.errors import ConfigError, DataError, WeightsError
 from vsalt.models.weights import weights_hash
 from vsalt.report import pictures
 from vsalt.report.layout import layouts
-from vsalt.report.pictures import Picture, render, stage_pictures
+from vsalt.report.picture import Picture
+from vsalt.report.pictures import render, stage_pictures
 from vsalt.report.sheet import Sheet
 
 
