@@ -59,7 +59,7 @@ def test_the_summary_is_what_the_files_say(done: tuple[Path, str]) -> None:
             "frame differences": "floor",
         }
         for key, name in ROWS.items():
-            metrics = entries[name.replace("-", " ")]["metrics"]
+            metrics = entries[name]["metrics"]
             found = summary["encoders"][key][task]
             assert found["accuracy"] == metrics["accuracy"]
             assert found["ci95"] == [metrics["interval"]["low"], metrics["interval"]["high"]]

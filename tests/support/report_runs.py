@@ -131,6 +131,8 @@ def _scored(name: str, role: str, classes: list[str]) -> dict[str, Any]:
     return {
         "name": name,
         "role": role,
+        "checkpoint": f"/runs/{name}/checkpoints/step-40" if role == "trained" else None,
+        "step": 40 if role == "trained" else None,
         "exposure": {"kind": "inductive", "num_seen": 0, "num_test": 40},
         "metrics": {
             "num_rows": 40,

@@ -13,6 +13,7 @@ DIR/
 
 import csv
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -129,6 +130,14 @@ def _resolve(args: DemoArgs) -> _Demo:
         plan = replace(plan, num_labels=args.labels)
     num_train = plan.num_clips - plan.num_clips // plan.test_every
     num_classes = plan.shows.num_classes
+    if num_train < num_classes:
+        fewest = num_classes + (num_classes - 1) // (plan.test_every - 1)
+        raise ConfigError(
+            [
+                f"--num-clips is {plan.num_clips}; it must be at least {fewest}, so that every "
+                "class is among the training videos"
+            ]
+        )
     if not num_classes <= plan.num_labels <= num_train:
         raise ConfigError(
             [
@@ -154,14 +163,19 @@ def _how_to_go_on(asked: _Demo) -> str:
     text = f"interrupted. To begin again, remove {asked.out} or choose another --out"
     if not (asked.run / "config.json").exists():
         return text
-    lines = [f"{text}.", "To go on with what is there:", f"  vsalt resume {asked.run}"]
-    for task in TASKS:
+    run, labels = (shlex.quote(str(path)) for path in (asked.run, asked.out / LABELS))
+    lines = [f"{text}.", "To go on with what is there:", f"  vsalt resume {run}"]
+    probes = {task: shlex.quote(str(asked.probe(task))) for task in TASKS}
+    for task, out in probes.items():
         if not (asked.probe(task) / "probe.json").exists():
             lines.append(
-                f"  vsalt probe fit --encoder {asked.run} --encoder {asked.run}/student/teacher "
-                f"--floors --seed {asked.seed} \\\n    --data {asked.out / LABELS} "
-                f"--label-column {task} --out {asked.probe(task)}"
+                f"  vsalt probe fit --encoder {run} --encoder {run}/student/teacher "
+                f"--floors --seed {asked.seed} \\\n    --data {labels} "
+                f"--label-column {task} --out {out}"
             )
+    shown = " ".join(f"--probe {out}" for out in probes.values())
+    page = shlex.quote(str(asked.out / REPORT))
+    lines.append(f"  vsalt report {run} {shown} --out {page}")
     return "\n".join(lines)
 
 
@@ -339,5 +353,6 @@ def _ending(asked: _Demo, summary: dict[str, Any]) -> list[str]:
         "next:    vsalt salt --data YOUR_VIDEOS --out run --preset tiny-cpu",
     ]
     if asked.plan.train is SHORT.train:
-        lines.append(f"or:      vsalt demo --long --out {asked.out}-long ({LONG.duration})")
+        out = shlex.quote(f"{asked.out}-long")
+        lines.append(f"or:      vsalt demo --long --out {out} ({LONG.duration})")
     return lines

@@ -12,16 +12,12 @@ TASKS = ("motion", "appearance")
 ROWS = {
     "raw_pixels": "raw pixels",
     "frame_difference": "frame differences",
-    "random_init": "random-init",
+    "random_init": "random init",
     "teacher": "teacher",
     "student": "student",
 }
-"""The keys of `encoders` in summary.json, from the floors up, and what tables call them."""
-_KEYS = {
-    "raw pixels": "raw_pixels",
-    "frame differences": "frame_difference",
-    "random init": "random_init",
-}
+"""The keys of `encoders` in summary.json, from the floors up, and what probes call them."""
+_KEYS = {name: key for key, name in ROWS.items()}
 
 
 def demo_summary(
@@ -41,7 +37,7 @@ def demo_summary(
     scores: dict[str, dict[str, Any]] = {key: {} for key in ROWS}
     for task, result in results.items():
         for encoder in result.encoders:
-            scores[_KEYS.get(encoder.name, encoder.name)][task] = _score(encoder)
+            scores[_KEYS[encoder.name]][task] = _score(encoder)
     return {
         "seconds": round(seconds, 1),
         "train_flops": train_flops,

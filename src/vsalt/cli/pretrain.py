@@ -9,7 +9,7 @@ import tyro
 
 from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
-from vsalt.errors import ConfigError, ignore_problems, printable
+from vsalt.errors import ConfigError, ignore_problems
 from vsalt.masking.config import MASKS, MaskConfig, MaskName
 from vsalt.presets import PRESET_NAMES, salt_preset, stage_preset
 
@@ -106,8 +106,6 @@ def salt(words: Sequence[str], prog: str) -> int:
     from vsalt.training.start import start_salt
 
     start_salt(args.out, _absolute(config), dry_run=args.dry_run)
-    if not args.dry_run:
-        _say_report(args.out)
     return 0
 
 
@@ -132,8 +130,6 @@ def pretrain(words: Sequence[str], prog: str) -> int:
     from vsalt.training.start import start_stage
 
     start_stage(args.out, _absolute(config), teacher=args.teacher, dry_run=args.dry_run)
-    if not args.dry_run:
-        _say_report(args.out)
     return 0
 
 
@@ -143,13 +139,7 @@ def resume(words: Sequence[str], prog: str) -> int:
     from vsalt.training.start import resume_run
 
     resume_run(args.run)
-    _say_report(args.run)
     return 0
-
-
-def _say_report(run: Path) -> None:
-    """Go on with the verbs that a finished run is for."""
-    print(printable(f"      vsalt report {run}"))
 
 
 def _preset(words: Sequence[str]) -> str:

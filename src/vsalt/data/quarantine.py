@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vsalt.data.types import BadFile, Batch, SampleKey
-from vsalt.errors import DataError
+from vsalt.errors import DataError, RunFolderError
 
 MIN_READS = 100
 """The share of bad files is judged from so many reads on."""
@@ -36,6 +36,9 @@ class Quarantine:
         path: the file; made when there is something to write.
         max_bad_share: the run stops when more than this share of all reads fails.
         counts: the counts of the run so far, when it is resumed.
+
+    Raises:
+        RunFolderError: if the file is damaged.
     """
 
     def __init__(
@@ -122,6 +125,15 @@ def _identity(record: BadFile) -> Hashable:
 def _read(path: Path) -> list[BadFile]:
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    # A run that was killed while writing leaves half a line, which `cut` then drops.
-    return [BadFile(**json.loads(line)) for line in lines if line.endswith("\n")]
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        # A run that was killed while writing leaves half a line, which `cut` then drops.
+        if not line.endswith(b"\n"):
+            break
+        try:
+            found.append(BadFile(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"{path} is damaged in line {number}: {error}; remove that line"
+            ) from error
+    return found

@@ -67,7 +67,7 @@ def quarantine_section(runs: Sequence[RunRecord]) -> Section:
             table("Unreadable files", heads, rows[:MOST_ROWS], numeric=(3,), classes="wordy")
         )
         content += _more(rows, "quarantine.jsonl")
-    else:
+    elif not content:
         content.append(note("Every file that was asked for could be read."))
     return Section(anchor="quarantine", title="Unreadable files", content=tuple(content))
 

@@ -17,7 +17,9 @@ def number(value: float | int | None, digits: int = 4) -> str:
     if value == int(value) or abs(value) >= 10**digits:
         return f"{value:,.0f}"
     # Zeros at the end keep numbers of one curve alike; of small ones they only add length.
-    return f"{value:#.{digits}g}" if abs(value) >= 0.1 else f"{value:.{digits}g}"
+    text = f"{value:#.{digits}g}" if abs(value) >= 0.1 else f"{value:.{digits}g}"
+    # Rounding may have led to the next power of ten.
+    return f"{value:,.0f}" if "e+" in text else text.removesuffix(".")
 
 
 def count(value: float | int | None) -> str:
@@ -49,7 +51,7 @@ def duration(seconds: float | int | None) -> str:
     """
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -1,5 +1,6 @@
 """What the runs are: method, sizes, data, steps, and the few numbers that matter first."""
 
+import shlex
 from collections.abc import Sequence
 
 from vsalt.report.charts import sign
@@ -38,7 +39,7 @@ def _tiles(run: RunRecord) -> list[Element]:
         tiles.append(_tile(f"val_loss, {stage.name}", number(last), detail))
     cost = total(run)
     warned = sum(len(stage.warnings) for stage in run.stages)
-    bad = sum(len({str(entry["path"]) for entry in stage.quarantine}) for stage in run.stages)
+    bad = len({str(entry["path"]) for stage in run.stages for entry in stage.quarantine})
     return [
         *tiles,
         _tile("training FLOPs", flops(cost.flops_exact), f"{flops(cost.flops_six_nd)} by 6ND"),
@@ -154,7 +155,6 @@ def _open_ends(run: RunRecord) -> list[str]:
     """Say what is missing."""
     notes = [f"{stage.name}: {text}" for stage in run.stages for text in stage.notes]
     if not run.is_finished:
-        notes.insert(
-            0, f"This run is not finished, or is still running. vsalt resume {run.folder} goes on."
-        )
+        command = f"vsalt resume {shlex.quote(str(run.folder))}"
+        notes.insert(0, f"This run is not finished, or is still running. {command} goes on.")
     return notes

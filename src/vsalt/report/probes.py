@@ -129,6 +129,12 @@ def _notes(record: dict[str, Any]) -> list[str]:
     first = record["encoders"][0]
     method = first["metrics"]["interval"]["method"]
     notes = [f"95 % intervals: {INTERVALS.get(method, method)}."]
+    # A probe is shown beside whatever runs are asked for; its weights need not be theirs.
+    notes += [
+        f"Weights of {entry['name']}: {entry['checkpoint']}, of step {entry['step']}."
+        for entry in record["encoders"]
+        if entry["checkpoint"] is not None
+    ]
     selected = first["parts"][0]["selected_on"]
     notes.append(SELECTED.get(selected, f"Hyper-parameters were chosen on: {selected}."))
     if record.get("num_test_groups") and record["num_test_groups"] < FEW_GROUPS:

@@ -4,6 +4,7 @@ Nothing here needs torch. Configurations are read as they are, not checked again
 report only shows them. What is missing becomes a sentence in `notes`.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def lookup(tree: object, *names: str) -> Any:
 
 def _labels(folders: Sequence[Path]) -> list[str]:
     """Return the shortest ends of the paths that tell them apart; a stage also names its run."""
-    parts = [folder.absolute().parts for folder in folders]
+    parts = [_path_of(folder).parts for folder in folders]
     for length in range(1, max(map(len, parts), default=1) + 1):
         labels = [
             "/".join(path[-(length + (path[-1] in STAGES)) :]).replace("//", "/") for path in parts
@@ -142,6 +143,11 @@ def _labels(folders: Sequence[Path]) -> list[str]:
         if len({*labels}) == len(labels):
             return labels
     raise RunFolderError("a run is given twice; give every run once")
+
+
+def _path_of(folder: Path) -> Path:
+    """Return the whole path by the names that were given: `.` and `..` name nothing."""
+    return Path(os.path.abspath(folder))
 
 
 def _read_run(folder: Path, label: str) -> RunRecord:
@@ -184,7 +190,7 @@ def _what_it_is(folder: Path) -> str:
 
 def _shown_as(folder: Path, config: dict[str, Any]) -> str:
     """Return beside which stage a run of one stage is shown."""
-    own = folder.absolute().name
+    own = _path_of(folder).name
     method = lookup(config, "stage", "method", "name")
     return own if own in STAGES else STAGE_OF_METHOD.get(str(method), "stage")
 
@@ -203,6 +209,7 @@ def _read_stage(folder: Path, run: str, name: str) -> StageRecord:
     }
     settings = lookup(record, "config", "stage")
     data = record.get("data")
+    starts, damage = _starts(folder)
     return StageRecord(
         run=run,
         name=name,
@@ -215,8 +222,8 @@ def _read_stage(folder: Path, run: str, name: str) -> StageRecord:
         timings=timings.records,
         warnings=warnings.records,
         quarantine=quarantine.records,
-        starts=_starts(folder),
-        notes=tuple(_damage(logs)),
+        starts=starts,
+        notes=(*_damage(logs), *damage),
     )
 
 
@@ -229,10 +236,14 @@ def _damage(logs: dict[str, Log]) -> list[str]:
     ]
 
 
-def _starts(folder: Path) -> tuple[dict[str, Any], ...]:
+def _starts(folder: Path) -> tuple[tuple[dict[str, Any], ...], list[str]]:
+    """Return the entries of environment.json, and what is wrong with it."""
     path = folder / run_folder.ENVIRONMENT
     if not path.is_file():
-        return ()
-    starts = durable.read_json(path).get("starts")
+        return (), []
+    try:
+        starts = durable.read_json(path).get("starts")
+    except RunFolderError as error:
+        return (), [f"{error}."]
     entries = starts if isinstance(starts, list) else []
-    return tuple(entry for entry in entries if isinstance(entry, dict))
+    return tuple(entry for entry in entries if isinstance(entry, dict)), []

@@ -11,6 +11,11 @@ PLAIN = re.compile(r"-?\d+(\.\d+)?")
 LOG_FROM = 30.0
 """Highest over lowest value from which on a logarithmic axis is easier to read."""
 
+SAME = 1e-9
+"""Share of their size by which values must differ to be told apart; ticks have ten digits."""
+SMALLEST = 1e-300
+"""What is smaller is 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -56,10 +61,11 @@ def linear(low: float, high: float, *, num_ticks: int = 4, tight: bool = False) 
         >>> linear(0.13, 0.94).ticks
         (0.0, 0.25, 0.5, 0.75, 1.0)
     """
-    if high == low == 0:
-        high = 1.0
-    elif high == low:
-        low, high = low - abs(low) * 0.1, high + abs(low) * 0.1
+    size = max(abs(low), abs(high))
+    if size < SMALLEST:
+        low, high = 0.0, 1.0
+    elif high - low <= size * SAME:
+        low, high = low - size * 0.1, high + size * 0.1
     step = _nice_step((high - low) / num_ticks)
     # A hair of room, so that 0.3 / 0.1 = 2.9999999999999996 is a tick and not above one.
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

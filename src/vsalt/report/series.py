@@ -59,7 +59,11 @@ def finite(value: object) -> float | None:
     """Return a number that is one; None for null, text, infinity and the like."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    # JSON holds whole numbers of any length.
+    except OverflowError:
+        return None
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> tuple[Point, ...]:

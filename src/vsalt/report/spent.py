@@ -33,21 +33,22 @@ class Cost:
 def cost_of(stage: StageRecord) -> Cost:
     """Add up a stage's counts and timings.
 
-    `elapsed_s` of timings.jsonl begins again with every process: where it falls, another one has
-    begun, and the last value of each is added. The seconds between two records are their clips
-    over their `clips_per_s`; by these the rates are weighted.
+    `elapsed_s` of timings.jsonl begins again with every process, and the last value of each is
+    added. The seconds between two records are their clips over their `clips_per_s`; by these the
+    rates are weighted.
     """
     elapsed, num_starts, before = 0.0, 0, 0.0
     clips = seconds = waited = 0.0
     size, step = finite(stage.setting("loop", "batch_size")) or 0.0, 0
     for timing in stage.timings:
         now, rate = finite(timing.get("elapsed_s")), finite(timing.get("clips_per_s"))
+        taken = (timing["step"] - step) * size / rate if rate else 0.0
         if now is not None:
-            num_starts += now < before or num_starts == 0
-            elapsed += now if now < before else now - before
+            is_new = num_starts == 0 or _is_of_another_process(now, before, taken)
+            num_starts += is_new
+            elapsed += now if is_new else now - before
             before = now
         if rate:
-            taken = (timing["step"] - step) * size / rate
             clips, seconds = clips + rate * taken, seconds + taken
             waited += taken * (finite(timing.get("data_wait_share")) or 0.0)
         step = timing["step"]
@@ -61,6 +62,16 @@ def cost_of(stage: StageRecord) -> Cost:
         data_wait_share=waited / seconds if seconds else None,
         num_starts=num_starts,
     )
+
+
+def _is_of_another_process(now: float, before: float, taken: float) -> bool:
+    """Return whether a process has begun between two records of `elapsed_s`.
+
+    The seconds that a step has taken are seconds since the process began; if it is the one of the
+    record before, those before come on top. A slow first step of a new process can last longer
+    than all of the old one, so that a fall alone does not tell.
+    """
+    return now < before or now - taken < before / 2
 
 
 def total(run: RunRecord) -> Cost:

@@ -51,6 +51,8 @@ def write_report(
     """
     records = read_runs(runs)
     found = [read_probe(folder) for folder in probes]
+    # Before the pictures, which take time.
+    durable.create_folder(out.parent)
     sections = [
         overview(records),
         probe_section(found),
@@ -64,7 +66,6 @@ def write_report(
     ]
     heading = title or " and ".join(record.label for record in records)
     page = render_page(f"{heading} – vsalt report", style(), _body(heading, records, sections))
-    durable.create_folder(out.parent)
     durable.write_file(out, page)
 
 

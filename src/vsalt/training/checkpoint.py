@@ -192,7 +192,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         RunFolderError: if there is none.
     """
     if path.is_file():
-        path = path.parent / path.read_text().strip()
+        name = path.read_text(errors="replace").strip()
+        if not name or not (path.parent / name / META).is_file():
+            raise RunFolderError(
+                f"{path} names the checkpoint {name!r}, which is not there; write the name of one "
+                "that is into it, such as step-1000"
+            )
+        path = path.parent / name
     meta = durable.read_json(path / META)
     return Checkpoint(path=path, meta=meta)
 

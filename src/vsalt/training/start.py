@@ -1,6 +1,7 @@
 """What the verbs do: say what will happen, write the run folder, run, resume."""
 
 import math
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
 from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import report_windows
-from vsalt.errors import ConfigError, RunFolderError
+from vsalt.errors import ConfigError, RunFolderError, printable
 from vsalt.training import run_folder
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.locate import load_encoder
@@ -219,8 +220,11 @@ def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: 
 
 
 def _say_done(run: Path, console: Console) -> None:
-    console.print(f"done: {run}")
-    console.print(
-        f"next: vsalt probe fit --encoder {run} --data LABELLED --kind linear --out PROBE\n"
-        f"      vsalt embed --encoder {run} --data VIDEOS --out EMBEDDINGS"
-    )
+    name = shlex.quote(str(run))
+    for line in (
+        f"done: {run}",
+        f"next: vsalt report {name}",
+        f"      vsalt probe fit --encoder {name} --data LABELLED --kind linear --out PROBE",
+        f"      vsalt embed --encoder {name} --data VIDEOS --out EMBEDDINGS",
+    ):
+        console.print(printable(line), soft_wrap=True)

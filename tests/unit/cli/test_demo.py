@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,8 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path) -> None:
         (["--out", str(used)], RunFolderError, "is not an empty folder; choose another --out"),
         (["--out", str(used / "notes.txt")], RunFolderError, "is not an empty folder"),
         (["--out", new, "--labels", "31"], ConfigError, "labels is 31; it must be at least 32"),
+        (["--out", new, "--num-clips", "41"], ConfigError, "clips is 41; it must be at least 42"),
+        (["--out", new, "--num-clips", "-5"], ConfigError, "clips is -5; it must be at least 42"),
         (["--out", new, "--num-clips", "1000"], ConfigError, "at most about 750"),
         (["--out", new, "--steps", "many"], ConfigError, "it must be a number of steps"),
     ):
@@ -160,12 +163,22 @@ def test_who_interrupts_it_is_told_what_to_do(
         raise error
 
     monkeypatch.setattr(start, "start_salt", begin)
-    out = tmp_path / "out"
+    out = tmp_path / "my demo"
     words = ["demo", "--out", str(out), "--num-clips", "64", "--labels", "32"]
     assert main(words) == code
     said = capsys.readouterr().err
     assert f"remove {out} or choose another --out" in said
-    assert f"vsalt resume {out / 'run'}" in said
+    begin = said.index("  vsalt resume")
+    commands = [
+        shlex.split(line) for line in said[begin:].replace("\\\n", "").splitlines() if line.strip()
+    ]
+    assert [command[:2] for command in commands] == [
+        *(["vsalt", "resume"], ["vsalt", "probe"], ["vsalt", "probe"], ["vsalt", "report"])
+    ]
+    assert all(str(out / "run") in command for command in commands)
+    assert commands[-1][-1] == str(out / "report.html")
+    probes = [command[command.index("--out") + 1] for command in commands[1:3]]
+    assert all(probe in commands[-1] for probe in probes)
     assert not (out / "summary.json").exists()
 
 

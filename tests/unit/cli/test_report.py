@@ -1,17 +1,15 @@
 """Which page `vsalt report` writes, what it refuses, and who tells of it."""
 
-import sys
-from collections.abc import Sequence
+import io
+import shlex
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from rich.console import Console
 
 from support.report_runs import write_probe, write_salt
-from vsalt.cli import pretrain
 from vsalt.cli.main import main
-from vsalt.errors import RunFolderError
+from vsalt.training import start
 
 
 def test_the_page_of_one_run_lies_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,33 +50,14 @@ def test_mistakes_are_explained(
     assert not (run / "report.html").exists()
 
 
-def test_only_a_run_that_ends_well_says_how_to_see_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def end(*_: object, **__: object) -> None:
-        """Be a run that is done at once."""
-
-    start = SimpleNamespace(start_salt=end, start_stage=end, resume_run=end)
-    monkeypatch.setitem(sys.modules, "vsalt.training.start", start)
-    run = str(tmp_path / "run")
-    given = {"out": Path(run), "run": Path(run), "teacher": None}
-
-    def parse(_: type, words: Sequence[str], prog: str, default: Any = None) -> SimpleNamespace:
-        config = getattr(default, "config", None)
-        return SimpleNamespace(**given, config=config, dry_run="--dry-run" in words)
-
-    monkeypatch.setattr(pretrain, "parse", parse)
-    for words in (["salt", "--out", run], ["pretrain", "--method", "pixel", "--out", run]):
-        assert main([*words, "--dry-run"]) == 0
-        assert "vsalt report" not in capsys.readouterr().out
-        assert main(words) == 0
-        assert f"vsalt report {run}\n" in capsys.readouterr().out
-    assert pretrain.resume([run], "vsalt resume") == 0
-    assert f"vsalt report {run}\n" in capsys.readouterr().out
-
-    def stop(*_: object, **__: object) -> None:
-        raise RunFolderError("stopped")
-
-    start.start_salt = stop
-    assert main(["salt", "--out", run]) == 1
-    assert "vsalt report" not in capsys.readouterr().out
+def test_the_end_of_a_run_says_what_can_be_done_with_it() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    start._say_done(Path("my long folder of runs") / "run\x1b[31m", console)
+    done, *lines = console.file.getvalue().splitlines()
+    assert done == "done: my long folder of runs/run\\x1b[31m"
+    verbs = []
+    for line in lines:
+        words = shlex.split(line.removeprefix("next:"))
+        assert "my long folder of runs/run\\x1b[31m" in words
+        verbs.append(words[1])
+    assert verbs == ["report", "probe", "embed"]

@@ -5,7 +5,7 @@ import torch
 
 from vsalt.data.quarantine import MIN_READS, Quarantine, ReadCounts
 from vsalt.data.types import BadFile, Batch, SampleKey
-from vsalt.errors import DataError
+from vsalt.errors import DataError, RunFolderError
 
 
 def batch(size, bad=()):
@@ -119,3 +119,13 @@ def test_held_out_clips_are_written_one_by_one_also_of_one_file(tmp_path):
     quarantine.cut(0)
     for known in (quarantine, Quarantine(path, max_bad_share=1.0)):
         assert (known.positions(-1), known.positions(-2)) == ({2, 5}, {1})
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    Quarantine(path, max_bad_share=1.0).record(batch(4, [bad(1, "a")]))
+    whole = path.read_bytes()
+    for damage in (b"nonsense\n", b'{"path": "b"}\n', b"\xff\n", b"[]\n"):
+        path.write_bytes(whole + damage)
+        with pytest.raises(RunFolderError, match="damaged in line 2"):
+            Quarantine(path, max_bad_share=1.0)

@@ -67,6 +67,9 @@ def test_a_finished_run_has_all_sections(tmp_path: Path) -> None:
     assert "25.0 %" in section(page, "cost")
     assert "70.0 %" in section(page, "probes")
     assert "61.0 to 79.0 %" in section(page, "probes")
+    assert "Weights of student: /runs/student/checkpoints/step-40, of step 40." in section(
+        page, "probes"
+    )
     assert "2.13" in section(page, "environment")
     assert '"frame_step": 1' in section(page, "settings")
 
@@ -236,6 +239,22 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
     page = report(tmp_path, run)
     assert (tmp_path / "page" / "report.html").stat().st_size < 200_000
     assert "of 20,000 records are drawn" in section(page, "curves")
+
+
+def test_a_file_that_both_stages_could_not_read_is_one_file(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    bad = {"step": 3, "position": 0, "attempt": 0, "path": "/a.mp4", "error": "broken"}
+    for stage in ("teacher", "student"):
+        write_lines(run / stage / "quarantine.jsonl", [bad])
+    assert "1 unreadable file" in section(report(tmp_path, run), "overview")
+
+
+def test_reads_that_failed_are_not_denied(tmp_path: Path) -> None:
+    metrics = train_records(range(1, 41), bad_reads=3)
+    # The log that names them is gone.
+    text = section(report(tmp_path, write_stage(tmp_path / "run", metrics=metrics)), "quarantine")
+    assert "3 reads failed" in text
+    assert "could be read" not in text
 
 
 def test_long_lists_of_broken_files_end(tmp_path: Path) -> None:

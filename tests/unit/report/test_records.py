@@ -65,6 +65,17 @@ def test_damaged_lines_are_left_out_and_named(tmp_path: Path) -> None:
     assert note.startswith("metrics.jsonl is damaged: 6 of its lines, the first of them line 3")
 
 
+def test_numbers_too_long_for_a_float_are_none(tmp_path: Path) -> None:
+    long = "1" + "0" * 400
+    run = write_stage(tmp_path / "run")
+    lines = f'{{"kind": "train", "step": 1, "clips": {long}}}\n{{"kind": "val", "step": {long}}}\n'
+    (run / "metrics.jsonl").write_text(lines)
+    (record,) = read_runs([run])
+    assert cost_of(record.stages[0]).clips is None
+    assert record.stages[0].steps_done == 1
+    assert "1 of its lines, the first of them line 2" in record.stages[0].notes[0]
+
+
 def test_nan_in_a_log_is_a_gap(tmp_path: Path) -> None:
     run = write_stage(tmp_path / "run")
     (run / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": NaN, "clips": NaN}\n')
@@ -83,14 +94,26 @@ def test_runs_of_one_stage_are_shown_beside_those_of_salt(tmp_path: Path) -> Non
     assert names == ["teacher", "student", "stage", "assistant"]
 
 
+def test_a_damaged_environment_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    (run / "teacher" / "environment.json").write_text("")
+    (record,) = read_runs([run])
+    assert record.stages[0].starts == ()
+    assert "environment.json cannot be read" in record.stages[0].notes[0]
+    assert len(record.stages[0].train) == 40
+
+
 def test_labels_tell_runs_apart(tmp_path: Path) -> None:
     paths = [tmp_path / "x" / "run", tmp_path / "y" / "run"]
     runs = read_runs([write_salt(path) for path in paths])
     assert [run.label for run in runs] == ["x/run", "y/run"]
     runs = read_runs([paths[0] / "teacher", paths[0]])
     assert [run.label for run in runs] == ["run/teacher", "run"]
-    with pytest.raises(RunFolderError, match="given twice"):
-        read_runs([paths[0], paths[0]])
+    (run,) = read_runs([paths[0] / "teacher" / ".."])
+    assert run.label == "run"
+    for again in (paths[0], paths[1] / ".." / ".." / "x" / "run"):
+        with pytest.raises(RunFolderError, match="given twice"):
+            read_runs([paths[0], again])
 
 
 @pytest.mark.parametrize(
@@ -137,6 +160,21 @@ def test_cost_adds_up_processes_and_weights_rates_by_time(tmp_path: Path) -> Non
     assert (cost.clips, cost.flops_exact, cost.flops_six_nd) == (320, 40_000, 36_020)
     assert cost.clips_per_s == pytest.approx(320 / 25)
     assert cost.data_wait_share == pytest.approx(0.5 * 20 / 25)
+
+
+def test_a_process_that_begins_slowly_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    run = write_stage(tmp_path / "run", metrics=train_records([10, 20, 30]))
+    # A process of 4 s; then one whose first ten steps took 10 s, and whose next ten took 2 s after
+    # 3 s of val_loss, which is in no rate.
+    timings = [
+        {"step": 10, "clips_per_s": 20.0, "data_wait_share": 0.0, "elapsed_s": 4.0},
+        {"step": 20, "clips_per_s": 8.0, "data_wait_share": 0.0, "elapsed_s": 10.0},
+        {"step": 30, "clips_per_s": 40.0, "data_wait_share": 0.0, "elapsed_s": 15.0},
+    ]
+    write_lines(run / "timings.jsonl", timings)
+    (record,) = read_runs([run])
+    cost = cost_of(record.stages[0])
+    assert (cost.elapsed_s, cost.num_starts) == (19.0, 2)
 
 
 def test_cost_of_a_run_is_that_of_its_stages(tmp_path: Path) -> None:

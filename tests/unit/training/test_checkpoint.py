@@ -209,3 +209,8 @@ def test_carried_state_is_saved_beside_the_weights(tmp_path: Path) -> None:
 def test_no_checkpoint_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"meta.json does not exist"):
         read_checkpoint(tmp_path / "step-3")
+    pointer = tmp_path / "best"
+    for content in (b"step-3\n", b"", b"\xff", b".\n"):
+        pointer.write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"best names the checkpoint .* is not there"):
+            read_checkpoint(pointer)
