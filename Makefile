@@ -71,7 +71,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST) -q tests/unit/test_import_arrows.py
-	$(MKDOCS) build --strict --quiet
+	$(MKDOCS) build --strict  # --quiet would hide the warnings from --strict
 
 docs: $(READY)
 	$(MKDOCS) build --strict

@@ -14,8 +14,11 @@ import pytest
 from support.pages import ROOT
 from vsalt.cli.verbs import VERBS
 from vsalt.presets import PRESETS, salt_preset
+from vsalt.training.build import resolve_salt
+from vsalt.training.plan import plan_salt
 
 PAGE = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+COSTS = PAGE.partition("What presets cost")[2]
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +125,32 @@ def test_the_table_of_presets_is_theirs() -> None:
         )
     expected = "\n".join(rows)
     assert expected in PAGE, f"write into docs/reference/cli.md:\n{expected}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("paper-") else [])
+        for name in PRESETS
+        if f"| `{name}` |" in COSTS
+    ],
+)
+def test_the_table_of_costs_is_what_a_dry_run_prints(name: str) -> None:
+    """Networks and FLOPs."""
+    plans = plan_salt(resolve_salt(salt_preset(name)))
+    cells = [
+        " / ".join(f"{plan.encoder_params / 1e6:.2f} M" for plan in plans),
+        " / ".join(f"{plan.other_params / 1e6:.2f} M" for plan in plans),
+        " / ".join(_power(plan.flops.exact) for plan in plans),
+        " / ".join(_power(plan.flops.six_nd) for plan in plans),
+    ]
+    expected = f"| `{name}` | {' | '.join(cells)} |"
+    assert expected in COSTS, f"write into docs/reference/cli.md:\n{expected}"
+
+
+def _power(number: float) -> str:
+    return f"{number:.2e}".replace("e+", "e")
+
+
+def test_there_are_costs_to_check() -> None:
+    assert COSTS.count("\n| `") >= 8

@@ -49,9 +49,12 @@ def run_page(blocks: list[Block], folder: Path, *, slow: bool, timeout_s: float)
     )
     try:
         output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:  # an interrupted test, too, leaves nothing that runs
         os.killpg(process.pid, signal.SIGKILL)
-        return Outcome(None, process.communicate()[0])
+        output, _ = process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return Outcome(None, output)
+        raise
     return Outcome(process.returncode, output)
 
 

@@ -95,8 +95,8 @@ class ProbeClips:
         >>> clips = ProbeClips(rows, config, seed=0)
         >>> pool = WorkerPool(clips, workers=2, prefetch=2, pin_memory=False, limits=ReadLimits())
         >>> tasks = [Task([ProbeKey(0, 0), ProbeKey(0, 1)])]
-        >>> [batch.clips.shape for batch in pool.batches(tasks)]
-        [torch.Size([2, 2, 1, 3, 16, 224, 224])]
+        >>> next(iter(pool.batches(tasks))).clips.shape
+        torch.Size([2, 2, 1, 3, 16, 224, 224])
         >>> pool.close()
     """
 
