@@ -1,0 +1,70 @@
+"""The demo's numbers on the pages are those of the committed runs, and show what they must."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from support.pages import ROOT
+
+RESULTS = Path(ROOT) / "benchmarks" / "results"
+ROWS = {
+    "raw pixels": "raw_pixels",
+    "frame differences": "frame_difference",
+    "random init": "random_init",
+    "teacher": "teacher",
+    "student": "student",
+}
+TASKS = ("motion", "appearance")
+LONG = RESULTS / "demo_seeds_long.json"
+
+
+def summaries(name: str) -> list[dict[str, Any]]:
+    found = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return [found["seeds"][seed]["summary"] for seed in ("0", "1", "2")]
+
+
+def accuracies(name: str, encoder: str, task: str) -> list[float]:
+    """Per cent, one of each seed."""
+    return [100 * one["encoders"][encoder][task]["accuracy"] for one in summaries(name)]
+
+
+def rows(*, with_ranges: bool) -> Iterator[str]:
+    for title, encoder in ROWS.items():
+        cells = []
+        for task in TASKS:
+            found = accuracies("demo_seeds.json", encoder, task)
+            spread = f" [{min(found):.1f}, {max(found):.1f}]" if with_ranges else ""
+            cells.append(f"{mean(found):.1f}{spread}")
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize(("page", "with_ranges"), [("numbers.md", True), ("tutorial/first-hour.md", False)])
+def test_tables_hold_the_means_of_three_seeds(page: str, with_ranges: bool) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    missing = [row for row in rows(with_ranges=with_ranges) if row not in text]
+    assert not missing, f"write into docs/{page}:\n" + "\n".join(missing)
+
+
+def test_the_readme_names_the_means_of_three_seeds() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for encoder in ROWS.values():
+        value = f"{mean(accuracies('demo_seeds.json', encoder, 'motion')):.1f} %"
+        assert value in text, f"README.md lacks {value} of {encoder}"
+
+
+@pytest.mark.parametrize(
+    ("name", "least_gain"), [("demo_seeds.json", 10.0), ("demo_seeds_long.json", 15.0)]
+)
+def test_the_demo_shows_an_effect(name: str, least_gain: float) -> None:
+    student, teacher, untrained = (
+        mean(accuracies(name, encoder, "motion"))
+        for encoder in ("student", "teacher", "random_init")
+    )
+    assert student >= untrained + least_gain
+    assert student >= teacher - 3
+    for summary in summaries(name):
+        assert summary["chance"]["motion"] <= 1 / 8
