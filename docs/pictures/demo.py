@@ -74,11 +74,12 @@ def draw_bars(width: int) -> Image.Image:
     seeds = json.loads(SEEDS.read_text(encoding="utf-8"))["seeds"].values()
     summaries = [seed["summary"] for seed in seeds]
     chance = mean(one["chance"]["motion"] for one in summaries)
-    sheet = Image.new("RGB", (width, BAR_STEP * (len(NAMES) + 1) + MARGIN), PAPER)
+    sheet = Image.new("RGB", (width, BAR_STEP * (len(NAMES) + 1) + 2 * MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     title = "How does the shape move? Linear probe, accuracy in per cent, 8 motions, means of "
     draw.text((MARGIN, 2), f"{title}{len(summaries)} seeds", INK, FONT)
-    start, full = LEFT + MARGIN, width - LEFT - 5 * MARGIN
+    # The axis ends at 80 %, so that the longest bar leaves room for its number.
+    start, full = LEFT + MARGIN, (width - LEFT - 5 * MARGIN) / 0.8
     for number, (key, name) in enumerate(NAMES.items(), start=1):
         value = mean(one["encoders"][key]["motion"]["accuracy"] for one in summaries)
         top = BAR_STEP * number
