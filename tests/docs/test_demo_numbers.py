@@ -56,6 +56,12 @@ def test_the_readme_names_the_means_of_three_seeds() -> None:
         assert value in text, f"README.md lacks {value} of {encoder}"
 
 
+def test_pages_name_the_mean_time() -> None:
+    minutes = f"{mean(one['seconds'] for one in summaries('demo_seeds.json')) / 60:.1f} minutes"
+    for page in ("README.md", "docs/numbers.md", "docs/tutorial/first-hour.md"):
+        assert minutes in (ROOT / page).read_text(encoding="utf-8"), f"{page} lacks {minutes}"
+
+
 def test_the_demo_shows_an_effect() -> None:
     student, teacher, untrained = (
         mean(accuracies("demo_seeds.json", encoder, "motion"))
