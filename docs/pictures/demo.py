@@ -34,7 +34,8 @@ NAMES = {
     "teacher": "teacher",
     "student": "student",
 }
-NUM_CLIPS = 2
+CLIPS = (0, 2)
+"""Which of the held-out clips are drawn; both show much of their object."""
 LEFT, GAP, BAR_STEP, MARGIN = 160, 14, 30, 14
 
 
@@ -52,10 +53,10 @@ def draw_clips(teacher: Path) -> Image.Image:
     """Lay the reconstructions of two clips side by side, with the names of their rows."""
     shown = [
         Image.open(io.BytesIO(picture.png)).convert("RGB")
-        for picture in stage_pictures(teacher, num_clips=3)
+        for picture in stage_pictures(teacher, num_clips=max(CLIPS) + 1)
         if picture.title.startswith("Reconstruction")
     ]
-    shown = [shown[0], shown[2]][:NUM_CLIPS]
+    shown = [shown[index] for index in CLIPS]
     width = LEFT + sum(image.width for image in shown) + GAP * (len(shown) - 1)
     sheet = Image.new("RGB", (width, shown[0].height), PAPER)
     place = LEFT

@@ -52,7 +52,7 @@ class DemoArgs:
     seed: int = 0
     """Seed of videos, training and probes."""
     long: bool = False
-    """Train for up to an hour, for a clearer result."""
+    """Train five times as long, for a clearer result."""
     num_clips: int | None = None
     """Made-up videos, one in four of them for testing; unset: 4096."""
     labels: int | None = None

@@ -8,7 +8,7 @@ from vsalt.report.html import Child, Element, tag
 from vsalt.report.line_chart import LineChart, line_chart
 from vsalt.report.records import RunRecord, StageRecord
 from vsalt.report.section import Section, by_stage
-from vsalt.report.series import series_of
+from vsalt.report.series import Series, series_of
 from vsalt.report.tables import note
 from vsalt.training.alarms import MIN_DEVIATION, MIN_RANKME
 
@@ -103,11 +103,19 @@ def _loss(name: str, stages: Stages, runs: Sequence[RunRecord]) -> LineChart | N
         for index, (title, records) in enumerate(parts)
     ]
     held = series_of(stage.val, "val_loss", name="held out", label="held out", look=1)
+    explanation = "Of the step's clips; of held-out clips with fixed masks (val_loss)."
+    return _losses_of_one(stage, [*curves, held], f"{name}-loss", "Loss", explanation)
+
+
+def _losses_of_one(
+    stage: StageRecord, curves: Sequence[Series | None], name: str, title: str, explanation: str
+) -> LineChart | None:
+    """Return several losses of one stage in one chart."""
     return chart_of(
-        [*curves, held],
-        name=f"{name}-loss",
-        title="Loss",
-        explanation="Of the step's clips; of held-out clips with fixed masks (val_loss).",
+        curves,
+        name=name,
+        title=title,
+        explanation=explanation,
         unit="",
         log=None,
         num_steps=longest([stage]),
@@ -131,17 +139,8 @@ def _other_losses(name: str, stages: Stages, runs: Sequence[RunRecord]) -> list[
     for index, key in enumerate(keys):
         kind = key.removeprefix("loss_")
         curves.append(series_of(stage.train, key, name=kind, label=kind, look=index))
-    return [
-        chart_of(
-            curves,
-            name=f"{name}-masks",
-            title="Loss by masks",
-            explanation="Their mean is the training loss.",
-            unit="",
-            log=None,
-            num_steps=longest([stage]),
-        )
-    ]
+    explanation = "Their mean is the training loss."
+    return [_losses_of_one(stage, curves, f"{name}-masks", "Loss by masks", explanation)]
 
 
 def _missing_losses(stages: Stages, runs: Sequence[RunRecord]) -> list[str]:
