@@ -32,12 +32,16 @@ def accuracies(name: str, encoder: str, task: str) -> list[float]:
 
 def rows(*, with_ranges: bool) -> Iterator[str]:
     for title, encoder in ROWS.items():
-        cells = []
-        for task in TASKS:
-            found = accuracies("demo_seeds.json", encoder, task)
-            spread = f" [{min(found):.1f}, {max(found):.1f}]" if with_ranges else ""
-            cells.append(f"{mean(found):.1f}{spread}")
-        yield f"| {title} | {' | '.join(cells)} |"
+        yield row(title, "demo_seeds.json", encoder, with_ranges=with_ranges)
+
+
+def row(title: str, name: str, encoder: str, *, with_ranges: bool) -> str:
+    cells = []
+    for task in TASKS:
+        found = accuracies(name, encoder, task)
+        spread = f" [{min(found):.1f}, {max(found):.1f}]" if with_ranges else ""
+        cells.append(f"{mean(found):.1f}{spread}")
+    return f"| {title} | {' | '.join(cells)} |"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,16 @@ def test_tables_hold_the_means_of_three_seeds(page: str, with_ranges: bool) -> N
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     missing = [row for row in rows(with_ranges=with_ranges) if row not in text]
     assert not missing, f"write into docs/{page}:\n" + "\n".join(missing)
+
+
+def test_the_numbers_of_the_long_demo() -> None:
+    text = (ROOT / "docs/numbers.md").read_text(encoding="utf-8")
+    for encoder in ("teacher", "student"):
+        found = row(f"{encoder}, `--long`", "demo_seeds_long.json", encoder, with_ranges=True)
+        assert found in text, f"write into docs/numbers.md:\n{found}"
+    minutes = f"{summaries('demo_seeds_long.json')[0]['seconds'] / 60:.0f} minutes"
+    for page in ("docs/numbers.md", "docs/tutorial/first-hour.md", "src/vsalt/presets/demo.py"):
+        assert minutes in (ROOT / page).read_text(encoding="utf-8"), f"{page} lacks {minutes}"
 
 
 def test_the_readme_names_the_means_of_three_seeds() -> None:
@@ -62,14 +76,15 @@ def test_pages_name_the_mean_time() -> None:
         assert minutes in (ROOT / page).read_text(encoding="utf-8"), f"{page} lacks {minutes}"
 
 
-def test_the_demo_shows_an_effect() -> None:
+@pytest.mark.parametrize(("name", "gain"), [("demo_seeds.json", 10), ("demo_seeds_long.json", 15)])
+def test_the_demo_shows_an_effect(name: str, gain: float) -> None:
     student, teacher, untrained = (
-        mean(accuracies("demo_seeds.json", encoder, "motion"))
+        mean(accuracies(name, encoder, "motion"))
         for encoder in ("student", "teacher", "random_init")
     )
-    assert student >= untrained + 10
+    assert student >= untrained + gain
     assert student >= teacher - 3
-    for summary in summaries("demo_seeds.json"):
+    for summary in summaries(name):
         assert summary["chance"]["motion"] <= 1 / 8
 
 

@@ -59,7 +59,7 @@ def demo_long() -> SaltRunConfig:
 
 
 SHORT = DemoPlan(duration="about 4 minutes", train=demo)
-LONG = DemoPlan(duration="about 20 minutes", train=demo_long)
+LONG = DemoPlan(duration="about 16 minutes", train=demo_long)
 
 
 def _config(*, teacher_steps: int, student_steps: int) -> SaltRunConfig:
