@@ -63,6 +63,21 @@ def test_the_numbers_of_the_long_demo() -> None:
         assert minutes in (ROOT / page).read_text(encoding="utf-8"), f"{page} lacks {minutes}"
 
 
+def test_pages_name_seed_0() -> None:
+    teacher, student = (
+        accuracies("demo_seeds.json", name, "motion") for name in ("teacher", "student")
+    )
+    assert student[0] == min(student)
+    assert teacher[0] == min(teacher)
+    for page in ("README.md", "docs/tutorial/first-hour.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"{student[0]:.1f}" in text
+        assert f"{teacher[0]:.1f}" in text
+    text = (ROOT / "docs/numbers.md").read_text(encoding="utf-8")
+    for name, found in (("teacher", teacher), ("student", student)):
+        assert f"| {name} | {' | '.join(f'{value:.1f}' for value in found)} |" in text
+
+
 def test_the_readme_names_the_means_of_three_seeds() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     for encoder in ROWS.values():

@@ -272,5 +272,5 @@ def _format(name: str, value: int | float) -> str:
     if name.startswith("parameters"):
         return f"{value / 1e6:.2f} M" if value else "-"
     if name.startswith("memory"):
-        return f"{value / 1e9:.1f} GB"
+        return f"{value / 1e9:.1f} GB" if value >= 1e8 else f"{value / 1e6:.0f} MB"
     return f"{value / 1e6:,.0f} MB" if name == "disk" else f"{value:,}"
