@@ -1,6 +1,7 @@
 """The whole demo, tiny: every file that it promises, and numbers that agree with each other."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,22 @@ from safetensors.torch import load_file
 from support import runs
 from vsalt.cli.demo_summary import ROWS, TASKS
 
+WORDS = ["--num-clips", "128", "--labels", "64", "--steps", "3:4", "--seed", "2"]
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("demo") / "out"
-    words = ["--num-clips", "128", "--labels", "64", "--steps", "3:4", "--seed", "2"]
-    process = runs.vsalt("demo", "--out", out, *words)
+    process = runs.vsalt("demo", "--out", out, *WORDS)
     assert process.returncode == 0, process.stderr
     return out, process.stdout
 
 
 def test_everything_is_there(done: tuple[Path, str]) -> None:
     out, _ = done
-    names = ("embeddings", "labels.csv", "probe-appearance", "probe-motion", "report.html", "run")
-    assert sorted(path.name for path in out.iterdir()) == [*names, "summary.json", "videos"]
+    names = (".lock", "demo.json", "embeddings", "labels.csv", "probe-appearance", "probe-motion")
+    names += ("report.html", "run", "summary.json", "videos")
+    assert sorted(path.name for path in out.iterdir()) == [*names]
     embeddings = load_file(out / "embeddings" / "embeddings-00000.safetensors")["embeddings"]
     assert len(embeddings) == 128
     page = (out / "report.html").read_text()
@@ -89,3 +92,45 @@ def test_a_second_demo_touches_nothing(done: tuple[Path, str]) -> None:
     assert process.returncode == 1
     assert "is not an empty folder; choose another --out, or remove it" in process.stderr
     assert (out / "summary.json").read_bytes() == before
+
+
+def test_killed_again_and_again_it_becomes_the_same_demo(
+    done: tuple[Path, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    # Kills: the videos are made but not listed; in the student; after the first probe's heads
+    # are written; between the probes; at the very end.
+    places = [("/videos/labels.csv", 1), ("step", 5), ("/probe-motion/probe.json", 1)]
+    places += [("/probe-appearance/probe.json", 1), ("/summary.json", 1)]
+    before = 0.0
+    for place, count in places:
+        killed = runs.vsalt(
+            *("demo", "--out", out, *WORDS),
+            prefix=(runs.FAULT_DRIVER, "kill", tmp_path / "marker", place, str(count)),
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        spent = json.loads((out / "demo.json").read_text())["seconds"]
+        assert spent >= before
+        before = spent
+    assert "128 videos were made before" in killed.stdout
+    assert "teacher: step" not in killed.stdout
+    assert "student: all 4 steps were done before" in killed.stdout
+    assert "motion was probed before" in killed.stdout
+    last = runs.vsalt("demo", "--out", out, *WORDS)
+    assert last.returncode == 0, last.stderr
+    assert "appearance was probed before" in last.stdout
+
+    summary, undisturbed = (
+        json.loads((folder / "summary.json").read_text()) for folder in (out, done[0])
+    )
+    assert summary.pop("seconds") >= before > 0
+    undisturbed.pop("seconds")
+    assert summary == undisturbed
+    assert runs.fingerprint(out / "run") == runs.fingerprint(done[0] / "run")
+    names = {path.relative_to(done[0]) for path in done[0].rglob("*")}
+    assert {path.relative_to(out) for path in out.rglob("*")} == names
+    (vectors, others) = (
+        (folder / "embeddings" / "embeddings-00000.safetensors").read_bytes()
+        for folder in (out, done[0])
+    )
+    assert vectors == others

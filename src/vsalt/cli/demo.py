@@ -1,6 +1,9 @@
 """`vsalt demo`: videos, teacher, student, probes, embeddings, report; the whole path with a table.
 
+The same command goes on with a demo that was interrupted: what is done is kept.
+
 DIR/
+  demo.json           the settings that it was begun with, and the seconds spent
   videos/             the made-up videos and their labels.csv
   labels.csv          the same rows, but only some of the training rows have their labels
   run/                teacher and student
@@ -14,16 +17,17 @@ DIR/
 import csv
 import json
 import shlex
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsalt import durable
+from vsalt import __version__, durable
+from vsalt.cli.demo_folder import SUMMARY, check_demo_folder, hold_demo
 from vsalt.cli.demo_summary import TASKS, demo_summary, demo_table
 from vsalt.cli.parse import parse
-from vsalt.config import SaltRunConfig
+from vsalt.config import SaltRunConfig, to_dict
 from vsalt.errors import ConfigError, RunFolderError, VsaltError
 from vsalt.presets.demo import LONG, SHORT, DemoPlan
 
@@ -31,24 +35,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vsalt.data.manifest import Row
-    from vsalt.evaluation.result import ProbeResult
     from vsalt.evaluation.subjects import Subject, SubjectFeatures
     from vsalt.training.extract import ExtractConfig, Progress
 
-SUMMARY = "summary.json"
 REPORT = "report.html"
 LABELS = "labels.csv"
+PROBE = "probe.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArgs:
     """Make videos, train a teacher and a student on them without labels, probe both with few.
 
-    Takes minutes on two CPU cores. Everything lies in DIR afterwards; DIR/report.html shows it.
+    Takes minutes on two CPU cores. Everything lies in OUT afterwards; OUT/report.html shows it. A
+    command that was interrupted goes on where it stopped when it is given again.
     """
 
     out: Path = Path("demo-run")
-    """Folder to make; must not exist or be empty."""
+    """Folder to make; must be new or empty, or hold this demo, interrupted."""
     seed: int = 0
     """Seed of videos, training and probes."""
     long: bool = False
@@ -97,26 +101,48 @@ class _Demo:
         """Folder of the probes of a task."""
         return self.out / f"probe-{task}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the demo's files depend on, as plain values."""
+        plan = self.plan
+        return {
+            "vsalt": __version__,
+            "seed": self.seed,
+            "num_clips": plan.num_clips,
+            "labels": plan.num_labels,
+            "test_every": plan.test_every,
+            "size": plan.size,
+            "num_frames": plan.num_frames,
+            "fps": plan.fps,
+            "shows": to_dict(plan.shows),
+            "config": to_dict(self.config),
+        }
+
 
 def demo(words: Sequence[str], prog: str) -> int:
     """Run the verb `demo`."""
     asked = _resolve(parse(DemoArgs, words, prog))
-    _check_out(asked.out)
-    begin = time.monotonic()
+    begun = check_demo_folder(asked.out, asked.settings)
     from rich.console import Console
 
     from vsalt.training.stop import InterruptedRunError
 
     console = Console(markup=False, highlight=False)
+    takes = f"{asked.plan.duration} on two CPU cores"
     console.print(
-        f"this takes {asked.plan.duration} on two CPU cores; all of it goes to {asked.out}"
+        f"goes on with the demo in {asked.out}; from the start it takes {takes}"
+        if begun
+        else f"this takes {takes}; all of it goes to {asked.out}"
     )
-    try:
-        return _run(asked, console, begin)
-    except KeyboardInterrupt as error:
-        raise InterruptedDemoError(_how_to_go_on(asked), 130) from error
-    except InterruptedRunError as error:
-        raise InterruptedDemoError(_how_to_go_on(asked), error.exit_code) from error
+    command = f"{prog} {shlex.join(words)}".strip()
+    go_on = f"interrupted. The same command goes on with what is there:\n  {command}"
+    with hold_demo(asked.out, asked.settings) as seconds:
+        try:
+            return _run(asked, console, seconds)
+        except KeyboardInterrupt as error:
+            raise InterruptedDemoError(go_on, 130) from error
+        except InterruptedRunError as error:
+            raise InterruptedDemoError(go_on, error.exit_code) from error
 
 
 def _resolve(args: DemoArgs) -> _Demo:
@@ -153,46 +179,19 @@ def _resolve(args: DemoArgs) -> _Demo:
     return _Demo(out=args.out, seed=args.seed, plan=plan, config=config)
 
 
-def _check_out(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(f"{out} is not an empty folder; choose another --out, or remove it")
-    durable.create_folder(out)
-
-
-def _how_to_go_on(asked: _Demo) -> str:
-    text = f"interrupted. To begin again, remove {asked.out} or choose another --out"
-    if not (asked.run / "config.json").exists():
-        return text
-    run, labels = (shlex.quote(str(path)) for path in (asked.run, asked.out / LABELS))
-    lines = [f"{text}.", "To go on with what is there:", f"  vsalt resume {run}"]
-    probes = {task: shlex.quote(str(asked.probe(task))) for task in TASKS}
-    for task, out in probes.items():
-        if not (asked.probe(task) / "probe.json").exists():
-            lines.append(
-                f"  vsalt probe fit --encoder {run} --encoder {run}/student/teacher "
-                f"--floors --seed {asked.seed} \\\n    --data {labels} "
-                f"--label-column {task} --out {out}"
-            )
-    shown = " ".join(f"--probe {out}" for out in probes.values())
-    page = shlex.quote(str(asked.out / REPORT))
-    lines.append(f"  vsalt report {run} {shown} --out {page}")
-    return "\n".join(lines)
-
-
-def _run(asked: _Demo, console: "Console", begin: float) -> int:
+def _run(asked: _Demo, console: "Console", seconds: Callable[[], float]) -> int:
+    """Do what is not done yet; `seconds` returns the time spent so far."""
     manifest = _make_videos(asked, console)
     labels = hide_labels(manifest, asked.out / LABELS, num_labels=asked.plan.num_labels)
     console.print(
         f"the probes will see {asked.plan.num_labels} labels, the encoders none: {labels}"
     )
     _check_tasks(asked, labels)
-    from vsalt.training.start import start_salt
-
-    start_salt(asked.run, asked.config, say_next=False)
+    _train(asked)
     results = _probe(asked, labels, console)
     code = _embed(asked.run, manifest, asked.out / "embeddings")
     _report(asked, console)
-    summary = demo_summary(results, _train_flops(asked), seconds=time.monotonic() - begin)
+    summary = demo_summary(results, _train_flops(asked), seconds=seconds())
     durable.write_file(asked.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
     console.print(demo_table(summary, asked.plan.num_labels))
     for line in _ending(asked, summary):
@@ -204,7 +203,13 @@ def _make_videos(asked: _Demo, console: "Console") -> Path:
     from vsalt.cli.data import SynthArgs, make_set
 
     plan = asked.plan
-    manifest = make_set(
+    manifest = asked.videos / LABELS
+    if manifest.exists():
+        console.print(f"{plan.num_clips} videos were made before: {asked.videos}")
+        return manifest
+    # The manifest is written last: without it the videos are those of an interrupted start.
+    shutil.rmtree(asked.videos, ignore_errors=True)
+    make_set(
         SynthArgs(
             out=asked.videos,
             num_clips=plan.num_clips,
@@ -262,8 +267,25 @@ def _check_tasks(asked: _Demo, labels: Path) -> None:
         make_task(rows, TaskOptions(label_column=task, seed=asked.seed))
 
 
-def _probe(asked: _Demo, labels: Path, console: "Console") -> "dict[str, ProbeResult]":
-    """Probe student, teacher, random weights and floors on every task; return results by task."""
+def _train(asked: _Demo) -> None:
+    """Begin the run, or go on with it."""
+    from vsalt.training.build import resolve_salt
+    from vsalt.training.salt import read_salt
+    from vsalt.training.start import resume_run, start_salt
+
+    if not (asked.run / "config.json").exists():
+        start_salt(asked.run, asked.config, say_next=False)
+        return
+    if read_salt(asked.run) != resolve_salt(asked.config):
+        raise RunFolderError(
+            f"{asked.run / 'config.json'} is not what this demo began with; put it back, choose "
+            f"another --out, or remove {asked.out}"
+        )
+    resume_run(asked.run, say_next=False)
+
+
+def _probe(asked: _Demo, labels: Path, console: "Console") -> dict[str, dict[str, Any]]:
+    """Probe student, teacher, random weights and floors on every task; return what probes say."""
     from vsalt.cli.row_progress import row_progress
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
@@ -272,20 +294,25 @@ def _probe(asked: _Demo, labels: Path, console: "Console") -> "dict[str, ProbeRe
     run = asked.run
     encoders = {"student": load_encoder(run), "teacher": load_encoder(run / "student" / "teacher")}
     extract = _extract_once()
-    results = {}
     for task in TASKS:
+        out = asked.probe(task)
+        if (out / PROBE).exists():
+            console.print(f"{task} was probed before: {out}")
+            continue
+        # probe.json is written last: without it the folder is what an interrupted probe left.
+        shutil.rmtree(out, ignore_errors=True)
         options = ProbeOptions(
             task=TaskOptions(label_column=task, seed=asked.seed), floors=True, seed=asked.seed
         )
         console.print(f"probing {task}")
         with row_progress(console, f"probe {task}") as show:
-            results[task] = fit_probe(
-                *(encoders, labels, asked.probe(task), options),
+            fit_probe(
+                *(encoders, labels, out, options),
                 extract=extract,
                 on_progress=show,
                 say=console.print,
             )
-    return results
+    return {task: durable.read_json(asked.probe(task) / PROBE) for task in TASKS}
 
 
 def _extract_once() -> "Callable[..., SubjectFeatures]":

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vsalt.evaluation.result import EncoderResult, ProbeResult
-
 TASKS = ("motion", "appearance")
 ROWS = {
     "raw_pixels": "raw pixels",
@@ -21,34 +19,34 @@ _KEYS = {name: key for key, name in ROWS.items()}
 
 
 def demo_summary(
-    results: "Mapping[str, ProbeResult]", train_flops: int, *, seconds: float
+    probes: Mapping[str, Mapping[str, Any]], train_flops: int, *, seconds: float
 ) -> dict[str, Any]:
     """Return what summary.json holds.
 
     Args:
-        results: of the probe of each task.
+        probes: what probe.json of each task says.
         train_flops: exact FLOPs of both stages.
-        seconds: of the whole demo.
+        seconds: of the whole demo, all sittings together.
 
     Returns:
         `seconds`, `train_flops`, `chance` by task, and `encoders`: by key of `ROWS` and task the
         `accuracy` on the test videos and its 95 % interval `ci95`.
     """
     scores: dict[str, dict[str, Any]] = {key: {} for key in ROWS}
-    for task, result in results.items():
-        for encoder in result.encoders:
-            scores[_KEYS[encoder.name]][task] = _score(encoder)
+    for task, probe in probes.items():
+        for encoder in probe["encoders"]:
+            scores[_KEYS[encoder["name"]]][task] = _score(encoder["metrics"])
     return {
         "seconds": round(seconds, 1),
         "train_flops": train_flops,
-        "chance": {task: result.chance.uniform for task, result in results.items()},
+        "chance": {task: probe["chance"]["uniform"] for task, probe in probes.items()},
         "encoders": scores,
     }
 
 
-def _score(encoder: "EncoderResult") -> dict[str, Any]:
-    interval = encoder.metrics.interval
-    return {"accuracy": encoder.metrics.accuracy, "ci95": [interval.low, interval.high]}
+def _score(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    interval = metrics["interval"]
+    return {"accuracy": metrics["accuracy"], "ci95": [interval["low"], interval["high"]]}
 
 
 def demo_table(summary: Mapping[str, Any], num_labels: int) -> "Table":

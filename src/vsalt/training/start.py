@@ -97,8 +97,12 @@ def start_stage(
     _say_done(run, console)
 
 
-def resume_run(run: Path) -> None:
+def resume_run(run: Path, *, say_next: bool = True) -> None:
     """Go on with a run of either kind.
+
+    Args:
+        run: its folder.
+        say_next: at the end, say what can be done with the run.
 
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
@@ -118,7 +122,8 @@ def resume_run(run: Path) -> None:
             run_stage(run, None, console, "stage")
         else:
             raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
-    _say_done(run, console)
+    if say_next:
+        _say_done(run, console)
 
 
 def _with_data(config: C, run: Path, console: Console, dry_run: bool) -> C:

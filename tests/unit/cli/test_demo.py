@@ -25,6 +25,8 @@ from vsalt.evaluation.protocol import TaskOptions, make_task
 from vsalt.presets import salt_preset
 from vsalt.presets.demo import LONG, SHORT
 from vsalt.training import start
+from vsalt.training.build import resolve_salt
+from vsalt.training.salt import create_salt
 from vsalt.training.stop import InterruptedRunError
 
 
@@ -80,23 +82,22 @@ def test_only_some_training_rows_keep_their_labels(tmp_path: Path) -> None:
     assert not any(row[name] for row in hidden for name in (*TASKS, "shape", "texture"))
 
 
-def result(name: str, role: str, accuracy: float) -> SimpleNamespace:
-    interval = SimpleNamespace(low=accuracy - 0.02, high=accuracy + 0.03)
-    metrics = SimpleNamespace(accuracy=accuracy, interval=interval)
-    return SimpleNamespace(name=name, role=role, metrics=metrics)
+def result(name: str, accuracy: float) -> dict[str, Any]:
+    interval = {"low": accuracy - 0.02, "high": accuracy + 0.03}
+    return {"name": name, "metrics": {"accuracy": accuracy, "interval": interval}}
 
 
 def test_the_summary_has_exactly_these_keys() -> None:
     names = {
-        "student": ("trained", 0.5),
-        "teacher": ("trained", 0.4),
-        "random init": ("random-init", 0.3),
-        "raw pixels": ("floor", 0.2),
-        "frame differences": ("floor", 0.25),
+        "student": 0.5,
+        "teacher": 0.4,
+        "random init": 0.3,
+        "raw pixels": 0.2,
+        "frame differences": 0.25,
     }
-    encoders = tuple(result(name, role, value) for name, (role, value) in names.items())
+    encoders = [result(name, value) for name, value in names.items()]
     results = {
-        task: SimpleNamespace(encoders=encoders, chance=SimpleNamespace(uniform=chance))
+        task: {"encoders": encoders, "chance": {"uniform": chance}}
         for task, chance in (("motion", 0.125), ("appearance", 0.25))
     }
     summary = demo_summary(results, 12345, seconds=61.26)
@@ -157,29 +158,50 @@ def test_who_interrupts_it_is_told_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def begin(run: Path, *_: object, **__: object) -> None:
-        run.mkdir()
-        (run / "config.json").touch()
+    def begin(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(start, "start_salt", begin)
+    monkeypatch.setenv("COLUMNS", "400")
     out = tmp_path / "my demo"
     words = ["demo", "--out", str(out), "--num-clips", "64", "--labels", "32"]
     assert main(words) == code
-    said = capsys.readouterr().err
-    assert f"remove {out} or choose another --out" in said
-    begin = said.index("  vsalt resume")
-    commands = [
-        shlex.split(line) for line in said[begin:].replace("\\\n", "").splitlines() if line.strip()
-    ]
-    assert [command[:2] for command in commands] == [
-        *(["vsalt", "resume"], ["vsalt", "probe"], ["vsalt", "probe"], ["vsalt", "report"])
-    ]
-    assert all(str(out / "run") in command for command in commands)
-    assert commands[-1][-1] == str(out / "report.html")
-    probes = [command[command.index("--out") + 1] for command in commands[1:3]]
-    assert all(probe in commands[-1] for probe in probes)
+    first = capsys.readouterr()
+    told = first.err.splitlines()[-1]
+    assert shlex.split(told) == ["vsalt", *words]
+    assert f"made 64 videos: {out / 'videos'}" in first.out
     assert not (out / "summary.json").exists()
+
+    # The same command passes over what is done, and nothing else is let in.
+    files = {path: path.stat().st_mtime_ns for path in (out / "videos").rglob("*")}
+    assert main(words) == code
+    again = capsys.readouterr().out
+    assert f"goes on with the demo in {out}" in again
+    assert "64 videos were made before" in again
+    assert {path: path.stat().st_mtime_ns for path in (out / "videos").rglob("*")} == files
+    assert main([*words, "--seed", "1"]) == 1
+    assert "  seed: 0 there, 1 now" in capsys.readouterr().err
+
+
+def test_another_run_in_the_demos_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--out", str(tmp_path / "out"), "--num-clips", "64", "--labels", "32"]
+    begun: list[Any] = []
+    monkeypatch.setattr(start, "start_salt", lambda run, config, **_: begun.append((run, config)))
+    monkeypatch.setattr(start, "resume_run", lambda run, **_: begun.append(run))
+    monkeypatch.setattr(demo, "_probe", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.demo(words, "vsalt demo")
+    ((run, config),) = begun
+    create_salt(run, resolve_salt(config))
+    with pytest.raises(ZeroDivisionError):
+        demo.demo(words, "vsalt demo")
+    assert begun[1:] == [run]
+    create_salt(run, resolve_salt(replace(config, seed=7)))
+    with pytest.raises(RunFolderError, match="is not what this demo began with"):
+        demo.demo(words, "vsalt demo")
+    assert begun[1:] == [run]
 
 
 def test_the_plans_keep_their_promises() -> None:
