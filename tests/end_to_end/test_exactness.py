@@ -22,7 +22,8 @@ def test_signal_finishes_the_step_and_saves(
         prefix=(runs.FAULT_DRIVER, fault, tmp_path / "marker", "step", "3"),
     )
     assert stopped.returncode == code, stopped.stderr
-    assert "stopped after step 3; saved" in stopped.stderr
+    told = f"stopped after step 3 of {runs.STUDENT_STEPS}; saved. `vsalt resume {run}` goes on"
+    assert told in stopped.stderr
     assert (run / "checkpoints" / "latest").read_text() == "step-3\n"
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 4  # 3 steps, 1 val_loss
     assert runs.vsalt("resume", run).returncode == 0

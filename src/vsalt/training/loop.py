@@ -31,7 +31,7 @@ from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set
 from vsalt.training.progress import Progress
 from vsalt.training.schedule import learning_rate, weight_decay
 from vsalt.training.step_flops import flops_until
-from vsalt.training.stop import InterruptedRunError, StopFlag
+from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 
 
 @runtime_checkable
@@ -140,7 +140,9 @@ class Trainer:
                 self._save(validated)
             if stop.number is not None:
                 raise InterruptedRunError(
-                    stop.number, f"stopped after step {self.done.step}; saved"
+                    stop.number,
+                    f"stopped{in_stage(progress.title)} after step {self.done.step} of "
+                    f"{self.loop.steps}; saved",
                 )
 
     def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:

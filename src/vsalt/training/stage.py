@@ -39,7 +39,7 @@ from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
-from vsalt.training.stop import InterruptedRunError, StopFlag
+from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 from vsalt.training.validation import validate
 
 KIND = "stage"
@@ -146,7 +146,9 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
                 console.print(f"{title}: goes on after step {trainer.done.step}")
             _train(trainer, config, catalogue, stop, console, title)
         if stop.number is not None:
-            raise InterruptedRunError(stop.number, "stopped after the stage's last step; saved")
+            raise InterruptedRunError(
+                stop.number, f"stopped{in_stage(title)} after the last step; saved"
+            )
 
 
 def _train(

@@ -27,6 +27,7 @@ from vsalt.training.salt import KIND as SALT
 from vsalt.training.salt import create_salt, run_salt
 from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
+from vsalt.training.stop import InterruptedRunError
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 SYNTHETIC_CLIPS = 640
@@ -61,7 +62,7 @@ def start_salt(
     print_plans(plans, console)
     if dry_run:
         return
-    with _new_run(run, plans):
+    with _new_run(run, plans), _say_how_to_resume(run):
         create_salt(run, resolved)
         run_salt(run, console, catalogue)
     if say_next:
@@ -91,7 +92,7 @@ def start_stage(
     print_plans([plan], console)
     if dry_run:
         return
-    with _new_run(run, [plan]):
+    with _new_run(run, [plan]), _say_how_to_resume(run):
         create_stage(run, resolved, catalogue, loaded)
         run_stage(run, catalogue, console, title)
     _say_done(run, console)
@@ -115,7 +116,7 @@ def resume_run(run: Path, *, say_next: bool = True) -> None:
         )
     durable.create_folder(run)
     kind = durable.read_json(run / run_folder.CONFIG).get("kind")
-    with durable.hold(run):
+    with durable.hold(run), _say_how_to_resume(run):
         if kind == SALT:
             run_salt(run, console)
         elif kind == STAGE:
@@ -159,6 +160,17 @@ def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
         run_folder.check_new_run(run)
         durable.require_free_disk(run, sum(plan.disk_bytes for plan in plans))
         yield
+
+
+@contextmanager
+def _say_how_to_resume(run: Path) -> Iterator[None]:
+    """Add the command that goes on to what an interrupted run says."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        raise InterruptedRunError(
+            error.number, f"{error}. `vsalt resume {shlex.quote(str(run))}` goes on"
+        ) from error
 
 
 def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Catalogue:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from vsalt.config import STAGES
 from vsalt.errors import VsaltError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -14,12 +15,19 @@ class InterruptedRunError(VsaltError):
     """A signal stopped the run after a checkpoint was written.
 
     Attributes:
-        exit_code: 128 + number of the signal.
+        number: of the signal.
+        exit_code: 128 + number.
     """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
+        self.number = number
         self.exit_code = 128 + number
+
+
+def in_stage(title: str) -> str:
+    """Return the words that name a stage of several; of a run of one stage there are none."""
+    return f" in the {title}" if title in STAGES else ""
 
 
 class StopFlag:

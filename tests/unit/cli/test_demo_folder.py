@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_seconds_are_the_sum_over_sittings(tmp_path: Path, clock: Clock) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), hold_demo(out, SETTINGS) as seconds:
+    with pytest.raises(KeyboardInterrupt), hold_demo(out, SETTINGS) as seconds:  # noqa: PT012
         clock.now += 40
         assert seconds() == 40
         raise KeyboardInterrupt

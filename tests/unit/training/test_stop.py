@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from vsalt.errors import VsaltError
-from vsalt.training.stop import InterruptedRunError, StopFlag
+from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,3 +38,8 @@ def test_handlers_come_back_after_an_error() -> None:
     with pytest.raises(RuntimeError), StopFlag().listen():
         raise RuntimeError
     assert [signal.getsignal(each) for each in BOTH] == before
+
+
+def test_only_a_stage_of_several_has_a_name() -> None:
+    assert in_stage("student") == " in the student"
+    assert in_stage("pixel") == in_stage("stage") == ""
