@@ -16,8 +16,9 @@ from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.cache_plan import plan_cache
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
+from vsalt.data.quarantine import MIN_READS
 from vsalt.data.synthetic import synthesise
-from vsalt.data.window_report import report_windows
+from vsalt.data.window_report import WindowReport, report_windows
 from vsalt.errors import ConfigError, RunFolderError, printable
 from vsalt.training import run_folder
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
@@ -187,12 +188,21 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
     if report.num_short:
         console.print(f"data: {report}", style="yellow" if report.warns else None)
     if report.num_unreadable:
-        console.print(
-            f"data: {report.num_unreadable} of {report.num_clips + report.num_unreadable} sampled "
-            "clips cannot be read; other clips will take their place",
-            style="yellow",
-        )
+        console.print(f"data: {_describe_unreadable(report, config.data)}", style="yellow")
     return catalogue
+
+
+def _describe_unreadable(report: WindowReport, data: DataConfig) -> str:
+    """Say how many of the sampled clips cannot be read, and what will come of it."""
+    num_sampled = report.num_clips + report.num_unreadable
+    text = f"{report.num_unreadable} of {num_sampled} sampled clips cannot be read"
+    if report.num_unreadable <= data.max_bad_share * num_sampled:
+        return f"{text}; other clips will take their place"
+    return (
+        f"{text}, more than --data.max-bad-share {data.max_bad_share:g} allows, so the run will "
+        f"stop at its first check, after {MIN_READS} clips; `vsalt data check SOURCE --write-clean "
+        "FILE` writes a manifest without them, or raise --data.max-bad-share"
+    )
 
 
 def _describe_rows(catalogue: Catalogue) -> str:

@@ -1,4 +1,4 @@
-"""What a start says: how an interrupted run goes on."""
+"""What a start says: unreadable clips, and how an interrupted run goes on."""
 
 import re
 from dataclasses import replace
@@ -38,3 +38,35 @@ def test_who_interrupts_a_run_is_told_the_next_command(
     assert caught.value.exit_code == 130
     with pytest.raises(InterruptedRunError, match=f"^{re.escape(told)}$"):
         start.resume_run(run)
+
+
+@pytest.mark.parametrize(
+    ("max_bad_share", "told"),
+    [
+        (0.2, "data: 2 of 10 sampled clips cannot be read; other clips will take their place\n"),
+        (
+            0.19,
+            "data: 2 of 10 sampled clips cannot be read, more than --data.max-bad-share 0.19 "
+            "allows, so the run will stop at its first check, after 100 clips; `vsalt data check "
+            "SOURCE --write-clean FILE` writes a manifest without them, or raise "
+            "--data.max-bad-share\n",
+        ),
+    ],
+)
+def test_unreadable_clips_are_told_before_the_run(
+    max_bad_share: float,
+    told: str,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for path in sorted(videos.iterdir())[:8]:
+        (tmp_path / path.name).symlink_to(path)
+    for name in ("bad.mp4", "worse.mp4"):
+        (tmp_path / name).write_bytes(b"no video")
+    monkeypatch.setenv("COLUMNS", "400")
+    config = config_of(tmp_path)
+    data = replace(config.data, max_bad_share=max_bad_share, holdout=0.0)
+    start.start_salt(tmp_path / "run", replace(config, data=data), dry_run=True)
+    assert told in capsys.readouterr().out
