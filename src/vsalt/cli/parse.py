@@ -1,10 +1,11 @@
 """Command lines to dataclasses, with presets and TOML files underneath."""
 
 import dataclasses
+import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -20,9 +21,11 @@ def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = No
     Unions are decided by the default, so that a preset's method shows as plain flags.
 
     Raises:
-        ConfigError: with every setting that is not allowed.
+        ConfigError: with every setting that is not allowed, or for a flag that is none because
+            its value stands without one.
         SystemExit: for unknown flags and `--help`, as tyro prints them.
     """
+    _refuse_flags_of_positionals(kind, words, prog)
     with collect_problems():
         result: T = tyro.cli(
             tyro.conf.AvoidSubcommands[kind],  # type: ignore[misc,valid-type]
@@ -31,6 +34,42 @@ def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = No
             default=default,
         )
     return result
+
+
+def _refuse_flags_of_positionals(kind: type, words: Sequence[str], prog: str) -> None:
+    """Answer `vsalt data pack SOURCE --out OUT` with the line that is meant."""
+    names = _positionals(kind)
+    flags = {f"--{name.replace('_', '-')}": name for name in names}
+    given: dict[str, str] = {}
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            given[flags[flag]] = value if equals else next(left, flags[flag].upper())
+        else:
+            rest.append(word)
+    if not given:
+        return
+    # The first words without a flag are the other positional values, in their order.
+    line = [given.get(name) or _take_value(rest) or name.upper() for name in names]
+    wrong = " and ".join(flag for flag, name in flags.items() if name in given)
+    raise ConfigError([f"{wrong}: give the value alone: {prog} {shlex.join([*line, *rest])}"])
+
+
+def _positionals(kind: type) -> list[str]:
+    """Return the names of the fields that are given without a flag, in their order."""
+    mark = get_args(tyro.conf.Positional[int])[1]
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        item.name
+        for item in dataclasses.fields(kind)
+        if mark in getattr(hints[item.name], "__metadata__", ())
+    ]
+
+
+def _take_value(words: list[str]) -> str | None:
+    return words.pop(0) if words and not words[0].startswith("-") else None
 
 
 def incomplete(kind: type[T], /, **given: object) -> T:
