@@ -105,7 +105,7 @@ def salt(words: Sequence[str], prog: str) -> int:
     config = from_dict(SaltRunConfig, to_dict(args.config))
     from vsalt.training.start import start_salt
 
-    start_salt(args.out, _absolute(config), dry_run=args.dry_run)
+    start_salt(args.out, _absolute(config), preset=args.preset, dry_run=args.dry_run)
     return 0
 
 
@@ -129,7 +129,13 @@ def pretrain(words: Sequence[str], prog: str) -> int:
     config = from_dict(PretrainConfig, to_dict(args.config))
     from vsalt.training.start import start_stage
 
-    start_stage(args.out, _absolute(config), teacher=args.teacher, dry_run=args.dry_run)
+    start_stage(
+        args.out,
+        _absolute(config),
+        teacher=args.teacher,
+        preset=args.preset,
+        dry_run=args.dry_run,
+    )
     return 0
 
 

@@ -86,9 +86,10 @@ class DataConfig:
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(aliases=("--data",))
     ] = ()
     """A folder of videos and images, a manifest (.csv, .tsv, .jsonl, .parquet) or a folder of
-    shards with its index, as PATH or PATH@WEIGHT. May be repeated; without weights a source's share
-    of every batch is its share of the clips. In a folder every image is a clip of its own; frames
-    that were cut out of videos should be made videos again first."""
+    shards with its index, as PATH or PATH@WEIGHT. Without any, synthetic videos are made beside the
+    run. May be repeated; without weights a source's share of every batch is its share of the clips.
+    In a folder every image is a clip of its own; frames that were cut out of videos should be made
+    videos again first."""
     label_column: str = "label"
     """Manifest column of labels."""
     split_column: str = "split"

@@ -180,9 +180,16 @@ def _activations(shapes: ClipShapes, encoder: Architecture, predictor: Architect
     return values
 
 
-def print_plans(plans: list[StagePlan], console: Console) -> None:
-    """Print a table with one column per stage, and one for their sum if there are several."""
-    table = Table(title="what this run will do", title_justify="left", title_style="bold")
+def print_plans(plans: list[StagePlan], console: Console, *, preset: str | None = None) -> None:
+    """Print a table with one column per stage, and one for their sum if there are several.
+
+    Args:
+        plans: of all stages.
+        console: where to.
+        preset: name of the preset that the settings began with.
+    """
+    title = "what this run will do" + (f" (preset {preset})" if preset else "")
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for plan in plans:
         table.add_column(plan.title, justify="right")

@@ -36,13 +36,19 @@ SYNTHETIC_FPS = 12
 
 
 def start_salt(
-    run: Path, config: SaltRunConfig, *, dry_run: bool = False, say_next: bool = True
+    run: Path,
+    config: SaltRunConfig,
+    *,
+    preset: str | None = None,
+    dry_run: bool = False,
+    say_next: bool = True,
 ) -> None:
     """Begin all stages in a new run folder.
 
     Args:
         run: the folder.
         config: of all stages.
+        preset: name of the preset that the settings began with, for the plan.
         dry_run: say what would happen, and stop.
         say_next: at the end, say what can be done with the run.
 
@@ -60,7 +66,7 @@ def start_salt(
     for name in config.stages:
         _say_lengths(name, getattr(config, name), getattr(resolved, name), console)
     plans = plan_salt(resolved, catalogue.shapes)
-    print_plans(plans, console)
+    print_plans(plans, console, preset=preset)
     if dry_run:
         return
     with _new_run(run, plans), _say_how_to_resume(run):
@@ -71,7 +77,12 @@ def start_salt(
 
 
 def start_stage(
-    run: Path, config: PretrainConfig, *, teacher: Path | None, dry_run: bool = False
+    run: Path,
+    config: PretrainConfig,
+    *,
+    teacher: Path | None,
+    preset: str | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does."""
     console = Console(markup=False, highlight=False)
@@ -90,7 +101,7 @@ def start_stage(
     title = resolved.stage.method.name
     teacher_config = loaded.config.stage.encoder if loaded else None
     plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
-    print_plans([plan], console)
+    print_plans([plan], console, preset=preset)
     if dry_run:
         return
     with _new_run(run, [plan]), _say_how_to_resume(run):

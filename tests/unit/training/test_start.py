@@ -1,4 +1,4 @@
-"""What a start says: unreadable clips, and how an interrupted run goes on."""
+"""What a start says: the preset, unreadable clips, and how an interrupted run goes on."""
 
 import re
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vsalt.cli import pretrain
 from vsalt.config import SaltRunConfig
 from vsalt.data.synthetic import synthesise
 from vsalt.presets import salt_preset
@@ -70,3 +71,10 @@ def test_unreadable_clips_are_told_before_the_run(
     data = replace(config.data, max_bad_share=max_bad_share, holdout=0.0)
     start.start_salt(tmp_path / "run", replace(config, data=data), dry_run=True)
     assert told in capsys.readouterr().out
+
+
+def test_the_plan_names_the_preset(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(videos), "--out", str(videos.parent / "run"), "--dry-run"]
+    for verb, own in ((pretrain.salt, []), (pretrain.pretrain, ["--method", "pixel"])):
+        verb([*words, *own, "--preset", "demo"], "vsalt")
+        assert "what this run will do (preset demo)" in capsys.readouterr().out
