@@ -1,5 +1,6 @@
 """Presets: functions that return a complete configuration, by name."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -38,7 +39,9 @@ def salt_preset(name: str) -> SaltRunConfig:
         ConfigError: if there is no preset of that name.
     """
     if name not in PRESETS:
-        raise ConfigError([f"preset {name!r} does not exist; there are {PRESET_NAMES}"])
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]}? There" if near else "there"
+        raise ConfigError([f"preset {name!r} does not exist; {hint} are {PRESET_NAMES}"])
     return PRESETS[name]()
 
 

@@ -107,3 +107,14 @@ def test_presets_are_listed_in_few_words() -> None:
     for part in ("demo, tiny-cpu, small-gpu", "b, l, h, g, G", "-40k, -3stage, -3stage-40k"):
         assert part in problem
         assert part in pretrain._PRESET_HELP
+
+
+def test_a_misspelt_preset_is_answered_with_the_nearest() -> None:
+    for name, hint in (
+        ("tinycpu", "did you mean tiny-cpu? There are demo, tiny-cpu"),
+        ("paper-vitl-3stages", "did you mean paper-vitl-3stage? There are"),
+        ("huge", "preset 'huge' does not exist; there are demo, tiny-cpu"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            salt(["--out", "x", "--preset", name], "vsalt salt")
+        assert hint in caught.value.problems[0]
