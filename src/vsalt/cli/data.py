@@ -22,7 +22,7 @@ class SynthArgs:
     """
 
     out: tyro.conf.Positional[Path]
-    """Folder to make; must not exist or be empty."""
+    """Folder to make; must be new or empty."""
     num_clips: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 640
     """Number of clips. Every run of motions x shapes x textures clips of a split (32 by default)
     has each combination once."""

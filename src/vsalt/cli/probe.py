@@ -42,7 +42,7 @@ class FitArgs:
     """A folder of videos whose sub-folders are classes (below train and test, or with
     --test-share), a manifest or packed shards."""
     out: Path
-    """Folder to write to; must not exist or be empty."""
+    """Folder to write to; must be new or empty."""
     kind: Literal["linear", "knn", "attentive", "attentive-1"] = "linear"
     """linear: logistic regression on pooled features. knn: votes of the nearest training rows.
     attentive: three self-attention blocks and a learned query over all tokens, trained by AdamW;
@@ -98,7 +98,7 @@ class EvalArgs(SavedArgs):
     """Score a saved probe on labelled rows; nothing is fitted."""
 
     out: Path | None = None
-    """Folder for scores.json and predictions.jsonl; must not exist or be empty."""
+    """Folder for scores.json and predictions.jsonl; must be new or empty."""
     label_column: str | None = None
     """Manifest column of the class; unset: as the probe was fitted."""
     split_column: str | None = None
@@ -117,7 +117,7 @@ class PredictArgs(SavedArgs):
     """Write the classes that a saved probe gives to rows, with probabilities."""
 
     out: Path
-    """Folder for predictions.jsonl and bad.jsonl; must not exist or be empty."""
+    """Folder for predictions.jsonl and bad.jsonl; must be new or empty."""
     top: int = 5
     """Classes to name per row, the most probable first."""
     skip_bad: bool = False

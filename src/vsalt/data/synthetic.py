@@ -49,7 +49,7 @@ def synthesise(
     counter-clockwise: where motion matters, train with `--data.flip 0`.
 
     Args:
-        out: folder to make; must not exist or be empty.
+        out: folder to make; must be new or empty.
         num_clips: number of clips.
         seed: everything drawn is a function of the seed and the clip's number.
         size: height and width in pixels; even.

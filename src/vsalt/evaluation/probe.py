@@ -140,7 +140,7 @@ def fit_probe(
     Args:
         encoders: by the name they shall have in tables.
         source: a folder of videos or a manifest.
-        out: folder to make; must not exist or be empty.
+        out: folder to make; must be new or empty.
         options: settings.
         extract: called as `extract_all` is, by probes on pooled features; for callers that have
             these already.
