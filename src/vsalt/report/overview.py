@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from vsalt.models.config import ENCODERS, Architecture
 from vsalt.report.charts import sign
 from vsalt.report.html import Child, Element, tag
 from vsalt.report.numbers import count, duration, flops, number, plural, short
@@ -107,7 +108,10 @@ def _rate(stage: StageRecord) -> str:
 def _network(stage: StageRecord, part: str) -> Cell:
     size = stage.setting(part, "size")
     shape = f"{stage.setting(part, 'width')} wide, {stage.setting(part, 'depth')} deep"
-    return tag("span", f"ViT-{size}" if size else "ViT", tag("small", shape))
+    numbers = tuple(stage.setting(part, name) for name in Architecture._fields)
+    # A size with numbers of its own is no longer what its name means.
+    is_named = isinstance(size, str) and ENCODERS.get(size) == numbers
+    return tag("span", f"ViT-{size}" if is_named else "ViT", tag("small", shape))
 
 
 def _clips(run: RunRecord) -> str:

@@ -1,6 +1,7 @@
 """The whole page: well-formed, alone in the world, honest about what is missing."""
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -325,3 +326,20 @@ def test_without_pictures_no_torch_is_loaded(tmp_path: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_size_with_numbers_of_its_own_loses_its_name(tmp_path: Path) -> None:
+    shown = {}
+    for name, numbers in (
+        ("as named", {"width": 192, "depth": 12, "heads": 3, "mlp_width": 768}),
+        ("smaller", {"width": 96, "depth": 2, "heads": 4, "mlp_width": 384}),
+        ("of a later version", {"size": "XXL", "width": 192}),
+    ):
+        run = write_stage(tmp_path / name, metrics=train_records([1]))
+        record = json.loads((run / "config.json").read_text())
+        record["config"]["stage"]["encoder"].update(numbers)
+        (run / "config.json").write_text(json.dumps(record))
+        shown[name] = section(report(tmp_path / f"page of {name}", run), "overview")
+    assert "ViT-Ti192 wide, 12 deep" in shown["as named"]
+    assert "ViT96 wide, 2 deep" in shown["smaller"]
+    assert "ViT192 wide, 6 deep" in shown["of a later version"]
