@@ -1,6 +1,7 @@
 """Progress of a stage: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from vsalt.errors import printable
 
 WIDE = 110
 """Columns from which the live line has room for a bar and long names."""
+RECENT = 20
+"""Records whose pace gives the time left: a slow start is soon forgotten, a val_loss is not."""
 
 
 class Progress:
@@ -50,6 +53,7 @@ class Progress:
         self.plain_every_s = plain_every_s
         self._first_step = self._last_step = first_step
         self._begin = self._last_time = time.monotonic()
+        self._recent = deque([(self._begin, first_step)], maxlen=RECENT)
         self._last_wait_s = 0.0
         self._paused_s = self._total_paused_s = 0.0
         self._printed = float("-inf")
@@ -119,6 +123,7 @@ class Progress:
             rate, wait = f"{clips_per_s:.1f}/s", f"wait {wait_share:.0%}"
             text = " ".join([loss, lr, rate, wait, f"{flops:.1e} FLOPs"])
         self._show(step, text, now)
+        self._recent.append((now, step))
         return {
             "clips_per_s": round(clips_per_s, 3),
             "data_wait_share": round(wait_share, 4),
@@ -139,7 +144,7 @@ class Progress:
             self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _eta(self, step: int, now: float) -> str:
-        done = max(1, step - self._first_step)
-        left_s = (now - self._begin) / done * (self.num_steps - step)
+        begin, first_step = self._recent[0]
+        left_s = (now - begin) / max(1, step - first_step) * (self.num_steps - step)
         minutes, seconds = divmod(round(left_s), 60)
         return f"{minutes}:{seconds:02d} left"

@@ -86,6 +86,22 @@ def test_flops_are_cumulative_over_a_resumed_run(clock: Clock) -> None:
     assert "0:09 left" in out.getvalue()
 
 
+def test_the_time_left_forgets_a_slow_start(clock: Clock) -> None:
+    out = io.StringIO()
+    progress = make_progress(out)
+    clock.now += 1000
+    progress.update(1, VALUES, wait_s=0.0)
+    for step in range(2, 41):
+        clock.now += 6
+        progress.update(step, VALUES, wait_s=0.0)
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith("  1650:00 left")  # 99 steps at 1000 s
+    assert lines[1].endswith("  821:34 left")  # 98 steps at 1006 s for two
+    assert lines[19].endswith("  74:16 left")  # 80 steps at 1114 s for twenty
+    assert lines[20].endswith("  7:54 left")  # 79 steps at 6 s: the start is out of sight
+    assert lines[-1].endswith("  6:00 left")
+
+
 def test_plain_lines_come_seldom_and_at_the_end(clock: Clock) -> None:
     out = io.StringIO()
     progress = make_progress(out)
