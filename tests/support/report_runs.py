@@ -56,6 +56,7 @@ def write_stage(
     metrics: Iterable[Mapping[str, Any]] | None = None,
     steps: int = 40,
     method: str = "pixel",
+    masks: str = "multiblock",
     lr: float = 0.001,
     source: str = "/videos/labels.csv",
     teacher_sha256: str | None = None,
@@ -64,6 +65,7 @@ def write_stage(
     folder.mkdir(parents=True)
     stage = copy.deepcopy(STAGE)
     stage["method"]["name"] = method
+    stage["masks"]["name"] = masks
     stage["optim"]["lr"] = lr
     stage["loop"]["steps"] = steps
     shared = {**SHARED, "data": {"sources": [source]}}
@@ -111,8 +113,13 @@ def write_probe(
     names: Iterable[str] = ("student",),
     classes: Iterable[str] = ("up", "down"),
     source: str = "labels.csv",
+    stages: Mapping[str, str] = {},
+    num_test_groups: int | None = None,
 ) -> Path:
-    """Write what `vsalt probe fit` writes, as far as a report reads it."""
+    """Write what `vsalt probe fit` writes, as far as a report reads it.
+
+    Without `stages`, by name, as earlier versions did.
+    """
     folder.mkdir(parents=True)
     roles = [(name, "trained") for name in names] + [("random init", "random-init")]
     record = {
@@ -123,6 +130,12 @@ def write_probe(
         "chance": {"uniform": 0.5, "majority": 0.55},
         "encoders": [_scored(name, role, list(classes)) for name, role in roles],
     }
+    for entry in record["encoders"] if stages else ():
+        entry["stage"] = stages.get(entry["name"])
+    if num_test_groups is not None:
+        record["num_test_groups"] = num_test_groups
+        for entry in record["encoders"]:
+            entry["metrics"]["interval"]["method"] = "group bootstrap"
     (folder / "probe.json").write_text(json.dumps(record))
     return folder
 

@@ -265,6 +265,7 @@ def score(answers: Answers, selection: Selection, subject: Subject, *, seed: int
         ),
         classes=answers.classes,
         left_out=left_out,
+        num_groups=None if groups is None else len(np.unique(groups[kept])),
         pretraining=exposure_of_subject(subject, answers.rows),
         probe=exposure_of([answers.head.probe / TRAINED_ON], answers.rows, part=answers.head.part),
     )

@@ -308,6 +308,7 @@ def _describe(
     return EncoderResult(
         name=subject.name,
         role=subject.role,
+        stage=subject.stage,
         checkpoint=None if subject.checkpoint is None else str(subject.checkpoint),
         step=subject.step,
         sha256=subject.sha256,

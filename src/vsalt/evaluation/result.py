@@ -44,6 +44,7 @@ class EncoderResult:
         name: as the user gave it.
         role: whether it was trained, is the random initialisation beside the first encoder, or is
             no network at all.
+        stage: of a trained one what it is to its run: teacher, assistant or student.
         checkpoint: folder of its weights, if they were loaded.
         step: optimiser steps of its training.
         sha256: hash of its weights; of a floor, `rule_hash`.
@@ -57,6 +58,7 @@ class EncoderResult:
 
     name: str
     role: Role
+    stage: str | None
     checkpoint: str | None
     step: int | None
     sha256: str
@@ -137,6 +139,7 @@ class Scores:
         metrics: over the readable rows.
         classes: names.
         left_out: rows that are not scored, by reason.
+        num_groups: groups among the rows, which the interval resamples; None without groups.
         pretraining: what the encoder's pretraining has seen of these rows.
         probe: what the probe itself was trained on, or chosen by, of them.
     """
@@ -144,5 +147,6 @@ class Scores:
     metrics: Metrics
     classes: tuple[str, ...]
     left_out: dict[str, int]
+    num_groups: int | None
     pretraining: Exposure
     probe: Exposure

@@ -23,7 +23,7 @@ from vsalt.training.extract import (
     extract_features,
     plan_windows,
 )
-from vsalt.training.locate import LoadedEncoder
+from vsalt.training.locate import LoadedEncoder, stage_of
 from vsalt.training.random_encoder import random_encoder
 
 Role = Literal["trained", "random-init", "floor"]
@@ -37,6 +37,7 @@ class Subject:
     Attributes:
         name: for tables.
         role: what it is.
+        stage: of a trained one what it is to its run: teacher, assistant or student.
         sha256: hash of all that the features of given clips depend on: weights, or a floor's rule.
         clip: what clips it is given.
         antialias: how their frames are shrunk.
@@ -50,6 +51,7 @@ class Subject:
     sha256: str
     clip: ClipConfig
     antialias: bool
+    stage: str | None = None
     checkpoint: Path | None = None
     step: int | None = None
     seen: tuple[Path, ...] | None = None
@@ -87,6 +89,7 @@ def trained(name: str, loaded: LoadedEncoder) -> EncoderSubject:
     return EncoderSubject(
         name=name,
         role="trained",
+        stage=stage_of(loaded.checkpoint),
         sha256=loaded.sha256,
         clip=loaded.config.clip,
         antialias=loaded.config.data.antialias,

@@ -1,6 +1,6 @@
 """A probe's result as tables for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,8 +9,13 @@ from rich.text import Text
 from vsalt.errors import printable
 from vsalt.evaluation.metrics import Metrics
 from vsalt.evaluation.result import EncoderResult, ProbeResult, Scores
+from vsalt.evaluation.transductive import Exposure
+from vsalt.training.encoder_names import name_encoders
 
+LONGEST_NAME = 28
 FEW_GROUPS = 20
+TOO_FEW_GROUPS = 5
+"""Below, an interval of a bootstrap over them says nothing."""
 SHORT = {"weight_decay": "wd"}
 
 
@@ -19,15 +24,21 @@ def probe_tables(result: ProbeResult) -> RenderableType:
 
     Shares are percentages.
     """
-    tables: list[RenderableType] = [_encoders(result)]
+    names = _names(result)
+    tables: list[RenderableType] = [_encoders(result, names)]
     if len(result.parts) > 1:
-        tables.append(_parts(result))
+        tables.append(_parts(result, names))
     first = result.encoders[0]
-    tables.append(_classes(result.classes, first.metrics, f"classes under {first.name}"))
-    return Group(*tables, *map(Text, _notes(result)))
+    tables.append(_classes(result.classes, first.metrics, f"classes under {names[0]}"))
+    return Group(*tables, *map(Text, _notes(result, names)))
 
 
-def _encoders(result: ProbeResult) -> Table:
+def _names(result: ProbeResult) -> list[str]:
+    given = [(encoder.name, encoder.stage) for encoder in result.encoders]
+    return [printable(str(name)) for name in name_encoders(given, longest=LONGEST_NAME)]
+
+
+def _encoders(result: ProbeResult, names: Sequence[str]) -> Table:
     num_test = sum(part.num_test for part in result.parts)
     title = f"{result.kind} probe of {result.source}: {num_test} test rows"
     table = Table(title=Text(title), title_justify="left")
@@ -35,11 +46,11 @@ def _encoders(result: ProbeResult) -> Table:
     table.add_column(Text("accuracy [95 %]"), justify="right", no_wrap=True)
     table.add_column("balanced", justify="right", no_wrap=True)
     table.add_column("chosen", justify="right", no_wrap=True)
-    table.add_column("pretraining", no_wrap=True)
-    for encoder in result.encoders:
+    table.add_column("pretraining saw", width=len("no test rows"))
+    for name, encoder in zip(names, result.encoders, strict=True):
         table.add_row(
-            Text(encoder.name),
-            Text(_accuracy(encoder.metrics)),
+            Text(name),
+            Text(_accuracy(encoder.metrics, result.num_test_groups)),
             _percent(encoder.metrics.balanced_accuracy),
             _chosen(encoder),
             _exposure(encoder),
@@ -50,16 +61,23 @@ def _encoders(result: ProbeResult) -> Table:
     return table
 
 
-def _accuracy(metrics: Metrics) -> str:
+def _accuracy(metrics: Metrics, num_groups: int | None) -> str:
     interval = metrics.interval
+    if _too_few(metrics, num_groups):
+        return f"{_percent(metrics.accuracy)} [–]"
     return f"{_percent(metrics.accuracy)} [{_percent(interval.low)}, {_percent(interval.high)}]"
 
 
+def _too_few(metrics: Metrics, num_groups: int | None) -> bool:
+    """Whether the interval is a bootstrap over so few groups that it would mislead."""
+    bootstrap = metrics.interval.method == "group bootstrap"
+    return bootstrap and num_groups is not None and num_groups < TOO_FEW_GROUPS
+
+
 def _exposure(encoder: EncoderResult) -> str:
-    exposure = encoder.exposure
-    if exposure.kind == "none":
-        return "none"
-    return f"transductive ({exposure.num_seen})" if exposure.num_seen else exposure.kind
+    if encoder.role == "floor":
+        return "no network"
+    return str(encoder.exposure)
 
 
 def _chosen(encoder: EncoderResult) -> str:
@@ -72,12 +90,12 @@ def _chosen(encoder: EncoderResult) -> str:
     return ", ".join(texts)
 
 
-def _parts(result: ProbeResult) -> Table:
+def _parts(result: ProbeResult, names: Sequence[str]) -> Table:
     table = Table(title="accuracy by fold", title_justify="left")
     table.add_column("fold")
     table.add_column("test rows", justify="right")
-    for encoder in result.encoders:
-        table.add_column(Text(encoder.name), justify="right", overflow="fold")
+    for name in names:
+        table.add_column(Text(name), justify="right", overflow="fold")
     for index, part in enumerate(result.parts):
         cells = [_percent(encoder.parts[index].accuracy) for encoder in result.encoders]
         table.add_row(Text(printable(part.name)), str(part.num_test), *cells)
@@ -91,10 +109,15 @@ def score_tables(scores: Scores, probe: str, source: str) -> RenderableType:
     for name in ("rows", "accuracy [95 %]", "balanced"):
         table.add_column(Text(name), justify="right", no_wrap=True)
     table.add_row(
-        str(metrics.num_rows), Text(_accuracy(metrics)), _percent(metrics.balanced_accuracy)
+        str(metrics.num_rows),
+        Text(_accuracy(metrics, scores.num_groups)),
+        _percent(metrics.balanced_accuracy),
     )
     table.add_row("even guess", _percent(1 / len(scores.classes)), "")
-    notes = [f"95 % interval: {_INTERVALS[metrics.interval.method]}."]
+    notes = [
+        f"95 % interval: {_INTERVALS[metrics.interval.method]}.",
+        *_about_groups(metrics, scores.num_groups, "rows"),
+    ]
     if scores.left_out:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in scores.left_out.items())
         notes.append(f"Rows left out: {reasons}.")
@@ -102,8 +125,7 @@ def score_tables(scores: Scores, probe: str, source: str) -> RenderableType:
         notes.append(
             f"The probe was trained on {scores.probe.num_seen} of these rows, or chosen by them."
         )
-    if scores.pretraining.kind in ("transductive", "unknown"):
-        notes.append(f"Pretraining: {scores.pretraining}.")
+    notes += _about_pretraining("the encoder", scores.pretraining, "rows")
     return Group(table, _classes(scores.classes, metrics, "classes"), *map(Text, notes))
 
 
@@ -127,20 +149,41 @@ def _confused(classes: tuple[str, ...], metrics: Metrics, index: int) -> str:
     return f"{classes[counts.index(most)]} ({most})" if most else ""
 
 
-def _notes(result: ProbeResult) -> Iterator[str]:
-    """Yield what a reader of the numbers has to know."""
-    method = result.encoders[0].metrics.interval.method
-    bootstrap = method == "group bootstrap"
-    chosen = _CHOSEN[result.encoders[0].parts[0].selected_on]
-    yield f"95 % intervals: {_INTERVALS[method]}. {chosen}"
-    if bootstrap and result.num_test_groups is not None and result.num_test_groups < FEW_GROUPS:
+def _about_groups(metrics: Metrics, num_groups: int | None, rows: str) -> Iterator[str]:
+    """Yield what few groups make of an interval."""
+    if metrics.interval.method != "group bootstrap" or num_groups is None:
+        return
+    if _too_few(metrics, num_groups):
+        yield f"The {rows} are of {num_groups} groups only, too few for an interval."
+    elif num_groups < FEW_GROUPS:
         yield (
-            f"The test rows are of {result.num_test_groups} groups only; the intervals are rough, "
+            f"The {rows} are of {num_groups} groups only; the intervals are rough, "
             "and too narrow rather than too wide."
         )
-    for encoder in result.encoders:
-        if encoder.exposure.kind in ("transductive", "unknown"):
-            yield f"{encoder.name}: {encoder.exposure}."
+
+
+def _about_pretraining(name: str, exposure: Exposure, rows: str) -> Iterator[str]:
+    """Yield what stands between an encoder and a score on rows that it has never seen."""
+    if exposure.kind == "transductive":
+        yield (
+            f"Pretraining of {name} may have drawn {exposure.num_seen} of {exposure.num_test} "
+            f"{rows}, without their labels."
+        )
+    elif exposure.kind == "unknown":
+        yield (
+            f"What pretraining of {name} saw is unknown: the checkpoint was moved out of its run."
+        )
+
+
+def _notes(result: ProbeResult, names: Sequence[str]) -> Iterator[str]:
+    """Yield what a reader of the numbers has to know."""
+    first = result.encoders[0].metrics
+    method = first.interval.method
+    chosen = _CHOSEN[result.encoders[0].parts[0].selected_on]
+    yield f"95 % intervals: {_INTERVALS[method]}. {chosen}"
+    yield from _about_groups(first, result.num_test_groups, "test rows")
+    for name, encoder in zip(names, result.encoders, strict=True):
+        yield from _about_pretraining(name, encoder.exposure, "test rows")
     if result.num_shared_test_rows:
         yield f"{result.num_shared_test_rows} test rows have training rows of their own group."
     if result.passed_over:
@@ -148,7 +191,11 @@ def _notes(result: ProbeResult) -> Iterator[str]:
     if result.left_out:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in result.left_out.items())
         yield f"Rows left out: {reasons}."
-    stuck = [encoder.name for encoder in result.encoders if not _converged(encoder)]
+    stuck = [
+        name
+        for name, encoder in zip(names, result.encoders, strict=True)
+        if not _converged(encoder)
+    ]
     if stuck:
         yield f"The final fit did not converge for: {', '.join(stuck)}."
 

@@ -37,11 +37,13 @@ class Exposure:
     num_test: int
 
     def __str__(self) -> str:
-        if self.kind == "transductive":
-            return f"transductive ({self.num_seen} of {self.num_test} test rows)"
-        if self.kind == "unknown":
-            return "unknown (the checkpoint was moved out of its run)"
-        return "not trained" if self.kind == "none" else self.kind
+        """Say which test rows it has seen, as the column *pretraining saw* does."""
+        return {
+            "none": "not trained",
+            "inductive": "no test rows",
+            "transductive": f"{self.num_seen} of {self.num_test} test rows",
+            "unknown": "unknown",
+        }[self.kind]
 
 
 def exposure_of(

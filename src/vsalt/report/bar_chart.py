@@ -10,8 +10,10 @@ from vsalt.report.scale import Scale, linear
 WIDTH = 360.0
 TOP, ROW, BOTTOM = 24.0, 40.0, 34.0
 BAR_TOP, BAR_HEIGHT = 19.0, 10.0
+CHANCE = (17.0, 38.0)
+"""From where to where in a row the line of chance goes: below the labels."""
 RIGHT = WIDTH - 8.0
-LONGEST_NAME = 26
+LONGEST_NAME = 28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +23,13 @@ class Bar:
     Attributes:
         name: whose it is.
         value: share of rows that are right.
-        low: lower end of its interval.
-        high: upper end.
+        interval: lower and upper end of its interval, if there is one.
         is_main: whether it is what the chart is about, or there to compare.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     is_main: bool
 
 
@@ -42,7 +42,7 @@ def bar_chart(name: str, title: str, bars: Sequence[Bar], chance: float) -> Elem
         bars: from top to bottom; at least one.
         chance: accuracy of an even guess.
     """
-    highest = max(chance, *(max(bar.value, bar.high) for bar in bars))
+    highest = max(chance, *(max((bar.value, *(bar.interval or ()))) for bar in bars))
     scale = linear(0.0, min(1.0, highest * 1.05) or 1.0)
     height = TOP + ROW * len(bars) + BOTTOM
     drawing = tag(
@@ -50,14 +50,18 @@ def bar_chart(name: str, title: str, bars: Sequence[Bar], chance: float) -> Elem
         tag("title", title, id=f"{name}-title"),
         tag("desc", _describe(bars, chance), id=f"{name}-text"),
         _axis(scale, height),
-        _chance(scale, chance, height),
-        [_bar(bar, scale, TOP + ROW * index) for index, bar in enumerate(bars)],
+        [
+            _bar(bar, label, scale, TOP + ROW * index)
+            for index, (bar, label) in enumerate(zip(bars, _labels(bars), strict=True))
+        ],
+        _chance(scale, chance, len(bars)),
         viewBox=f"0 0 {WIDTH:g} {height:g}",
         role="img",
         aria_labelledby=f"{name}-title",
         aria_describedby=f"{name}-text",
     )
-    caption = tag("figcaption", tag("strong", title), " ", tag("span", "Lines: 95 % intervals."))
+    lines = "Lines: 95 % intervals." if any(bar.interval for bar in bars) else None
+    caption = tag("figcaption", tag("strong", title), " ", lines and tag("span", lines))
     return tag("figure", caption, drawing, class_="chart bars")
 
 
@@ -76,20 +80,24 @@ def _axis(scale: Scale, height: float) -> list[Element]:
     return [*parts, unit]
 
 
-def _bar(bar: Bar, scale: Scale, top: float) -> Element:
-    low, high = scale.share(bar.low) * RIGHT, scale.share(bar.high) * RIGHT
-    middle = top + BAR_TOP + BAR_HEIGHT / 2
-    name = bar.name
-    if len(name) > LONGEST_NAME:
-        name = "…" + name[1 - LONGEST_NAME :]
-    value = f"{percent(bar.value)} [{100 * bar.low:.1f}, {100 * bar.high:.1f}]"
-    ends = [
-        tag("line", class_="whisker", x1=x, x2=x, y1=middle - 4, y2=middle + 4) for x in (low, high)
+def _labels(bars: Sequence[Bar]) -> list[str]:
+    """Return the bars' names, long ones cut where the rest still tells them apart."""
+    names = [bar.name for bar in bars]
+    ends = ["…" + name[1 - LONGEST_NAME :] if len(name) > LONGEST_NAME else name for name in names]
+    starts = [
+        name[: LONGEST_NAME - 1] + "…" if len(name) > LONGEST_NAME else name for name in names
     ]
+    return next((cut for cut in (ends, starts) if len({*cut}) == len({*names})), names)
+
+
+def _bar(bar: Bar, label: str, scale: Scale, top: float) -> Element:
+    value = percent(bar.value)
+    if bar.interval:
+        value += f" [{100 * bar.interval[0]:.1f}, {100 * bar.interval[1]:.1f}]"
     return tag(
         "g",
         tag("title", f"{bar.name}: {value}"),
-        tag("text", name, class_="name", x=0, y=top + 13),
+        tag("text", label, class_="name", x=0, y=top + 13),
         tag("text", value, class_="name", x=RIGHT, y=top + 13, text_anchor="end"),
         tag(
             "rect",
@@ -99,16 +107,26 @@ def _bar(bar: Bar, scale: Scale, top: float) -> Element:
             width=max(scale.share(bar.value) * RIGHT, 1.0),
             height=BAR_HEIGHT,
         ),
-        tag("line", class_="whisker", x1=low, x2=high, y1=middle, y2=middle),
-        ends,
+        _whisker(bar.interval, scale, top + BAR_TOP + BAR_HEIGHT / 2) if bar.interval else None,
     )
 
 
-def _chance(scale: Scale, chance: float, height: float) -> list[Element]:
+def _whisker(interval: tuple[float, float], scale: Scale, y: float) -> list[Element]:
+    low, high = (scale.share(end) * RIGHT for end in interval)
+    ends = [tag("line", class_="whisker", x1=x, x2=x, y1=y - 4, y2=y + 4) for x in (low, high)]
+    return [tag("line", class_="whisker", x1=low, x2=high, y1=y, y2=y), *ends]
+
+
+def _chance(scale: Scale, chance: float, num_bars: int) -> list[Element]:
+    """Return a piece of the line over every bar; between them it would strike out the labels."""
     x = scale.share(chance) * RIGHT
     late = x > RIGHT * 0.6
+    tops = [TOP + ROW * index for index in range(num_bars)]
     return [
-        tag("line", class_="limit", x1=x, x2=x, y1=14, y2=height - BOTTOM),
+        *(
+            tag("line", class_="limit", x1=x, x2=x, y1=top + CHANCE[0], y2=top + CHANCE[1])
+            for top in tops
+        ),
         tag(
             "text",
             f"chance {percent(chance)}",
@@ -122,7 +140,8 @@ def _chance(scale: Scale, chance: float, height: float) -> list[Element]:
 
 def _describe(bars: Sequence[Bar], chance: float) -> str:
     parts = [
-        f"{bar.name}: {percent(bar.value)}, interval {percent(bar.low)} to {percent(bar.high)}."
+        f"{bar.name}: {percent(bar.value)}"
+        + (f", interval {' to '.join(map(percent, bar.interval))}." if bar.interval else ".")
         for bar in bars
     ]
     return " ".join(["Bar chart of accuracies.", *parts, f"An even guess: {percent(chance)}."])

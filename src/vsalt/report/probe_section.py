@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from vsalt.report.bar_chart import Bar, bar_chart
+from vsalt.report.bar_chart import LONGEST_NAME, Bar, bar_chart
 from vsalt.report.html import Element, tag
 from vsalt.report.numbers import count, percent
 from vsalt.report.probes import TRAINED, ProbeRecord, Score
 from vsalt.report.section import Section
 from vsalt.report.tables import Cell, note, table
+from vsalt.training.encoder_names import EncoderName, name_encoders
 
 HEADS = ("encoder", "accuracy", "95 % interval", "balanced", "test rows", "pretraining saw")
+LONGEST_IN_TABLE = 40
 ROLES = {"random-init": "random initialisation", "floor": "no network"}
 
 
@@ -27,7 +29,8 @@ def probe_section(probes: Sequence[ProbeRecord]) -> Section:
 
 def _probe(index: int, probe: ProbeRecord) -> list[Element]:
     title = f"{probe.kind.capitalize()} probe of {probe.target}"
-    bars = [_bar(score) for score in probe.scores]
+    names = _names(probe, LONGEST_NAME)
+    bars = [_bar(name, score) for name, score in zip(names, probe.scores, strict=True)]
     chart = bar_chart(f"probe-{index}", "Accuracy on test rows", bars, probe.uniform)
     return [
         tag("h3", title),
@@ -38,12 +41,15 @@ def _probe(index: int, probe: ProbeRecord) -> list[Element]:
     ]
 
 
-def _bar(score: Score) -> Bar:
+def _names(probe: ProbeRecord, longest: int) -> list[EncoderName]:
+    return name_encoders([(score.name, score.stage) for score in probe.scores], longest=longest)
+
+
+def _bar(name: EncoderName, score: Score) -> Bar:
     return Bar(
-        name=score.name,
+        name=str(name),
         value=score.accuracy,
-        low=score.low,
-        high=score.high,
+        interval=score.interval,
         is_main=score.role == TRAINED,
     )
 
@@ -51,25 +57,33 @@ def _bar(score: Score) -> Bar:
 def _scores(title: str, probe: ProbeRecord) -> Element:
     rows: list[list[Cell]] = [
         [
-            _name(score),
+            _name(name, score),
             tag("strong", percent(score.accuracy)),
-            f"{100 * score.low:.1f} to {100 * score.high:.1f} %",
+            _interval(score),
             percent(score.balanced_accuracy),
             count(score.num_rows),
             score.exposure,
         ]
-        for score in probe.scores
+        for name, score in zip(_names(probe, LONGEST_IN_TABLE), probe.scores, strict=True)
     ]
     rows.append(["chance: even guess", percent(probe.uniform), "", "", "", ""])
     rows.append(["chance: most frequent class", percent(probe.majority), "", "", "", ""])
     return table(title, HEADS, rows, numeric=(1, 2, 3, 4))
 
 
-def _name(score: Score) -> Cell:
-    role = ROLES.get(score.role)
-    if role is None or role == score.name:
-        return score.name
-    return tag("span", score.name, " ", tag("small", role))
+def _name(name: EncoderName, score: Score) -> Cell:
+    """Return what an encoder is and, small below it, where it lies; of another what it is."""
+    below = name.place or ROLES.get(score.role, "")
+    if below in ("", name.role):
+        return name.role
+    return tag("span", name.role, " ", tag("small", below))
+
+
+def _interval(score: Score) -> str:
+    if score.interval is None:
+        return "–"
+    low, high = score.interval
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def _classes(title: str, probe: ProbeRecord) -> Element:
@@ -77,7 +91,7 @@ def _classes(title: str, probe: ProbeRecord) -> Element:
         [name, *(_recall(score, index) for score in probe.scores)]
         for index, name in enumerate(probe.classes)
     ]
-    heads = ("class", *(score.name for score in probe.scores))
+    heads = ("class", *map(str, _names(probe, LONGEST_IN_TABLE)))
     return table(f"{title}: recall", heads, rows, numeric=range(1, len(heads)))
 
 

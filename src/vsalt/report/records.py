@@ -15,10 +15,9 @@ from vsalt.config import STAGES
 from vsalt.errors import RunFolderError
 from vsalt.report.jsonl import Log, read_log
 from vsalt.training import run_folder
+from vsalt.training.encoder_names import STAGE_OF_METHOD
 
 KINDS = ("salt", "stage")
-STAGE_OF_METHOD = {"pixel": "teacher", "salt": "student"}
-"""Beside which stage of a salt run a run of `vsalt pretrain` is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

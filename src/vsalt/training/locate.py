@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsalt.config import PretrainConfig, from_dict
+from vsalt import durable
+from vsalt.config import STAGES, PretrainConfig, from_dict
 from vsalt.errors import WeightsError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import load_strictly, part_of, weights_hash
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint, read_verified
+from vsalt.training.encoder_names import STAGE_OF_METHOD
 
 MAX_CANDIDATES = 20
 MAX_FOLDERS = 2000
@@ -78,6 +80,33 @@ def find_checkpoint(path: Path) -> Checkpoint:
         if folder != path and folder.exists():
             raise WeightsError(_unfinished(path))
     raise WeightsError(_not_found(path))
+
+
+def stage_of(checkpoint: Checkpoint) -> str:
+    """Return what the encoder of a checkpoint is: teacher, assistant or student.
+
+    In a salt run its folder says so, and the copy inside of a student is that student's teacher.
+    A run of `vsalt pretrain`, or a checkpoint elsewhere, is what its method trains in a salt run;
+    of any other method the method's name.
+    """
+    path = Path(os.path.abspath(checkpoint.path))
+    run = path.parent.parent
+    if (
+        path.parent.name == run_folder.CHECKPOINTS
+        and run.name in STAGES
+        and _kind(run.parent) == "salt"
+    ):
+        return run.name
+    if path.name == run_folder.TEACHER and _kind(path.parent) == "stage":
+        return run_folder.TEACHER
+    method = str(checkpoint.meta["config"]["stage"]["method"]["name"])
+    return STAGE_OF_METHOD.get(method, method)
+
+
+def _kind(folder: Path) -> object:
+    """What a run's config.json says it is; None where there is no run."""
+    path = folder / run_folder.CONFIG
+    return durable.read_json(path).get("kind") if path.is_file() else None
 
 
 def _unfinished(path: Path) -> str:

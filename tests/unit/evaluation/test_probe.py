@@ -20,6 +20,7 @@ from vsalt.evaluation.protocol import TaskOptions
 from vsalt.evaluation.result import ProbeResult
 from vsalt.evaluation.subjects import extract_all, random_init, trained
 from vsalt.evaluation.tables import probe_tables
+from vsalt.evaluation.transductive import Exposure
 from vsalt.models.weights import weights_hash
 from vsalt.training.extract import ExtractConfig
 from vsalt.training.locate import load_encoder
@@ -49,7 +50,8 @@ def test_a_split_is_probed(encoder, table, write, tmp_path: Path, kind: str) -> 
     assert mine.metrics.accuracy == 1.0 if kind == "linear" else mine.metrics.accuracy > 0.6
     assert mine.metrics.interval.method == "wilson"
     assert (mine.name, mine.role, mine.step) == ("mine", "trained", 7)
-    assert str(mine.exposure) == "unknown (the checkpoint was moved out of its run)"
+    assert mine.exposure.kind == "unknown"
+    assert (mine.stage, random.stage) == ("teacher", None)
     assert (random.role, random.checkpoint) == ("random-init", None)
     assert random.sha256 != mine.sha256 == load_encoder(encoder).sha256
     assert result.chance.uniform == pytest.approx(1 / 3)
@@ -194,7 +196,7 @@ def test_test_rows_of_pretraining_are_found(encoder, table, write, tmp_path: Pat
     ]
     (run_folder / "seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in seen))
     result = run(checkpoint, source, tmp_path / "out")
-    assert str(result.encoders[0].exposure) == "transductive (3 of 9 test rows)"
+    assert str(result.encoders[0].exposure) == "3 of 9 test rows"
     assert result.encoders[1].exposure.kind == "none"
 
 
@@ -234,10 +236,55 @@ def test_tables_show_what_matters(encoder, table, write, tmp_path: Path) -> None
     assert "accuracy [95 %]" in text
     interval = result.encoders[0].metrics.interval
     assert f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in text
-    assert "unknown (the checkpoint was moved out of its run)" in text
+    assert "teacher (mine)" in text
+    assert "pretraining of teacher (mine) saw is unknown: the checkpoint was moved" in text
+    assert "12 groups only; the intervals are rough" in text
     assert "[b]blue" in text
     assert "bootstrap over the groups" in text
     assert text.count("33.3") >= 2
+
+
+@pytest.mark.parametrize(("num_groups", "shown"), [(4, False), (5, True)])
+def test_too_few_groups_make_no_interval(
+    num_groups: int, shown: bool, encoder, table, write, tmp_path: Path
+) -> None:
+    rows = [{**row, "scene": str(index % num_groups)} for index, row in enumerate(table)]
+    result = run(encoder, write(rows), tmp_path / "out", folds="fold", group_column="scene")
+    assert result.num_test_groups == num_groups
+    console = Console(file=io.StringIO(), width=160)
+    console.print(probe_tables(result))
+    text = console.file.getvalue()
+    interval = result.encoders[0].metrics.interval
+    assert interval.method == "group bootstrap"
+    assert (f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in text) is shown
+    assert (text.count("[–]") == 2) is not shown
+    assert (f"{num_groups} groups only, too few for an interval" in text) is not shown
+
+
+@pytest.mark.parametrize(
+    ("exposure", "cell", "note"),
+    [
+        (Exposure(kind="inductive", num_seen=0, num_test=9), "no test rows", None),
+        (Exposure(kind="none", num_seen=0, num_test=9), "not trained", None),
+        (
+            Exposure(kind="transductive", num_seen=4, num_test=9),
+            "4 of 9 test rows",
+            "Pretraining of teacher (mine) may have drawn 4 of 9 test rows, without their labels.",
+        ),
+    ],
+)
+def test_what_pretraining_saw_is_said_in_plain_words(
+    exposure: Exposure, cell: str, note: str | None, encoder, table, write, tmp_path: Path
+) -> None:
+    result = run(encoder, write(table), tmp_path / "out", random_init=False)
+    seen = replace(result, encoders=(replace(result.encoders[0], exposure=exposure),))
+    console = Console(file=io.StringIO(), width=160)
+    console.print(probe_tables(seen))
+    text = " ".join(console.file.getvalue().replace("│", " ").split())
+    assert all(word in text for word in cell.split())
+    assert ("Pretraining of" in text) is (note is not None)
+    assert note is None or note in text
+    assert "ductive" not in text
 
 
 def test_the_command(encoder, table, write, tmp_path: Path, capsys) -> None:

@@ -116,8 +116,8 @@ def test_a_wide_range_gets_a_logarithmic_axis_where_that_is_left_open() -> None:
 
 def test_bars_whiskers_and_chance_lie_where_they_should() -> None:
     bars = [
-        Bar(name="student", value=0.5, low=0.25, high=0.75, is_main=True),
-        Bar(name="<b>" + "long" * 20, value=0.0, low=0.0, high=0.25, is_main=False),
+        Bar(name="student", value=0.5, interval=(0.25, 0.75), is_main=True),
+        Bar(name="<b>" + "long" * 20, value=0.0, interval=(0.0, 0.25), is_main=False),
     ]
     page = Page(render(bar_chart("probe-0", "Accuracy", bars, 0.125)))
     first, second = page.all("rect")
@@ -127,9 +127,29 @@ def test_bars_whiskers_and_chance_lie_where_they_should() -> None:
     ).attributes
     assert abs(float(whisker["x1"]) / full - 0.25) < 1e-4
     assert abs(float(whisker["x2"]) / full - 0.75) < 1e-4
-    (chance,) = [line for line in page.all("line") if line.attributes["class"] == "limit"]
-    assert abs(float(chance.attributes["x1"]) / full - 0.125) < 1e-4
+    chance = [line for line in page.all("line") if line.attributes["class"] == "limit"]
+    assert all(abs(float(line.attributes["x1"]) / full - 0.125) < 1e-4 for line in chance)
+    # It crosses every bar, and no label: a letter reaches at most 9 above its line, and 3 below.
+    spans = [(float(line.attributes["y1"]), float(line.attributes["y2"])) for line in chance]
+    for bar, (top, end) in zip((first, second), spans, strict=True):
+        y, height = float(bar.attributes["y"]), float(bar.attributes["height"])
+        assert top < y
+        assert y + height < end
+    for text in page.all("text"):
+        if text.attributes.get("class") in ("name", "limit"):
+            y = float(text.attributes["y"])
+            assert all(end < y - 9 or top > y + 3 for top, end in spans)
     assert first.attributes["class"] != second.attributes["class"]
     # The short name ends as the whole one, which is in the title.
     assert any(text.text.startswith("…") for text in page.all("text"))
     assert any(title.text.startswith("<b>long") for title in page.all("title"))
+
+
+def test_long_names_of_bars_stay_different() -> None:
+    long = "x" * 40
+    for one, other in ((f"a{long}", f"b{long}"), (f"{long}a", f"{long}b"), (long, f"{long}{long}")):
+        bars = [Bar(name=name, value=0.5, interval=None, is_main=True) for name in (one, other)]
+        page = Page(render(bar_chart("probe-0", "Accuracy", bars, 0.5)))
+        shown = [text.text for text in page.all("text") if text.attributes.get("class") == "name"]
+        assert len({name for name in shown if name != "50.0 %"}) == 2
+        assert not any("interval" in one.text for one in page.all("desc", "span"))

@@ -197,11 +197,9 @@ def test_probes_are_read_and_others_refused(tmp_path: Path) -> None:
         ("student", "trained"),
         ("random init", "random-init"),
     ]
-    assert (probe.scores[0].accuracy, probe.scores[0].low, probe.scores[0].high) == (
-        0.7,
-        0.61,
-        0.79,
-    )
+    assert (probe.scores[0].accuracy, probe.scores[0].interval) == (0.7, (0.61, 0.79))
+    # As it was written before there was such an entry.
+    assert [score.stage for score in probe.scores] == [None, None]
     assert (probe.target, probe.uniform) == ("motion", 0.5)
     with pytest.raises(RunFolderError, match="--probe takes the --out of"):
         read_probe(tmp_path)

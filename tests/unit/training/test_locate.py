@@ -11,7 +11,7 @@ from support.encoders import TINY, write_checkpoint
 from vsalt.errors import ConfigError, RunFolderError, WeightsError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import weights_hash
-from vsalt.training.locate import find_checkpoint, load_encoder
+from vsalt.training.locate import find_checkpoint, load_encoder, stage_of
 
 
 def write_stage(run: Path, *, best: int | None = 2, latest: int = 4) -> Path:
@@ -100,6 +100,34 @@ def test_a_loaded_encoder_is_the_one_that_was_written(tmp_path: Path) -> None:
     assert loaded.config.stage.encoder == TINY.resolved()
     assert loaded.config.clip.num_frames == 4
     assert loaded.checkpoint.step == 2
+
+
+def test_the_stage_of_an_encoder_is_read_from_its_run(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    write_stage(run / "assistant")
+    # Weights of method pixel throughout: only the folders can say what they are.
+    copy = shutil.copytree(run / "teacher" / "checkpoints" / "step-6", run / "student" / "teacher")
+    (run / "config.json").write_text('{"kind": "salt"}')
+    (run / "student" / "config.json").write_text('{"kind": "stage"}')
+    wanted = {run: "student", run / "teacher": "teacher", run / "assistant": "assistant"}
+    wanted |= {copy: "teacher", run / "student" / "checkpoints" / "latest": "student"}
+    assert {path: stage_of(find_checkpoint(path)) for path in wanted} == wanted
+
+
+@pytest.mark.parametrize(("method", "stage"), [("pixel", "teacher"), ("salt", "student")])
+def test_outside_of_a_salt_run_the_method_is_what_counts(
+    method: str, stage: str, tmp_path: Path
+) -> None:
+    # A name that is that of another stage says nothing where there is no salt run around it.
+    run = write_stage(tmp_path / "assistant")
+    (run / "config.json").write_text('{"kind": "stage"}')
+    meta = run / "checkpoints" / "step-2" / "meta.json"
+    record = json.loads(meta.read_text())
+    record["config"]["stage"]["method"] = {"name": method}
+    meta.write_text(json.dumps(record))
+    assert stage_of(find_checkpoint(run)) == stage
+    moved = shutil.copytree(meta.parent, tmp_path / "teacher")
+    assert stage_of(find_checkpoint(moved)) == stage
 
 
 def test_rows_that_were_seen_are_found_with_the_teachers(tmp_path: Path) -> None:
