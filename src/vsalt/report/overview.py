@@ -151,7 +151,7 @@ def _several(runs: Sequence[RunRecord]) -> list[Element]:
             ]
         )
     heads = ("run", "state", "FLOPs", "time", "clips", "data", "seed")
-    runs_table = table("The runs", heads, rows, numeric=(2, 3, 6), classes="wordy")
+    runs_table = table("The runs", heads, rows, numeric=(2, 3, 6), classes="wordy runs")
     return [runs_table, *_stages(runs)]
 
 

@@ -15,6 +15,7 @@ class Picture:
         width: in pixels.
         height: in pixels.
         rows: name of each row of frames, from the top; all are of one height.
+        num_columns: frames in a row.
     """
 
     title: str
@@ -24,3 +25,4 @@ class Picture:
     width: int
     height: int
     rows: tuple[str, ...]
+    num_columns: int

@@ -14,6 +14,9 @@ from vsalt.report.tables import note, scrolling
 WIDEST = 980
 """Pixels up to which a picture is enlarged, by a whole factor so that its pixels stay even."""
 LARGEST_FACTOR = 4
+SHRINKABLE = 5
+"""Columns up to which a picture can be seen on a phone at the width of the page; one of more
+scrolls there."""
 
 Say = Callable[[str], None]
 
@@ -63,7 +66,10 @@ def draw(folder: Path, *, num_clips: int, data: str | None) -> Sequence[Picture]
 
 
 def figure(picture: Picture) -> Element:
-    """Return a picture with its title, caption and names of rows; a wide one scrolls by itself."""
+    """Return a picture with its title, caption and names of rows.
+
+    It shrinks with the page; on a phone one of many columns scrolls by itself, and says so.
+    """
     factor = max(1, min(LARGEST_FACTOR, WIDEST // max(picture.width, 1)))
     image = tag(
         "img",
@@ -75,4 +81,12 @@ def figure(picture: Picture) -> Element:
     caption = tag("figcaption", tag("strong", picture.title), " ", tag("span", picture.caption))
     names = tag("ul", *(tag("li", name) for name in picture.rows))
     drawing = tag("div", names, image, class_="rows")
-    return tag("figure", caption, scrolling(picture.title, drawing), class_="picture")
+    is_wide = picture.num_columns > SHRINKABLE
+    hint = note(f"{picture.num_columns} columns: scroll the picture sideways to see all.")
+    return tag(
+        "figure",
+        caption,
+        tag("div", hint, class_="hint") if is_wide else None,
+        scrolling(picture.title, drawing),
+        class_="picture many" if is_wide else "picture",
+    )

@@ -142,6 +142,7 @@ def render(sheet: Sheet, sizes: Sequence[Layout], *, explained: bool = False) ->
         width=image.shape[1],
         height=image.shape[0],
         rows=sheet.rows,
+        num_columns=len(layout.steps),
     )
 
 

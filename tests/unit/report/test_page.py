@@ -33,7 +33,9 @@ Draw = Callable[..., Sequence[Picture]]
 
 def picture(**changes: Any) -> Picture:
     values = {"title": "Masks", "caption": "Of a clip.", "alt": "Squares.", "png": PNG}
-    return Picture(**{**values, "width": 400, "height": 100, "rows": ("clip",), **changes})
+    return Picture(
+        **{**values, "width": 400, "height": 100, "rows": ("clip",), "num_columns": 4, **changes}
+    )
 
 
 @pytest.fixture
@@ -286,6 +288,17 @@ def test_pictures_are_enlarged_by_whole_factors(
     assert [one.attributes["width"] for one in page.all("img")] == ["400", "500", "3000"]
     assert [one.attributes["height"] for one in page.all("img")] == ["400", "100", "100"]
     assert asked == [(run, {"num_clips": 3, "data": "elsewhere"})]
+
+
+def test_pictures_of_many_columns_say_that_they_scroll(
+    tmp_path: Path, draw: Callable[[Draw], None]
+) -> None:
+    draw(lambda *_, **__: [picture(num_columns=number) for number in (1, 4, 8)])
+    page = report(tmp_path, write_stage(tmp_path / "run"), num_clips=1)
+    figures = [one for one in page.all("figure") if "picture" in one.attributes["class"]]
+    assert [one.attributes["class"] for one in figures] == ["picture", "picture", "picture many"]
+    assert ["scroll the picture sideways" in one.text for one in figures] == [False, False, True]
+    assert "8 columns" in figures[2].text
 
 
 def test_the_rows_of_a_picture_are_named_beside_it(
