@@ -6,7 +6,7 @@ from typing import TypeAlias
 from vsalt.report.charts import Quantity, chart_of, longest, over_runs
 from vsalt.report.html import Child, Element, tag
 from vsalt.report.line_chart import LineChart, line_chart
-from vsalt.report.records import RunRecord, StageRecord
+from vsalt.report.records import RunRecord, StageRecord, lookup
 from vsalt.report.section import Section, by_stage
 from vsalt.report.series import Series, series_of
 from vsalt.report.tables import note
@@ -37,6 +37,16 @@ HELD_OUT = (
     Quantity("val_lidar", "LiDAR of held-out clips",
              "In how many do clips differ more than two masks of one clip?", "directions", low=0.0),
 )  # fmt: skip
+DATA = ("sources", "use_test", "holdout", "holdout_clips", "crop_scale", "crop_ratio", "flip",
+        "antialias")  # fmt: skip
+"""Settings of the data that decide on what clips a loss is measured."""
+DECIDES_LOSS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "masks": (("stage", "masks"),),
+    "target": (("stage", "method"), ("stage", "encoder", "tubelet")),
+    "clips": (("clip",),),
+    "data": tuple(("data", name) for name in DATA),
+}
+"""What must be the same where losses are compared, and which settings it is."""
 LR = Quantity("lr", "Learning rate", "What the step used.")
 
 
@@ -158,7 +168,29 @@ def _missing_losses(stages: Stages, runs: Sequence[RunRecord]) -> list[str]:
             "These runs learn from different teachers: their losses cannot be compared, only "
             "their probes can."
         )
+    elif differing := _differing(stages, runs):
+        notes.append(
+            f"These runs differ in {_listed(differing)}: their losses cannot be compared, only "
+            "their probes can."
+        )
     return notes
+
+
+def _differing(stages: Stages, runs: Sequence[RunRecord]) -> list[str]:
+    """Return in what of `DECIDES_LOSS` the runs differ."""
+    trees = [{**runs[index].config, "stage": stage.settings} for index, stage in stages]
+    return [
+        what
+        for what, settings in DECIDES_LOSS.items()
+        if any(
+            lookup(tree, *name) != lookup(trees[0], *name) for tree in trees for name in settings
+        )
+    ]
+
+
+def _listed(words: Sequence[str]) -> str:
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _no_health(stages: Stages) -> str:

@@ -231,8 +231,74 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert "student.encoder.width" not in settings.partition("All settings")[0]
 
 
+def test_runs_that_predict_something_else_are_not_to_be_compared(tmp_path: Path) -> None:
+    one = write_stage(tmp_path / "one", metrics=train_records([40]))
+    for name, changes, what in (
+        ("masks", {"masks": "tube"}, "masks"),
+        ("data", {"source": "/other.csv"}, "data"),
+        ("both", {"masks": "tube", "source": "/other.csv"}, "masks and data"),
+        ("rate", {"lr": 0.5, "steps": 80}, None),
+    ):
+        other = write_stage(tmp_path / name, metrics=train_records([40]), **changes)
+        curves = section(report(tmp_path, one, other), "curves")
+        said = f"These runs differ in {what}: their losses cannot be compared"
+        assert (said in curves) is (what is not None)
+        assert ("cannot be compared" in curves) is (what is not None)
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (("stage", "method", "normalise"), "target"),
+        (("stage", "encoder", "tubelet"), "target"),
+        (("clip", "frame_step"), "clips"),
+        (("data", "holdout"), "data"),
+        (("data", "workers"), None),
+    ],
+)
+def test_settings_that_decide_what_a_loss_means(
+    names: tuple[str, ...], what: str | None, tmp_path: Path
+) -> None:
+    runs = [write_stage(tmp_path / name, metrics=train_records([40])) for name in ("one", "two")]
+    record = json.loads((runs[1] / "config.json").read_text())
+    inner = record["config"]
+    for name in names[:-1]:
+        inner = inner[name]
+    inner[names[-1]] = 7
+    (runs[1] / "config.json").write_text(json.dumps(record))
+    curves = section(report(tmp_path, *runs), "curves")
+    assert (f"These runs differ in {what}: " in curves) is (what is not None)
+
+
+def test_encoders_of_a_probe_are_named_by_what_they_are(tmp_path: Path) -> None:
+    paths = {"demo/run": "student", "demo/run/student/teacher": "teacher"}
+    probe = write_probe(tmp_path / "probe", names=paths, stages=paths)
+    page = report(tmp_path, write_salt(tmp_path / "run"), probes=[probe])
+    (probes,) = [one for one in page.all("section") if one.attributes["id"] == "probes"]
+    shown = [one.text for one in page.all("text") if one.attributes.get("class") == "name"]
+    assert [name for name in shown if "%" not in name] == [
+        *("student (demo/run)", "teacher (demo/run)", "random init"),
+    ]
+    assert "student demo/run" in probes.text
+    assert "teacher demo/run" in probes.text
+    assert "Weights of teacher (demo/run): /runs/demo/run/student/teacher/" in probes.text
+
+
+def test_too_few_groups_make_no_interval(tmp_path: Path) -> None:
+    run = write_salt(tmp_path / "run")
+    for num_groups, shown in ((2, False), (5, True)):
+        probe = write_probe(tmp_path / f"probe-{num_groups}", num_test_groups=num_groups)
+        page = report(tmp_path, run, probes=[probe])
+        text = section(page, "probes")
+        assert ("61.0 to 79.0 %" in text) is shown
+        assert (f"{num_groups} groups only, too few for an interval" in text) is not shown
+        whiskers = [one for one in page.all("line") if one.attributes.get("class") == "whisker"]
+        assert len(whiskers) == (6 if shown else 0)
+
+
 def test_equal_runs_differ_in_nothing(tmp_path: Path) -> None:
     page = report(tmp_path, write_salt(tmp_path / "one"), write_salt(tmp_path / "two"))
+    assert "cannot be compared" not in section(page, "curves")
     assert "The runs do not differ in any setting" in section(page, "settings")
 
 
