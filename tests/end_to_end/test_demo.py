@@ -94,6 +94,7 @@ def test_a_second_demo_touches_nothing(done: tuple[Path, str]) -> None:
     assert (out / "summary.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_again_and_again_it_becomes_the_same_demo(
     done: tuple[Path, str], tmp_path: Path
