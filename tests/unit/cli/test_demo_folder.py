@@ -2,31 +2,17 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.clock import Clock
 from vsalt.cli import demo_folder
 from vsalt.cli.demo_folder import check_demo_folder, hold_demo
 from vsalt.errors import RunFolderError
 
 SETTINGS: dict[str, Any] = {"seed": 0, "config": {"clip": {"size": [32, 32]}, "stages": []}}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
 
 
 def test_seconds_are_the_sum_over_sittings(tmp_path: Path, clock: Clock) -> None:

@@ -1,31 +1,15 @@
 """Progress: every promised field, with a clock that the test moves."""
 
 import io
-import time
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
+from support.clock import Clock
 from vsalt.training.alarms import Alarm, Alarms
 from vsalt.training.config import OptimConfig
 from vsalt.training.progress import Progress
 from vsalt.training.run_folder import JsonLines
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
 
 
 def make_progress(
