@@ -7,15 +7,12 @@ Environment variables:
 
 import os
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
-
-from support.clock import Clock
 
 # Before anything imports torch; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -82,10 +79,3 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if NEEDS_CUDA not in reason:
         report.outcome = "failed"
         report.longrepr = f"skipped, but VSALT_NO_SKIP=1 allows no skip: {reason}"
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock

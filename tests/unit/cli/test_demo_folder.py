@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from support.clock import Clock
+from support.clock import Clock, stopped_clock
 from vsalt.cli import demo_folder
 from vsalt.cli.demo_folder import check_demo_folder, hold_demo
 from vsalt.errors import RunFolderError
 
 SETTINGS: dict[str, Any] = {"seed": 0, "config": {"clip": {"size": [32, 32]}, "stages": []}}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return stopped_clock(monkeypatch)
 
 
 def test_seconds_are_the_sum_over_sittings(tmp_path: Path, clock: Clock) -> None:

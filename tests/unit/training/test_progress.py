@@ -3,13 +3,19 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from support.clock import Clock
+from support.clock import Clock, stopped_clock
 from vsalt.training.alarms import Alarm, Alarms
 from vsalt.training.config import OptimConfig
 from vsalt.training.progress import Progress
 from vsalt.training.run_folder import JsonLines
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return stopped_clock(monkeypatch)
 
 
 def make_progress(
