@@ -1,0 +1,64 @@
+"""What a frozen linear teacher hands on: its gain t of every feature, which SALT predicts."""
+
+import numpy as np
+
+from vsalt.linear.closed_form import critical_time, final_gain, time_to_gain
+from vsalt.linear.methods import Mae, Network, Salt
+from vsalt.linear.problem import Features, Problem
+
+
+def converged_teacher(problem: Problem, network: Network) -> Features:
+    """Return the gains of an MAE that was trained to the end, rho^(L/(L+P))."""
+    return final_gain(problem, network, Mae())
+
+
+def decoder_output(problem: Problem) -> Features:
+    """Return t if the target is the converged MAE's reconstruction V W y: rho."""
+    return problem.rho
+
+
+def whitened_teacher(problem: Problem) -> Features:
+    """Return t if every feature of the teacher is divided by its deviation: 1 / sigma."""
+    return 1 / np.sqrt(problem.variance)
+
+
+def stopped_teacher(problem: Problem, network: Network, time: float) -> Features:
+    """Return the gains of an MAE that was stopped at a time.
+
+    Inverts the exact time by bisection, to a relative error of 1e-12 in the layer's gain.
+    """
+    final = converged_teacher(problem, network)
+    low = np.full(len(problem), network.eps)
+    high = np.maximum(final, network.eps)
+    for _ in range(200):
+        # Halves in the logarithm: gains begin orders of magnitude below their end.
+        middle = np.sqrt(low * high)
+        is_early = time_to_gain(problem, network, Mae(), middle) <= time
+        low, high = np.where(is_early, middle, low), np.where(is_early, high, middle)
+    return np.where(final > network.eps, np.sqrt(low * high), final)
+
+
+def stop_time(problem: Problem, network: Network, share: float, *, fraction: float = 0.9) -> float:
+    """Return when an MAE has learned this share of its features."""
+    times = critical_time(problem, network, Mae(), fraction=fraction)
+    return float(np.quantile(times, share, method="inverted_cdf"))
+
+
+def round_exponent(rounds: int, *, depth: int, predictor_depth: int = 1) -> float:
+    """Return e_k of the gain rho^e_k after k rounds, each frozen to teach the next.
+
+    Round 1 is an MAE, round 2 SALT. e_k = (1 + e_(k-1)) L / (L + P) with e_0 = 0, hence
+    (L/P) (1 - (L/(L+P))^k), which rises to JEPA's L/P.
+    """
+    L, P = depth, predictor_depth
+    return L / P * (1 - (L / (L + P)) ** rounds)
+
+
+def frozen_rounds(problem: Problem, network: Network, rounds: int) -> list[Features]:
+    """Return the converged gains of each round of repeated freezing."""
+    gain = np.ones(len(problem))
+    gains = []
+    for _ in range(rounds):
+        gain = final_gain(problem, network, Salt(gain))
+        gains.append(gain)
+    return gains

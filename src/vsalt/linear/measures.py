@@ -1,0 +1,80 @@
+"""What is asked of learning times and gains: order, exponents, conflicts, variance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from vsalt.linear.problem import Features, Problem
+
+
+def earliness_correlation(times: Features, values: Features) -> float:
+    """Return Spearman's correlation of being learned early with values such as lambda or rho.
+
+    1: what has the highest value is learned first. Features that are never learned come last.
+    """
+    return float(spearmanr(-_ranked(times), values).statistic)
+
+
+def order_correlation(times: Features, others: Features) -> float:
+    """Return Spearman's correlation of two orders of learning."""
+    return float(spearmanr(_ranked(times), _ranked(others)).statistic)
+
+
+def _ranked(times: Features) -> Features:
+    # spearmanr takes ranks, so any number above all others stands for infinity.
+    known = times[np.isfinite(times)]
+    return np.where(np.isfinite(times), times, 2 * known.max(initial=1.0))
+
+
+@dataclass(frozen=True)
+class TimeLaw:
+    """t* ~ lambda^a rho^b, fitted by least squares in the logarithms.
+
+    Attributes:
+        lambda_: a.
+        rho: b.
+        num_features: features that were learned, which alone are fitted.
+    """
+
+    lambda_: float
+    rho: float
+    num_features: int
+
+
+def time_law(problem: Problem, times: Features) -> TimeLaw:
+    """Fit the exponents of the learning time in lambda and rho.
+
+    Raises:
+        ValueError: if fewer than three features are learned.
+    """
+    known = np.isfinite(times) & (times > 0)
+    if known.sum() < 3:
+        raise ValueError(f"{known.sum()} features are learned; a fit needs 3")
+    logs = np.log(np.stack([problem.lambda_, problem.rho])[:, known])
+    columns = np.column_stack([*logs, np.ones(known.sum())])
+    solution = np.linalg.lstsq(columns, np.log(times[known]), rcond=None)[0]
+    return TimeLaw(float(solution[0]), float(solution[1]), int(known.sum()))
+
+
+def conflict_share(first: Features, second: Features) -> float:
+    """Return the share of pairs whose first feature is learned before the second.
+
+    Args:
+        first: times of the features with the higher rho, one of each pair.
+        second: times of those with the higher lambda. A pair in which neither is learned counts
+            as not learned first.
+    """
+    return float(np.mean(first < second))
+
+
+def output_variance_share(problem: Problem, gain: Features, chosen: np.ndarray) -> float:
+    """Return the share of the encoder's output variance, m² sigma², that chosen features have.
+
+    Args:
+        problem: the features.
+        gain: the encoder's gains m; ones give the share of the input.
+        chosen: booleans, one for each feature.
+    """
+    variance = gain**2 * problem.variance
+    return float(variance[chosen].sum() / variance.sum())
