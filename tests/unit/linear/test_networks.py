@@ -48,10 +48,9 @@ def deviation(network: Network, method: Method, learning_rate: float) -> tuple[f
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_matrices_follow_the_flow_the_closer_the_smaller_the_steps(name: str, depth: int) -> None:
     network = Network(depth=depth, eps=0.05)
-    error, run = deviation(network, METHODS[name], 0.02)
-    smaller, _ = deviation(network, METHODS[name], 0.01)
-    assert smaller < 1e-2
-    assert error < 2e-2
+    error, run = deviation(network, METHODS[name], 0.04)
+    smaller, _ = deviation(network, METHODS[name], 0.02)
+    assert smaller < 2e-2
     # Of first order in the learning rate, so about half; EMA's changes its sign at L = 1.
     assert smaller < 0.7 * error
     assert run.drift.max() < 1e-4
@@ -102,7 +101,7 @@ def test_descent_ends_at_the_fixed_point(
     network = Network(
         depth=2, eps=0.2, predictor_depth=predictor_depth, predictor_rate=predictor_rate
     )
-    run = train(PROBLEM, network, METHODS[name], learning_rate=0.04, times=np.array([150.0]))
+    run = train(PROBLEM, network, METHODS[name], learning_rate=0.04, times=np.array([130.0]))
     np.testing.assert_allclose(
         run.encoder[-1], final_gain(PROBLEM, network, METHODS[name]), rtol=1e-6
     )

