@@ -27,5 +27,6 @@ VERBS: dict[str, Verb] = {
     "data pack": Verb("data_pack", "pack", "pack a source into tar shards with an index"),
     "data index": Verb("data_pack", "index", "index existing WebDataset shards"),
     "data unpack": Verb("data_pack", "unpack", "write videos of shards back into a folder"),
+    "linear data": Verb("linear_data", "linear_data", "what methods would first learn of videos"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }
