@@ -66,6 +66,32 @@ def jepa_gap(lambda_: float, rho: float, rho_other: float, depth: int, eps: floa
     return float(inverse * math.pow(eps, -(2 * L - 2) / L) / (2 * L - 2))
 
 
+def fixed_target_constant(depth: int, fraction: float) -> float:
+    """Return c_L of the time of an MAE, or of SALT on the problem `seen_through` its teacher.
+
+    t* = `leading_time` + c_L / (lambda rho^((L-1)/(L+1))) + o(1) for a gain of fraction * m*, where
+    L = 1 adds ln(rho) / (2 lambda), and c_L = z^(1-L)/(1-L) (ln z for L = 1) + the integral of
+    q/(1-q^(L+1)) from 0 to z = fraction^(1/L).
+    """
+    end = np.array([math.pow(fraction, 1 / depth)])
+    return float(power_integral(end, depth, depth + 1)[0])
+
+
+def mae_gap(
+    lambda_: float, rho: float, rho_other: float, depth: int, fraction: float = 0.9
+) -> float:
+    """Return the time by which an MAE learns `rho` before `rho_other` as eps goes to 0.
+
+    Equal lambda, gains of fraction * m*. It stays finite, whereas `jepa_gap` diverges; for L = 1 it
+    is negative: the noisier feature comes slightly earlier.
+    """
+    if depth == 1:
+        return math.log(rho_other / rho) / (2 * lambda_)
+    power = -(depth - 1) / (depth + 1)
+    constant = fixed_target_constant(depth, fraction)
+    return constant * (math.pow(rho_other, power) - math.pow(rho, power)) / lambda_
+
+
 def small_start_kappa(x: Features, depth: int) -> Features:
     """Return JEPA's exponent -d ln t* / d ln rho for small x, (2L-1)/(2L-2) x; depth above 1."""
     return (2 * depth - 1) / (2 * depth - 2) * x

@@ -31,7 +31,7 @@ def final_gain(problem: Problem, network: Network, method: Method) -> Features:
             case Mae():
                 return problem.rho ** (L / (L + P))
             case Salt():
-                return (method.gain * problem.rho) ** (L / (L + P))
+                return (method.gain_for(problem) * problem.rho) ** (L / (L + P))
             case Jepa() | Ema():
                 return problem.rho ** (L / P)
     return _unequal_final_gain(problem, network, method)
@@ -44,7 +44,7 @@ def _unequal_final_gain(problem: Problem, network: Network, method: Method) -> F
         # v^P = rho and alpha u² = v² - surplus.
         u_squared = (problem.rho ** (2 / P) - surplus) / alpha
         return np.maximum(u_squared, 0.0) ** (L / 2)
-    target = problem.rho * (method.gain if isinstance(method, Salt) else 1.0)
+    target = problem.rho * (method.gain_for(problem) if isinstance(method, Salt) else 1.0)
     return np.array([_root(value, L, P, alpha, surplus) for value in target]) ** L
 
 
@@ -52,9 +52,10 @@ def _root(product: float, L: int, P: int, alpha: float, surplus: float) -> float
     """Solve (alpha u² + surplus)^(P/2) u^L = product for u, where the left side rises."""
     from scipy.optimize import brentq
 
+    lowest = float(np.sqrt(max(0.0, -surplus / alpha)))
     if product == 0:
-        return 0.0
-    lowest = np.sqrt(max(0.0, -surplus / alpha))
+        # Noise: whichever of u and v starts smaller dies out and leaves the other one.
+        return lowest
 
     def excess(u: float) -> float:
         return float(max(0.0, alpha * u**2 + surplus) ** (P / 2) * u**L - product)
@@ -100,14 +101,13 @@ def time_to_gain(problem: Problem, network: Network, method: Method, gains: Feat
         ConfigError: for EMA, or where the layers do not start and learn alike.
     """
     L, P = network.depth, network.predictor_depth
-    if isinstance(method, Ema) or not network.is_plain:
-        report_problems(
-            ["exact times are known for MAE, JEPA and SALT whose layers start and learn alike"]
-        )
+    _check_plain(network)
+    if isinstance(method, Ema):
+        report_problems(["EMA has no formula of exact times; integrate it"])
     if isinstance(method, Jepa):
         speed, final, power, order = problem.lambda_, problem.rho ** (1 / P), 2 * L + P - 1, P
     else:
-        gain = method.gain if isinstance(method, Salt) else np.ones(len(problem))
+        gain = method.gain_for(problem) if isinstance(method, Salt) else np.ones(len(problem))
         order = L + P
         speed, final, power = gain * problem.lambda_, (gain * problem.rho) ** (1 / order), order - 1
     times = np.full(len(problem), np.inf)
@@ -119,6 +119,35 @@ def time_to_gain(problem: Problem, network: Network, method: Method, gains: Feat
     times[end <= network.layer_start] = 0.0
     times[final <= network.layer_start] = np.inf
     return times
+
+
+def noise_gain(variance: Features, network: Network, times: Features) -> Features:
+    """Return the encoder's gain of features with lambda = 0 over time; all methods are alike.
+
+    u0^L (1 + 2 (K-1) sigma² u0^(2(K-1)) t)^(-L/(2(K-1))) with K = L + P: noise dies out slowly, by
+    a power of t.
+
+    Args:
+        variance: sigma² of each feature.
+        network: the encoder; its layers start and learn alike.
+        times: t, shape (times,).
+
+    Returns:
+        Gains, shape (times, features).
+
+    Raises:
+        ConfigError: if layers start or learn differently.
+    """
+    _check_plain(network)
+    power = 2 * (network.depth + network.predictor_depth - 1)
+    growth = power * np.multiply.outer(times, variance) * network.layer_start**power
+    decayed: Features = network.eps * (1 + growth) ** (-network.depth / power)
+    return decayed
+
+
+def _check_plain(network: Network) -> None:
+    if not network.is_plain:
+        report_problems(["this formula is for layers that all start and learn alike"])
 
 
 def power_integral(q: Features, power: int, order: int) -> Features:

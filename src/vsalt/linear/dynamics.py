@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
+from vsalt.errors import report_problems
+from vsalt.linear.closed_form import final_gain, learned_gain
 from vsalt.linear.methods import Ema, Jepa, Mae, Method, Network, Salt
 from vsalt.linear.problem import Features, Problem
 
@@ -26,7 +28,8 @@ Times: TypeAlias = npt.NDArray[np.float64]
 Curves: TypeAlias = npt.NDArray[np.float64]
 """Shape (times, features)."""
 
-_ACCURACY = {"method": "LSODA", "rtol": 1e-10, "atol": 1e-15}
+_METHOD = "LSODA"
+_RELATIVE_ERROR = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,26 +50,33 @@ class Trajectory:
 
 
 def integrate(problem: Problem, network: Network, method: Method, times: Times) -> Trajectory:
-    """Follow all features through given times, which rise from 0.
+    """Follow all features through given times, which are at least 0 and rise.
 
     Raises:
+        ConfigError: if the times do not rise, or a teacher's gains do not fit the problem.
         RuntimeError: if the integration fails.
     """
+    times = np.asarray(times, dtype=np.float64)
+    if times.ndim != 1 or not times.size or times[0] < 0 or not np.all(np.diff(times) > 0):
+        report_problems([f"times must be at least 0 and rise, got {times.tolist()}"])
     parts = []
     for index in range(len(problem)):
         solution = solve_ivp(
             _slope(problem, network, method, index),
-            (0.0, float(times[-1])),
+            # An interval of no length has no solution, not even its start.
+            (0.0, float(times[-1]) or 1.0),
             _start(network),
             t_eval=times,
-            **_ACCURACY,
+            method=_METHOD,
+            rtol=_RELATIVE_ERROR,
+            atol=_absolute_error(network),
         )
         if not solution.success:
             raise RuntimeError(f"feature {index}: {solution.message}")
         parts.append(solution.y)
     u, v, xi = np.stack(parts, axis=-1)
     return Trajectory(
-        times=np.asarray(times, dtype=np.float64),
+        times=times,
         encoder=u**network.depth,
         predictor=v**network.predictor_depth,
         target=np.broadcast_to(_target_gain(method, network, u, xi, slice(None)), u.shape),
@@ -82,14 +92,14 @@ def hitting_times(
         problem: the features.
         network: the encoder and how it starts.
         method: what is predicted.
-        gains: one gain for each feature.
+        gains: one gain for each feature, or one for all.
         limit: features that have not come so far by this time are given up.
 
     Returns:
         Times; 0 for gains that are not above the start, inf for those that are never reached.
     """
     found = np.full(len(problem), np.inf)
-    for index, gain in enumerate(gains):
+    for index, gain in enumerate(np.broadcast_to(gains, len(problem))):
         if gain <= network.eps:
             found[index] = 0.0
             continue
@@ -105,11 +115,46 @@ def hitting_times(
             (0.0, limit),
             _start(network),
             events=reached,
-            **_ACCURACY,
+            method=_METHOD,
+            rtol=_RELATIVE_ERROR,
+            atol=_absolute_error(network),
         )
         if solution.t_events[0].size:
             found[index] = solution.t_events[0][0]
     return found
+
+
+def integrated_critical_time(
+    problem: Problem,
+    network: Network,
+    method: Method,
+    *,
+    fraction: float = 0.9,
+    limit: float = 1e12,
+) -> Features:
+    """Return when each feature is learned, for all methods and starts.
+
+    The same as `vsalt.linear.closed_form.critical_time` where there is a formula, and slower.
+
+    Args:
+        problem: the features.
+        network: the encoder and how it starts.
+        method: what is predicted.
+        fraction: the share of the way to the final gain that counts as learned.
+        limit: features that are not learned by this time are given up.
+
+    Returns:
+        Times; inf for features that start above their final gain or are never learned.
+    """
+    final = final_gain(problem, network, method)
+    gains = learned_gain(network.eps, final, fraction)
+    times = hitting_times(problem, network, method, gains, limit=limit)
+    return np.where(final > network.eps, times, np.inf)
+
+
+def _absolute_error(network: Network) -> float:
+    # Far below the start, where small gains spend most of their time, but no waste on zeros.
+    return min(1e-15, 1e-10 * network.layer_start)
 
 
 def _start(network: Network) -> Features:
@@ -121,6 +166,8 @@ def _slope(
     problem: Problem, network: Network, method: Method, index: int
 ) -> Callable[[float, Features], Features]:
     """Return d(u, v, xi)/dt of one feature."""
+    if isinstance(method, Salt):
+        method.gain_for(problem)
     lambda_, variance = problem.lambda_[index], problem.variance[index]
     L, P = network.depth, network.predictor_depth
     rate = 1 / method.time if isinstance(method, Ema) else 0.0

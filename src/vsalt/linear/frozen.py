@@ -3,6 +3,7 @@
 import numpy as np
 
 from vsalt.linear.closed_form import critical_time, final_gain, time_to_gain
+from vsalt.linear.dynamics import integrate
 from vsalt.linear.methods import Mae, Network, Salt
 from vsalt.linear.problem import Features, Problem
 
@@ -25,7 +26,8 @@ def whitened_teacher(problem: Problem) -> Features:
 def stopped_teacher(problem: Problem, network: Network, time: float) -> Features:
     """Return the gains of an MAE that was stopped at a time.
 
-    Inverts the exact time by bisection, to a relative error of 1e-12 in the layer's gain.
+    Inverts the exact time by bisection, to a relative error of 1e-12 in the gain. Features that
+    start above their end have no such formula and are integrated.
     """
     final = converged_teacher(problem, network)
     low = np.full(len(problem), network.eps)
@@ -35,7 +37,19 @@ def stopped_teacher(problem: Problem, network: Network, time: float) -> Features
         middle = np.sqrt(low * high)
         is_early = time_to_gain(problem, network, Mae(), middle) <= time
         low, high = np.where(is_early, middle, low), np.where(is_early, high, middle)
-    return np.where(final > network.eps, np.sqrt(low * high), final)
+    gain: Features = np.sqrt(low * high)
+    falls = final < network.eps
+    if falls.any():
+        gain[falls] = _falling_gain(problem, network, time, falls)
+    return gain
+
+
+def _falling_gain(problem: Problem, network: Network, time: float, which: np.ndarray) -> Features:
+    some = Problem.from_variances(problem.lambda_[which], problem.variance[which])
+    if time == np.inf:
+        return converged_teacher(some, network)
+    gains: Features = integrate(some, network, Mae(), np.array([time])).encoder[-1]
+    return gains
 
 
 def stop_time(problem: Problem, network: Network, share: float, *, fraction: float = 0.9) -> float:

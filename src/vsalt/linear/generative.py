@@ -37,6 +37,18 @@ def sampled_problem(x: Samples, y: Samples) -> Problem:
     )
 
 
+def _variance_problems(**values: Features) -> list[str]:
+    problems = []
+    if len({value.shape for value in values.values()}) > 1:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in values.items())
+        problems.append(f"one number for each feature is needed everywhere, got shapes {shapes}")
+    return problems + [
+        f"{name} must be at least 0, got {value.tolist()}"
+        for name, value in values.items()
+        if not np.all(value >= 0)
+    ]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TwoViews:
     """Two noisy views of one thing: x = z + noise, y = z + other noise.
@@ -51,6 +63,10 @@ class TwoViews:
 
     signal: Features
     noise: Features
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        report_problems(_variance_problems(signal=self.signal, noise=self.noise))
 
     @classmethod
     def of(cls, problem: Problem) -> "TwoViews":
@@ -96,6 +112,7 @@ class RandomMasking:
             problems.append(f"keep is {self.keep}; it must be above 0 and at most 1")
         if len(self.spectrum) < 2:
             problems.append("a spectrum has at least two frequencies")
+        problems += _variance_problems(spectrum=self.spectrum)
         report_problems(problems)
 
     @property
@@ -148,6 +165,15 @@ class Autoregression:
     signal: Features
     noise: Features
     lag: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        problems = _variance_problems(memory=self.memory, signal=self.signal, noise=self.noise)
+        if np.any(self.memory > 1):
+            problems.append(f"memory must be at most 1, got {self.memory.tolist()}")
+        if self.lag < 1:
+            problems.append(f"lag is {self.lag}; it must be at least 1")
+        report_problems(problems)
 
     def problem(self) -> Problem:
         """Return lambda and rho in closed form."""

@@ -1,5 +1,7 @@
 """What is asked of learning times and gains: order, exponents, conflicts, variance."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,24 @@ def _ranked(times: Features) -> Features:
     # spearmanr takes ranks, so any number above all others stands for infinity.
     known = times[np.isfinite(times)]
     return np.where(np.isfinite(times), times, 2 * known.max(initial=1.0))
+
+
+def rho_exponent(
+    problem: Problem, times_of: Callable[[Problem], Features], *, step: float = 1e-4
+) -> Features:
+    """Return kappa = -d ln t* / d ln rho of every feature at fixed lambda, so t* ~ rho^-kappa.
+
+    Args:
+        problem: the features.
+        times_of: gives the learning times of a problem with other rho. It decides what else
+            changes with rho, such as the gains of a teacher.
+        step: relative change of rho, up and down.
+    """
+    up, down = (
+        np.log(times_of(Problem(problem.lambda_, problem.rho * math.exp(change))))
+        for change in (step, -step)
+    )
+    return (down - up) / (2 * step)
 
 
 @dataclass(frozen=True)

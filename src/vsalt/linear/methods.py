@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vsalt.errors import report_problems
-from vsalt.linear.problem import Features
+from vsalt.linear.problem import Features, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,19 @@ class Network:
             problems.append(f"predictor_depth is {self.predictor_depth}; it must be at least 1")
         if not self.predictor_rate > 0:
             problems.append(f"predictor_rate is {self.predictor_rate}; it must be above 0")
-        if self.predictor_start is not None and self.predictor_start < 0:
-            problems.append(f"predictor_start is {self.predictor_start}; it must be at least 0")
+        problems += self._predictor_start_problems()
         report_problems(problems)
+
+    def _predictor_start_problems(self) -> list[str]:
+        start = self.predictor_start
+        if start is None or (start > 0 and np.isfinite(start)):
+            return []
+        if start != 0:
+            return [f"predictor_start is {start}; it must be a number of at least 0"]
+        # The gradient of every layer has the others as factors.
+        if self.predictor_depth > 1:
+            return ["several layers of a predictor never leave 0; predictor_start must be above 0"]
+        return []
 
     @property
     def layer_start(self) -> float:
@@ -89,9 +99,19 @@ class Salt:
     def __post_init__(self) -> None:
         """Check the gains."""
         gain = np.asarray(self.gain, dtype=np.float64)
-        if gain.ndim != 1 or not np.all(gain >= 0):
+        if gain.ndim != 1 or not np.all((gain >= 0) & np.isfinite(gain)):
             report_problems(["a teacher's gains are one number of at least 0 for each feature"])
         object.__setattr__(self, "gain", gain)
+
+    def gain_for(self, problem: Problem) -> Features:
+        """Return the gains for the features of a problem.
+
+        Raises:
+            ConfigError: if there are more or fewer gains than features.
+        """
+        if len(self.gain) != len(problem):
+            report_problems([f"the teacher has {len(self.gain)} gains for {len(problem)} features"])
+        return self.gain
 
 
 @dataclass(frozen=True, kw_only=True)
