@@ -1,7 +1,9 @@
 """One claim about the linear lab, with the error that was found."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,9 @@ from vsalt.linear.frozen import converged_teacher
 from vsalt.linear.methods import Ema, Jepa, Mae, Method, Network, Salt
 from vsalt.linear.problem import Problem
 from vsalt.linear.tolerances import ALLOWED
+
+Numbers: TypeAlias = npt.NDArray[np.float64] | Sequence[float] | float
+"""Of any shape; two of them must fit each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +47,19 @@ def row(claim: str, subject: str, error: float) -> Row:
     )
 
 
-def relative_error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float:
+def relative_error(found: Numbers, expected: Numbers) -> float:
     """Return the largest |found / expected - 1|; inf where one of them is not finite."""
-    return _largest(np.asarray(found) / np.asarray(expected) - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _largest(np.asarray(found) / np.asarray(expected) - 1)
 
 
-def absolute_error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float:
+def absolute_error(found: Numbers, expected: Numbers) -> float:
     """Return the largest |found - expected|; inf where one of them is not finite."""
-    return _largest(np.asarray(found) - np.asarray(expected))
+    with np.errstate(invalid="ignore"):
+        return _largest(np.asarray(found) - np.asarray(expected))
 
 
-def _largest(differences: npt.NDArray[np.float64]) -> float:
+def _largest(differences: Numbers) -> float:
     largest = float(np.max(np.abs(differences)))
     return largest if math.isfinite(largest) else math.inf
 
