@@ -46,6 +46,16 @@ def test_wheel_holds_the_style_of_reports(wheel: Path) -> None:
         assert archive.read(name) == (ROOT / "src" / name).read_bytes()
 
 
+def test_wheel_holds_the_parts_of_the_linear_page(wheel: Path) -> None:
+    folder = ROOT / "src" / "vsalt" / "linear" / "page"
+    parts = [file for file in folder.iterdir() if file.suffix in (".html", ".css", ".js")]
+    assert len(parts) > 5
+    with zipfile.ZipFile(wheel) as archive:
+        for file in parts:
+            name = file.relative_to(ROOT / "src").as_posix()
+            assert archive.read(name) == file.read_bytes()
+
+
 def test_wheel_runs_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     pip_install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]

@@ -29,5 +29,6 @@ VERBS: dict[str, Verb] = {
     "data unpack": Verb("data_pack", "unpack", "write videos of shards back into a folder"),
     "linear data": Verb("linear_data", "linear_data", "what methods would first learn of videos"),
     "linear check": Verb("linear", "check", "whether theory, ODE and trained matrices agree"),
+    "linear page": Verb("linear_page", "page", "a page with sliders: what is learned first"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }

@@ -1,0 +1,1 @@
+"""The interactive page of the linear lab: one HTML file that computes in the browser."""
