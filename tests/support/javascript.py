@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -32,8 +33,6 @@ def evaluate(script: str, expression: str, folder: Path) -> Any:
         f'<meta charset="utf-8"><pre id="{_PLACE}"></pre><script>{script}\n'
         f"document.getElementById('{_PLACE}').textContent = encodeURIComponent({answer});</script>"
     )
-    from urllib.parse import unquote
-
     found = dump_dom(page).split(f'<pre id="{_PLACE}">')[1].split("</pre>")[0]
     return json.loads(unquote(found))
 

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -155,3 +156,54 @@ def test_a_browser_warns_where_its_numbers_differ(tmp_path: Path) -> None:
     found = re.search(r'<p class="alarm" id="wrong" role="alert">(.*?)</p>', drawn)
     assert found is not None
     assert "do not trust the curves below" in found[1]
+
+
+# Frames of a browser without a screen keep no step with its virtual clock.
+_FRAMES = "<script>window.requestAnimationFrame = (draw) => setTimeout(draw, 16);</script>"
+# What a reader does, one thing after the other; each leaves what is then seen.
+_OPERATE = """
+const seen = [];
+const text = (id) => document.getElementById(id).textContent;
+const note = () => seen.push([location.hash, text("sentence"), text("L-value")]);
+const later = (action) => new Promise((go) => {
+  action();
+  setTimeout(() => { note(); go(); }, 100);
+});
+const move = (key, value) => {
+  byId(key).value = value;
+  for (const name of ["input", "change"]) byId(key).dispatchEvent(new Event(name));
+};
+(async () => {
+  await later(() => byId("preset-1").click());
+  await later(() => move("L", 1));
+  await later(() => byId("set-equal").click());
+  await later(() => byId("common").click());
+  await later(() => { location.hash = "#controls"; });
+  await later(() => { location.hash = "#L=4"; });
+  const place = document.createElement("pre");
+  place.id = "seen";
+  place.textContent = encodeURIComponent(JSON.stringify(seen));
+  document.body.append(place);
+})();
+"""
+
+
+@pytest.mark.slow
+def test_controls_can_be_operated(page: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.html"
+    unlocked = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', _FRAMES, page)
+    file.write_text(unlocked.replace("</body>", f"<script>{_OPERATE}</script></body>"))
+    found = re.search(r'<pre id="seen">(.*?)</pre>', dump_dom(file))
+    assert found is not None
+    preset, depth, many, axis, skip, address = json.loads(unquote(found[1]))
+    assert "la=0.8&ra=0.9&lb=1&rb=0.45&L=3&eps=0.01" in preset[0]
+    assert "flips this pair as well" in preset[1]
+    assert "&L=1&" in depth[0]
+    assert depth[1].startswith("MAE and JEPA both learn B")
+    assert depth[2] == "1"
+    assert many[0].startswith("#set=equal&axis=own")
+    assert many[1].startswith("Twelve features of equal λ")
+    assert axis[0].startswith("#set=equal&axis=common")
+    assert skip[1:] == axis[1:]
+    assert address[2] == "4"
+    assert "a frozen converged teacher does not flip this pair" in address[1]
