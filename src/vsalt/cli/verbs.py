@@ -30,5 +30,6 @@ VERBS: dict[str, Verb] = {
     "linear data": Verb("linear_data", "linear_data", "what methods would first learn of videos"),
     "linear check": Verb("linear", "check", "whether theory, ODE and trained matrices agree"),
     "linear page": Verb("linear_page", "page", "a page with sliders: what is learned first"),
+    "linear figures": Verb("linear_figures", "figures", "draw the figures of the linear theory"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }
