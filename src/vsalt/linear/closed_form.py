@@ -67,7 +67,16 @@ def _root(product: float, L: int, P: int, alpha: float, surplus: float) -> float
 
 
 def learned_gain(start: float, final: Features, fraction: float = 0.9) -> Features:
-    """Return the gain at which a feature counts as learned: this share of the way to the end."""
+    """Return the gain at which a feature counts as learned: this share of the way to the end.
+
+    start + fraction (final - start), with the gains of the encoder. A bare fraction * final would
+    make features look learned that start near it.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        report_problems([f"fraction is {fraction}; it must be between 0 and 1"])
     return start + fraction * (final - start)
 
 
@@ -80,7 +89,7 @@ def critical_time(
     `fast_ema_delay` and `slow_ema_time`, or `vsalt.linear.dynamics.hitting_times`.
 
     Raises:
-        ConfigError: for other networks and methods.
+        ConfigError: for other networks and methods, and a fraction that is not between 0 and 1.
     """
     gains = learned_gain(network.eps, final_gain(problem, network, method), fraction)
     return time_to_gain(problem, network, method, gains)

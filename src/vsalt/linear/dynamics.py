@@ -28,6 +28,8 @@ Times: TypeAlias = npt.NDArray[np.float64]
 Curves: TypeAlias = npt.NDArray[np.float64]
 """Shape (times, features)."""
 
+_Gains: TypeAlias = float | npt.NDArray[np.float64]
+
 _METHOD = "LSODA"
 _RELATIVE_ERROR = 1e-10
 
@@ -53,12 +55,14 @@ def integrate(problem: Problem, network: Network, method: Method, times: Times) 
     """Follow all features through given times, which are at least 0 and rise.
 
     Raises:
-        ConfigError: if the times do not rise, or a teacher's gains do not fit the problem.
+        ConfigError: if the times do not rise or are not finite, or a teacher's gains do not fit the
+            problem.
         RuntimeError: if the integration fails.
     """
     times = np.asarray(times, dtype=np.float64)
-    if times.ndim != 1 or not times.size or times[0] < 0 or not np.all(np.diff(times) > 0):
-        report_problems([f"times must be at least 0 and rise, got {times.tolist()}"])
+    is_list = times.ndim == 1 and times.size and np.all(np.isfinite(times))
+    if not is_list or times[0] < 0 or not np.all(np.diff(times) > 0):
+        report_problems([f"times must be finite, at least 0 and rise, got {times.tolist()}"])
     parts = []
     for index in range(len(problem)):
         solution = solve_ivp(
@@ -97,7 +101,12 @@ def hitting_times(
 
     Returns:
         Times; 0 for gains that are not above the start, inf for those that are never reached.
+
+    Raises:
+        ConfigError: if the gains of features or of the teacher do not fit the problem.
+        RuntimeError: if the integration fails before the gain is reached.
     """
+    _check_gains(problem, gains)
     found = np.full(len(problem), np.inf)
     for index, gain in enumerate(np.broadcast_to(gains, len(problem))):
         if gain <= network.eps:
@@ -119,6 +128,8 @@ def hitting_times(
             rtol=_RELATIVE_ERROR,
             atol=_absolute_error(network),
         )
+        if not solution.success:
+            raise RuntimeError(f"feature {index}: {solution.message}")
         if solution.t_events[0].size:
             found[index] = solution.t_events[0][0]
     return found
@@ -145,11 +156,23 @@ def integrated_critical_time(
 
     Returns:
         Times; inf for features that start above their final gain or are never learned.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1, or a teacher's gains do not fit.
+        RuntimeError: if the integration fails before a feature is learned.
     """
     final = final_gain(problem, network, method)
     gains = learned_gain(network.eps, final, fraction)
     times = hitting_times(problem, network, method, gains, limit=limit)
     return np.where(final > network.eps, times, np.inf)
+
+
+def _check_gains(problem: Problem, gains: Features) -> None:
+    asked = np.asarray(gains)
+    if asked.shape not in ((), (1,), (len(problem),)) or not np.all(np.isfinite(asked)):
+        report_problems(
+            [f"gains must be one finite number, or one for each of {len(problem)} features"]
+        )
 
 
 def _absolute_error(network: Network) -> float:
@@ -187,13 +210,18 @@ def _slope(
     return slope
 
 
-def _target_gain(method: Method, network: Network, u, xi, which):  # type: ignore[no-untyped-def]
+def _target_gain(
+    method: Method, network: Network, u: _Gains, xi: _Gains, which: int | slice
+) -> _Gains:
     match method:
         case Mae():
             return 1.0
         case Jepa():
-            return u**network.depth
+            followed: _Gains = u**network.depth
+            return followed
         case Salt():
-            return method.gain[which]
+            taught: _Gains = method.gain[which]
+            return taught
         case Ema():
-            return xi**network.depth
+            averaged: _Gains = xi**network.depth
+            return averaged

@@ -288,3 +288,9 @@ def test_formulas_refuse_what_they_do_not_hold_for() -> None:
         critical_time(problem, Network(depth=2, eps=0.01), Salt(np.ones(2)))
     with pytest.raises(ConfigError, match="2 gains for 1 features"):
         final_gain(problem, uneven, Salt(np.ones(2)))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])
+def test_learned_is_a_share_of_the_way(fraction: float) -> None:
+    with pytest.raises(ConfigError, match=f"fraction is {fraction}"):
+        critical_time(Problem([1.0], [0.5]), Network(depth=2, eps=0.01), Mae(), fraction=fraction)

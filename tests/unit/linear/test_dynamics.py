@@ -1,10 +1,13 @@
 """The gradient flow of a feature."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 from vsalt.errors import ConfigError
+from vsalt.linear import dynamics
 from vsalt.linear.closed_form import (
     critical_time,
     final_gain,
@@ -185,12 +188,31 @@ def test_the_start_alone_can_be_asked_for() -> None:
     assert run.target == pytest.approx(np.full((1, 4), 1e-2))
 
 
-@pytest.mark.parametrize("times", [[1.0, 0.5], [-1.0, 1.0], [], [1.0, 1.0]])
+@pytest.mark.parametrize(
+    "times", [[1.0, 0.5], [-1.0, 1.0], [], [1.0, 1.0], [np.nan], [1.0, np.inf]]
+)
 def test_times_must_rise_from_zero(times: list[float]) -> None:
-    with pytest.raises(ConfigError, match="times must be at least 0 and rise"):
+    with pytest.raises(ConfigError, match="times must be finite, at least 0 and rise"):
         integrate(PROBLEM, Network(depth=1, eps=0.1), Mae(), np.array(times))
 
 
 def test_gains_for_other_features_are_refused() -> None:
     with pytest.raises(ConfigError, match="2 gains for 4 features"):
         integrate(PROBLEM, Network(depth=1, eps=0.1), Salt(np.ones(2)), np.array([1.0]))
+
+
+@pytest.mark.parametrize("gains", [[0.3, 0.4], [[0.3] * 4], [np.nan], [np.inf] * 4])
+def test_gains_to_reach_are_numbers_for_features(gains: list) -> None:
+    with pytest.raises(ConfigError, match="one finite number, or one for each of 4 features"):
+        hitting_times(PROBLEM, Network(depth=1, eps=0.1), Mae(), np.array(gains))
+
+
+def test_an_integration_that_fails_is_no_feature_that_is_never_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = SimpleNamespace(success=False, message="repeated failures", t_events=[np.array([])])
+    monkeypatch.setattr(dynamics, "solve_ivp", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match="feature 0: repeated failures"):
+        integrated_critical_time(PROBLEM, Network(depth=1, eps=0.1), Mae())
+    with pytest.raises(RuntimeError, match="feature 0: repeated failures"):
+        integrate(PROBLEM, Network(depth=1, eps=0.1), Mae(), np.array([1.0]))
