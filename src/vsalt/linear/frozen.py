@@ -2,10 +2,14 @@
 
 import numpy as np
 
+from vsalt.errors import report_problems
 from vsalt.linear.closed_form import critical_time, final_gain, time_to_gain
 from vsalt.linear.dynamics import integrate
 from vsalt.linear.methods import Mae, Network, Salt
 from vsalt.linear.problem import Features, Problem
+
+_NUM_HALVINGS = 60
+"""Of a bracket that spans less than a thousand in the logarithm: to the last bit of a double."""
 
 
 def converged_teacher(problem: Problem, network: Network) -> Features:
@@ -26,13 +30,24 @@ def whitened_teacher(problem: Problem) -> Features:
 def stopped_teacher(problem: Problem, network: Network, time: float) -> Features:
     """Return the gains of an MAE that was stopped at a time.
 
-    Inverts the exact time by bisection, to a relative error of 1e-12 in the gain. Features that
-    start above their end have no such formula and are integrated.
+    Inverts the exact time by bisection, to the last digits of the gain that the time has: 1e-12 of
+    it for eps of 1e-6 and above, less for smaller ones, whose long wait takes up digits. Features
+    that start above their end have no such formula and are integrated.
+
+    Args:
+        problem: the features.
+        network: the teacher; its layers start and learn alike.
+        time: t, in the clock of `vsalt.linear.dynamics`; inf: trained to the end.
+
+    Raises:
+        ConfigError: if the time is not at least 0, or layers start or learn differently.
     """
+    if not time >= 0:
+        report_problems([f"time is {time}; a teacher is stopped at 0 or later"])
     final = converged_teacher(problem, network)
     low = np.full(len(problem), network.eps)
     high = np.maximum(final, network.eps)
-    for _ in range(200):
+    for _ in range(_NUM_HALVINGS):
         # Halves in the logarithm: gains begin orders of magnitude below their end.
         middle = np.sqrt(low * high)
         is_early = time_to_gain(problem, network, Mae(), middle) <= time
@@ -53,7 +68,13 @@ def _falling_gain(problem: Problem, network: Network, time: float, which: np.nda
 
 
 def stop_time(problem: Problem, network: Network, share: float, *, fraction: float = 0.9) -> float:
-    """Return when an MAE has learned this share of its features."""
+    """Return when an MAE has learned this share of its features; inf where it never does.
+
+    Raises:
+        ConfigError: if the share is not from 0 to 1, or layers start or learn differently.
+    """
+    if not 0 <= share <= 1:
+        report_problems([f"share is {share}; it must be from 0 to 1"])
     times = critical_time(problem, network, Mae(), fraction=fraction)
     return float(np.quantile(times, share, method="inverted_cdf"))
 

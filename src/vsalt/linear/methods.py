@@ -42,8 +42,10 @@ class Network:
             problems.append(f"eps is {self.eps}; it must be between 0 and 1")
         if self.predictor_depth < 1:
             problems.append(f"predictor_depth is {self.predictor_depth}; it must be at least 1")
-        if not self.predictor_rate > 0:
-            problems.append(f"predictor_rate is {self.predictor_rate}; it must be above 0")
+        if not 0 < self.predictor_rate < np.inf:
+            problems.append(
+                f"predictor_rate is {self.predictor_rate}; it must be above 0 and finite"
+            )
         problems += self._predictor_start_problems()
         report_problems(problems)
 
@@ -98,9 +100,10 @@ class Salt:
 
     def __post_init__(self) -> None:
         """Check the gains."""
-        gain = np.asarray(self.gain, dtype=np.float64)
+        gain = np.array(self.gain, dtype=np.float64)
         if gain.ndim != 1 or not np.all((gain >= 0) & np.isfinite(gain)):
             report_problems(["a teacher's gains are one number of at least 0 for each feature"])
+        gain.setflags(write=False)
         object.__setattr__(self, "gain", gain)
 
     def gain_for(self, problem: Problem) -> Features:

@@ -129,6 +129,13 @@ def train_rounds(
         ConfigError: if settings do not fit each other.
         NonFiniteError: if the weights become infinite.
     """
+    if not networks or len(networks) != len(times):
+        report_problems(
+            [
+                f"there are {len(networks)} networks and {len(times)} lists of times; each round "
+                "has one of both"
+            ]
+        )
     runs: list[TrainedRun] = []
     for network, moments in zip(networks, times, strict=True):
         runs.append(

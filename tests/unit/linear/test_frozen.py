@@ -5,8 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from vsalt.errors import ConfigError
 from vsalt.linear.closed_form import critical_time, final_gain, time_to_gain
 from vsalt.linear.dynamics import integrate, integrated_critical_time
+from vsalt.linear.feature_sets import scattered
 from vsalt.linear.frozen import (
     converged_teacher,
     decoder_output,
@@ -27,12 +29,6 @@ SIX = Problem([1.0, 0.7, 0.5, 1.2, 0.9, 0.4], [0.9, 0.8, 0.95, 0.5, 0.6, 0.7])
 
 def exponent(gains: np.ndarray) -> float:
     return float(np.polyfit(np.log(PROBLEM.rho), np.log(gains), 1)[0])
-
-
-def scattered(num_features: int, seed: int) -> Problem:
-    rng = np.random.default_rng(seed)
-    lambda_ = np.exp(rng.uniform(np.log(0.2), np.log(2), num_features))
-    return Problem(lambda_, rng.uniform(0.4, 0.95, num_features))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
@@ -230,3 +226,46 @@ def test_the_exponent_of_a_student_hardly_depends_on_the_start(depth: int) -> No
             lambda p, n=network: critical_time(p, n, Salt(converged_teacher(p, n))),
         )
         assert kappa == pytest.approx(np.full(4, depth / (depth + 1)), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("depth", "eps", "error"),
+    [(1, 1e-2, 1e-12), (3, 1e-3, 1e-12), (5, 1e-6, 1e-12), (8, 1e-2, 1e-12), (2, 1e-9, 1e-10)],
+)
+def test_the_stopped_gain_is_the_gain_of_that_time(depth: int, eps: float, error: float) -> None:
+    """By the formula of the time, which for small starts has fewer digits for the gain."""
+    network = Network(depth=depth, eps=eps)
+    for share in (1e-3, 0.3, 0.9, 0.99):
+        gains = np.exp((1 - share) * np.log(eps) + share * np.log(0.99 * PROBLEM.rho))
+        for gain, one in zip(gains, np.arange(len(PROBLEM)), strict=True):
+            some = Problem(PROBLEM.lambda_[[one]], PROBLEM.rho[[one]])
+            time = time_to_gain(some, network, Mae(), np.array([gain]))[0]
+            assert stopped_teacher(some, network, float(time)) == pytest.approx(gain, rel=error)
+
+
+@pytest.mark.parametrize("time", [-1.0, float("nan")])
+def test_teachers_stop_after_they_have_started(time: float) -> None:
+    with pytest.raises(ConfigError, match=f"time is {time}"):
+        stopped_teacher(PROBLEM, Network(depth=2, eps=1e-2), time)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_shares_of_features(share: float) -> None:
+    with pytest.raises(ConfigError, match=f"share is {share}"):
+        stop_time(PROBLEM, Network(depth=2, eps=1e-2), share)
+
+
+def test_an_earlier_stop_turns_the_order_by_rho_around() -> None:
+    """A single draw had -1.12, -0.20 and +0.38; draws differ by 0.6, so means over 20 are taken."""
+    network, found = Network(depth=3, eps=1e-3), []
+    for share in (0.8, 0.5, 0.2):
+        laws = []
+        for seed in range(20):
+            problem = scattered(60, seed)
+            gain = stopped_teacher(problem, network, stop_time(problem, network, share))
+            laws.append(time_law(problem, critical_time(problem, network, Salt(gain))).rho)
+        found.append(np.mean(laws))
+    assert found[0] < found[1] < found[2]
+    assert found == pytest.approx([-1.12, -0.20, 0.38], abs=0.6)
+    # The student of a converged teacher has -0.76 for certain; the earliest stop has lost that.
+    assert found[2] > -0.3

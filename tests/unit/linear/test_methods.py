@@ -27,6 +27,7 @@ def test_layers_multiply_to_the_encoder_and_start_balanced() -> None:
         ({"eps": float("nan")}, "eps is nan"),
         ({"predictor_depth": 0}, "predictor_depth is 0"),
         ({"predictor_rate": 0.0}, "predictor_rate is 0.0"),
+        ({"predictor_rate": float("inf")}, "predictor_rate is inf"),
         ({"predictor_start": -0.1}, "predictor_start is -0.1"),
         ({"predictor_start": float("nan")}, "predictor_start is nan"),
         ({"predictor_start": 0.0, "predictor_depth": 2}, "never leave 0"),
@@ -43,6 +44,15 @@ def test_networks_that_cannot_be_are_refused(wrong: dict, said: str) -> None:
 def test_gains_of_a_teacher_are_numbers_for_features(gain: object) -> None:
     with pytest.raises(ConfigError, match="one number of at least 0 for each feature"):
         Salt(np.array(gain))
+
+
+def test_a_teacher_stays_what_it_was() -> None:
+    given = np.array([0.5, 0.6])
+    teacher = Salt(given)
+    given[0] = 9.0
+    assert teacher.gain.tolist() == [0.5, 0.6]
+    with pytest.raises(ValueError, match="read-only"):
+        teacher.gain[0] = 1.0
 
 
 def test_a_teacher_of_other_features_is_refused() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vsalt.errors import ConfigError
 from vsalt.linear.closed_form import critical_time, final_gain, learned_gain, time_to_gain
 from vsalt.linear.covariances import Covariances
 from vsalt.linear.frozen import converged_teacher, round_exponent, stopped_teacher
@@ -66,6 +67,15 @@ def test_each_round_of_freezing_raises_the_exponent() -> None:
     for rounds, run in enumerate(runs, start=1):
         expected = PROBLEM.rho ** round_exponent(rounds, depth=2)
         np.testing.assert_allclose(run.encoder[-1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_networks", [0, 2])
+def test_each_round_has_its_times(num_networks: int) -> None:
+    networks = [Network(depth=1, eps=0.1)] * num_networks
+    with pytest.raises(ConfigError, match=f"{num_networks} networks and {num_networks // 2} lists"):
+        train_rounds(
+            PROBLEM, networks, learning_rate=0.02, times=[np.ones(1)] * (num_networks // 2)
+        )
 
 
 # Fraction 0.9 of the final gain itself, and of the way from eps to it: the times differ where a
