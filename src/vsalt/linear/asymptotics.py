@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from vsalt.errors import report_problems
 from vsalt.linear.closed_form import power_integral
 from vsalt.linear.problem import Features, Problem
 
@@ -44,10 +45,13 @@ def laurent_remainder(problem: Problem, depth: int, eps: float, fraction: float)
     """Return what `laurent_time` lacks for a gain of fraction * rho^L.
 
     [F(fraction^(1/L)) - ln x + ln(1-x)] / (lambda rho^(2L-1)), with F of
-    `vsalt.linear.closed_form.time_to_gain`; x must be below 1.
+    `vsalt.linear.closed_form.time_to_gain`.
+
+    Raises:
+        ConfigError: if x is not below 1.
     """
     L = depth
-    x = math.pow(eps, 1 / L) / problem.rho
+    x = _relative_start(problem, depth, eps)
     end = np.full(len(problem), math.pow(fraction, 1 / L))
     bracket = power_integral(end, 2 * L, 1) - np.log(x) + np.log1p(-x)
     return bracket / (problem.lambda_ * problem.rho ** (2 * L - 1))
@@ -93,7 +97,13 @@ def mae_gap(
 
 
 def small_start_kappa(x: Features, depth: int) -> Features:
-    """Return JEPA's exponent -d ln t* / d ln rho for small x, (2L-1)/(2L-2) x; depth above 1."""
+    """Return JEPA's exponent -d ln t* / d ln rho for small x, (2L-1)/(2L-2) x.
+
+    Raises:
+        ConfigError: for one layer, whose exponent is no multiple of x: the times have a logarithm.
+    """
+    if depth < 2:
+        report_problems([f"depth is {depth}; the exponent is a multiple of x from 2 layers on"])
     return (2 * depth - 1) / (2 * depth - 2) * x
 
 
@@ -104,9 +114,12 @@ def fast_ema_delay(
 
     L T ln[ p (1 - x) / (x (1 - p)) ] with p = fraction^(1/L): free of lambda, so that it pulls
     the ratios of times towards 1.
+
+    Raises:
+        ConfigError: if x is not below 1.
     """
     share = math.pow(fraction, 1 / depth)
-    x = math.pow(eps, 1 / depth) / problem.rho
+    x = _relative_start(problem, depth, eps)
     return depth * time * np.log(share * (1 - x) / (x * (1 - share)))
 
 
@@ -117,7 +130,24 @@ def slow_ema_time(
 
     (L+1) T ln[ (1 - x^(1/(L+1))) / (1 - fraction^(1/L²)) ]: free of lambda, and later where rho
     is larger.
+
+    Raises:
+        ConfigError: if x is not below 1.
     """
     L = depth
-    x = math.pow(eps, 1 / L) / problem.rho
+    x = _relative_start(problem, depth, eps)
     return (L + 1) * time * np.log((1 - x ** (1 / (L + 1))) / (1 - math.pow(fraction, 1 / L**2)))
+
+
+def _relative_start(problem: Problem, depth: int, eps: float) -> Features:
+    """Return x = u0 / rho, below 1."""
+    start = math.pow(eps, 1 / depth)
+    if not np.all(start < problem.rho):
+        report_problems(
+            [
+                f"layers start at {start:.3g}, above the smallest rho, {problem.rho.min():.3g}: "
+                "such features fall and are never learned"
+            ]
+        )
+    x: Features = start / problem.rho
+    return x

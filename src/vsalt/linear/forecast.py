@@ -42,8 +42,12 @@ class Forecast:
         return [int(rank) if ok else None for rank, ok in zip(ranks, finite, strict=True)]
 
     def earliness(self, values: Features) -> float | None:
-        """Return Spearman's correlation of being early with values; None for under 3 features."""
-        return earliness_correlation(self.times, values) if len(values) > 2 else None
+        """Return Spearman's correlation of being early with values.
+
+        None for under 3 features, and where there is no order, as where none is ever learned.
+        """
+        found = earliness_correlation(self.times, values) if len(values) > 2 else np.nan
+        return found if np.isfinite(found) else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,7 +31,11 @@ class Generator(Protocol):
 
 
 def sampled_problem(x: Samples, y: Samples) -> Problem:
-    """Return lambda and rho of samples whose features are aligned: the diagonals of covariances."""
+    """Return lambda and rho of samples whose features are aligned: the diagonals of covariances.
+
+    Where the sample has a lambda below 0 the feature counts as noise, lambda = rho = 0. Data whose
+    features are not known to be aligned are for `vsalt.linear.estimate`.
+    """
     return Problem.from_variances(
         np.maximum(np.mean(x * y, axis=0), 0.0), np.mean(np.square(x), axis=0)
     )
@@ -39,13 +43,14 @@ def sampled_problem(x: Samples, y: Samples) -> Problem:
 
 def _variance_problems(**values: Features) -> list[str]:
     problems = []
-    if len({value.shape for value in values.values()}) > 1:
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in values.items())
-        problems.append(f"one number for each feature is needed everywhere, got shapes {shapes}")
+    shapes = {name: np.shape(value) for name, value in values.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        problems.append(f"one number for each feature is needed everywhere, got shapes {told}")
     return problems + [
-        f"{name} must be at least 0, got {value.tolist()}"
+        f"{name} must be at least 0, got {np.asarray(value).tolist()}"
         for name, value in values.items()
-        if not np.all(value >= 0)
+        if not np.all(np.asarray(value) >= 0)
     ]
 
 

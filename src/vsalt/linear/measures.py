@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
+from vsalt.errors import report_problems
 from vsalt.linear.problem import Features, Problem
 
 
@@ -14,13 +15,20 @@ def earliness_correlation(times: Features, values: Features) -> float:
     """Return Spearman's correlation of being learned early with values such as lambda or rho.
 
     1: what has the highest value is learned first. Features that are never learned come last.
+    nan: all times or all values are equal, so that there is no order.
     """
-    return float(spearmanr(-_ranked(times), values).statistic)
+    return _spearman(-_ranked(times), values)
 
 
 def order_correlation(times: Features, others: Features) -> float:
-    """Return Spearman's correlation of two orders of learning."""
-    return float(spearmanr(_ranked(times), _ranked(others)).statistic)
+    """Return Spearman's correlation of two orders of learning; nan: one of them is none."""
+    return _spearman(_ranked(times), _ranked(others))
+
+
+def _spearman(values: Features, others: Features) -> float:
+    if np.ptp(values) == 0 or np.ptp(others) == 0:
+        return math.nan
+    return float(spearmanr(values, others).statistic)
 
 
 def _ranked(times: Features) -> Features:
@@ -39,12 +47,18 @@ def rho_exponent(
         times_of: gives the learning times of a problem with other rho. It decides what else
             changes with rho, such as the gains of a teacher.
         step: relative change of rho, up and down.
+
+    Returns:
+        One number for each feature; nan for those that are never learned.
     """
     up, down = (
-        np.log(times_of(Problem(problem.lambda_, problem.rho * math.exp(change))))
-        for change in (step, -step)
+        np.log(times_of(Problem(problem.lambda_, problem.rho * math.exp(shift))))
+        for shift in (step, -step)
     )
-    return (down - up) / (2 * step)
+    known = np.isfinite(up) & np.isfinite(down)
+    kappa = np.full(len(problem), np.nan)
+    kappa[known] = (down[known] - up[known]) / (2 * step)
+    return kappa
 
 
 @dataclass(frozen=True)
@@ -66,14 +80,17 @@ def time_law(problem: Problem, times: Features) -> TimeLaw:
     """Fit the exponents of the learning time in lambda and rho.
 
     Raises:
-        ValueError: if fewer than three features are learned.
+        ConfigError: if fewer than three features are learned, or lambda is a power of rho among
+            them, so that their exponents cannot be told apart.
     """
     known = np.isfinite(times) & (times > 0)
     if known.sum() < 3:
-        raise ValueError(f"{known.sum()} features are learned; a fit needs 3")
+        report_problems([f"{known.sum()} features are learned; a fit needs 3"])
     logs = np.log(np.stack([problem.lambda_, problem.rho])[:, known])
     columns = np.column_stack([*logs, np.ones(known.sum())])
-    solution = np.linalg.lstsq(columns, np.log(times[known]), rcond=None)[0]
+    solution, _, rank, _ = np.linalg.lstsq(columns, np.log(times[known]), rcond=1e-9)
+    if rank < 3:
+        report_problems(["lambda is a power of rho here: a fit cannot tell the two apart"])
     return TimeLaw(float(solution[0]), float(solution[1]), int(known.sum()))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vsalt.errors import ConfigError
 from vsalt.linear.asymptotics import (
     fast_ema_delay,
     fixed_target_constant,
@@ -183,3 +184,16 @@ def test_slower_averages_lose_the_order_of_jepa() -> None:
     # The same by the progress from the start.
     progress = integrated_critical_time(problem, network, Ema(time=1e3))
     assert progress[0] / progress[1] == pytest.approx(1.136, abs=1e-3)
+
+
+def test_limits_refuse_features_that_fall() -> None:
+    for limit in (
+        lambda eps: laurent_remainder(PROBLEM, 5, eps, 0.9),
+        lambda eps: fast_ema_delay(PROBLEM, 5, eps, 1.0, 0.9),
+        lambda eps: slow_ema_time(PROBLEM, 5, eps, 1.0, 0.9),
+    ):
+        assert np.all(np.isfinite(limit(0.49**5)))
+        with pytest.raises(ConfigError, match="above the smallest rho, "):
+            limit(0.51**5)
+    with pytest.raises(ConfigError, match="depth is 1"):
+        small_start_kappa(np.array([0.1]), 1)

@@ -43,3 +43,8 @@ def test_features_below_the_start_are_never_learned() -> None:
     jepa = forecasts(problem, NETWORK)[1]
     assert jepa.ranks == [1, 2, None]
     assert forecasts(Problem([1.0], [0.5]), NETWORK)[0].earliness(np.ones(1)) is None
+
+
+def test_there_is_no_order_where_nothing_is_learned() -> None:
+    found = forecasts(Problem([1.0, 0.9, 0.8], [0.5, 0.6, 0.7]), Network(depth=1, eps=0.9), [0.5])
+    assert [own.earliness(np.array([1.0, 2.0, 3.0])) for own in found] == [None] * 4

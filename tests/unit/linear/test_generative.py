@@ -126,6 +126,10 @@ def test_negative_sample_covariances_count_as_noise() -> None:
     [
         (lambda: TwoViews(signal=np.array([1.0]), noise=np.array([-1.0])), "noise must be"),
         (lambda: TwoViews(signal=np.array([1.0]), noise=np.ones(2)), "one number for each feature"),
+        (
+            lambda: TwoViews(signal=np.ones((2, 2)), noise=np.ones((2, 2))),
+            "one number for each feature",
+        ),
         (lambda: RandomMasking(spectrum=np.ones(4), keep=0.0), "keep is 0.0"),
         (lambda: RandomMasking(spectrum=np.ones(1), keep=0.5), "at least two frequencies"),
         (lambda: RandomMasking(spectrum=-np.ones(4), keep=0.5), "spectrum must be at least 0"),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from vsalt.errors import ConfigError
+from vsalt.linear.asymptotics import slow_ema_time
 from vsalt.linear.closed_form import critical_time, final_gain
 from vsalt.linear.dynamics import integrated_critical_time
 from vsalt.linear.frozen import converged_teacher, frozen_rounds, stop_time, stopped_teacher
@@ -69,8 +71,29 @@ def test_a_law_of_powers_is_found() -> None:
         pytest.approx(0.25),
         18,
     )
-    with pytest.raises(ValueError, match="2 features are learned; a fit needs 3"):
+    with pytest.raises(ConfigError, match="2 features are learned; a fit needs 3"):
         time_law(problem, np.where(np.arange(20) < 2, times, np.inf))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 2.0])
+def test_exponents_that_cannot_be_told_apart_are_refused(power: float) -> None:
+    with pytest.raises(ConfigError, match="lambda is a power of rho"):
+        time_law(Problem(RHO**-power, RHO), 3 * RHO**-1.5)
+
+
+def test_there_is_no_order_where_all_are_alike() -> None:
+    times = np.array([1.0, 2.0, 3.0])
+    never = np.full(3, np.inf)
+    assert np.isnan(earliness_correlation(never, times))
+    assert np.isnan(earliness_correlation(times, np.ones(3)))
+    assert np.isnan(order_correlation(times, never))
+
+
+def test_features_never_learned_have_no_exponent() -> None:
+    network = Network(depth=1, eps=0.65)
+    problem = Problem([1.0, 1.0, 1.0], [0.5, 0.65, 0.7])
+    kappa = rho_exponent(problem, lambda p: critical_time(p, network, Jepa()))
+    assert np.isnan(kappa).tolist() == [True, True, False]
 
 
 def test_the_exponent_of_a_power_is_found() -> None:
@@ -300,7 +323,13 @@ def test_orders_where_lambda_and_rho_are_independent() -> None:
         name: np.mean([correlations(problem, name) for problem in problems], axis=0)
         for name in ("mae", "jepa", "salt")
     }
-    assert found["mae"] == pytest.approx(np.zeros(4), abs=0.25)
+    # 0 to 0.07 in the kept numbers; the mean of 20 orders of 24 features is off by 0.05, and one
+    # layer learns the noisier slightly sooner.
+    assert found["mae"][1:] == pytest.approx([0.04] * 3, abs=0.12)
+    assert -0.3 < found["mae"][0] < 0.1
+    for problem, (depth, eps) in zip(problems, NETWORKS * 5, strict=True):
+        slow = earliness_correlation(slow_ema_time(problem, depth, eps, 1.0, 0.9), RHO)
+        assert -1 <= slow <= -0.9
     assert found["jepa"] == pytest.approx([0.07, 0.45, 0.82, 0.83], abs=0.1)
     assert found["salt"] == pytest.approx([0.46, 0.75, 0.81, 0.82], abs=0.12)
     # The bias of JEPA grows with depth.
