@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vsalt.errors import report_problems
+from vsalt.linear.covariances import Matrix
 from vsalt.linear.generative import Samples
 from vsalt.linear.joint_basis import joint_basis, off_diagonal_share
-from vsalt.linear.moments import Matrix, Moments, joined
+from vsalt.linear.moments import Moments, joined
 from vsalt.linear.problem import Features, Problem
 
 _SMALLEST_VARIANCE = 1e-10
@@ -116,10 +117,15 @@ def estimate_from_covariances(
     """Estimate from Sigma_xx and Sigma_yx, both (d, d); there are no standard errors.
 
     Raises:
-        ConfigError: if the shapes do not fit, or Sigma_xx is zero or not symmetric.
+        ConfigError: if the shapes do not fit, a number is not finite, or Sigma_xx is zero or not
+            symmetric.
     """
     if xx.ndim != 2 or xx.shape[0] != xx.shape[1] or yx.shape != xx.shape:
         report_problems([f"Sigma_xx is {xx.shape} and Sigma_yx {yx.shape}; both must be (d, d)"])
+    if not (np.all(np.isfinite(xx)) and np.all(np.isfinite(yx))):
+        report_problems(["Sigma_xx and Sigma_yx must be finite"])
+    if not np.allclose(xx, xx.T, rtol=0, atol=1e-9 * np.abs(xx).max(initial=0)):
+        report_problems(["Sigma_xx is not symmetric"])
     values, vectors = np.linalg.eigh((xx + xx.T) / 2)
     if not values[-1] > 0:
         report_problems(["x never changes: Sigma_xx has no variance above 0"])

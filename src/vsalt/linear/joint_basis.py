@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsalt.errors import report_problems
-from vsalt.linear.moments import Matrix
+from vsalt.linear.covariances import Matrix
 
 _SMALLEST_SINE = 1e-13
 _LEAST_DECREASE = 1e-5

@@ -1,17 +1,13 @@
 """Means and covariances of pairs x, y that come in batches; memory d², whatever their number."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from vsalt.errors import report_problems
+from vsalt.linear.covariances import Matrix
 from vsalt.linear.generative import Samples
 from vsalt.linear.problem import Features
-
-Matrix: TypeAlias = npt.NDArray[np.float64]
-"""Shape (features, features), or (dimensions, features) for a basis."""
 
 
 class Moments:

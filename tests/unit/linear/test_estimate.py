@@ -168,6 +168,10 @@ def test_what_cannot_be_estimated() -> None:
         estimate_from_covariances(np.eye(2), np.eye(3))
     with pytest.raises(ConfigError, match="x never changes"):
         estimate_from_covariances(np.zeros((2, 2)), np.eye(2))
+    with pytest.raises(ConfigError, match="Sigma_xx is not symmetric"):
+        estimate_from_covariances(np.array([[2.0, 1.0], [0.0, 1.0]]), np.eye(2))
+    with pytest.raises(ConfigError, match="must be finite"):
+        estimate_from_covariances(np.eye(2), np.array([[np.nan, 0.0], [0.0, 1.0]]))
     one = Moments(2)
     one.add(np.ones((3, 2)), np.ones((3, 2)))
     with pytest.raises(ConfigError, match="two independent blocks; there are 1"):
