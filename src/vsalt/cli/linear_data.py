@@ -150,8 +150,8 @@ def run(args: LinearDataArgs) -> int:
     require_scipy()
     from rich.console import Console
 
-    from vsalt.cli.linear_data_output import as_json, print_tables, write_figure
-    from vsalt.durable import write_file
+    from vsalt.cli.linear_data_output import print_tables
+    from vsalt.cli.linear_data_result import as_json
     from vsalt.evaluation.probe import claim, list_unreadable
     from vsalt.linear.estimate import estimate
     from vsalt.linear.forecast import forecasts
@@ -179,17 +179,23 @@ def run(args: LinearDataArgs) -> int:
     }
     result = as_json(settings, estimated, forecast, shrunk=reader.shrunk)
     if args.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2, allow_nan=False))
     else:
         print_tables(result, console, top=args.top)
     if args.out is not None:
-        write_file(args.out / "linear_data.json", json.dumps(result, indent=2) + "\n")
-        has_figure = write_figure(result, args.out / "linear_data.png")
-        why = (
-            "" if has_figure else "; no figure, which needs matplotlib: pip install 'vsalt[linear]'"
-        )
-        console.print(f"Written to {args.out}{why}", soft_wrap=True)
+        _write(result, args.out, console)
     return 0
+
+
+def _write(result: dict[str, Any], out: Path, console: "Console") -> None:
+    from vsalt.cli.linear_data_output import write_figure
+    from vsalt.durable import write_file
+
+    text = json.dumps(result, indent=2, allow_nan=False)
+    write_file(out / "linear_data.json", text + "\n")
+    has_figure = write_figure(result, out / "linear_data.png")
+    why = "" if has_figure else "; no figure, which needs matplotlib: pip install 'vsalt[linear]'"
+    console.print(f"Written to {out}{why}", soft_wrap=True)
 
 
 def require_scipy() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vsalt.cli import linear_data as module
-from vsalt.cli.linear_data_output import conclusion, is_predictable_but_weak
+from vsalt.cli.linear_data_result import is_predictable_but_weak
+from vsalt.cli.linear_data_words import conclusion, limits
 from vsalt.cli.main import main
 from vsalt.data.synthetic import synthesise
 from vsalt.data.synthetic_config import SynthConfig
@@ -112,6 +113,31 @@ def test_short_videos_are_told(still: Path, capsys: pytest.CaptureFixture[str]) 
     result = found(still, capsys, "--clip.frame-step", "2", "--max-rows", "20")
     assert result["settings"]["num_ending_in_equal_frames"] == 20
     assert any("end in equal frames" in line for line in result["limits"])
+
+
+def test_where_nothing_is_learned_there_is_no_order(
+    still: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = found(still, capsys, "--depth", "1", "--eps", "0.99", "--max-rows", "20")
+    assert result["methods"]["jepa"]["num_learned"] == 0
+    assert result["methods"]["jepa"]["earliness_rho"] is None
+    assert result["agreement"]["order"]["jepa"] is None
+    assert any("of JEPA by none (all alike)" in line for line in result["conclusion"])
+
+
+@pytest.mark.parametrize(("held_out", "is_poor"), [(0.09, False), (0.11, True)])
+def test_a_basis_is_judged_by_pairs_that_it_was_not_made_of(held_out: float, is_poor: bool) -> None:
+    names = ("off_diagonal_xx", "off_diagonal_yx", "scaled_xx", "scaled_yx", "antisymmetric")
+    fitted = dict.fromkeys(names, 0.01)
+    counts = dict.fromkeys(("lambda_below_zero", "lambda_unclear", "rho_above_one"), 0)
+    result = {
+        "misfit": fitted,
+        "held_out_misfit": fitted | {"scaled_yx": held_out},
+        "counts": counts,
+        "features": [],
+        "settings": {},
+    }
+    assert ("poor guide" in limits(result)[0]) == is_poor
 
 
 def test_unreadable_videos(still: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
