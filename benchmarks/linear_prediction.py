@@ -113,7 +113,7 @@ def train(
     teacher_steps, student_steps = (int(steps) for steps in args.steps.split(":"))
     # Checkpoints are taken every so many steps, of which all stops are multiples.
     at = {share: max(1, round(share * teacher_steps)) for share in args.stops}
-    every = greatest_divisor([*at.values(), teacher_steps])
+    every = math.gcd(*at.values(), teacher_steps)
     teacher = folder / "teacher"
     stage = ("--preset", "demo", "--data", str(data), "--seed", str(seed))
     run(
@@ -132,10 +132,6 @@ def train(
         )
         found[share] = {"teacher": checkpoint, "student": student}
     return found
-
-
-def greatest_divisor(numbers: list[int]) -> int:
-    return math.gcd(*numbers)
 
 
 def run(folder: Path, *words: str) -> None:
