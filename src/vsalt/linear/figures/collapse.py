@@ -32,7 +32,10 @@ def compute(
     """Return end gains over the predictor's start, and the same by integration for some."""
     problem = Problem(np.ones(len(rho)), list(rho))
     threshold = np.sqrt(problem.rho**2 + layer_start**2)
-    starts = np.sort(np.append(np.linspace(0, 1, num_starts), threshold[threshold < 1]))
+    ends = threshold[threshold < 1]
+    # A gain falls to 0 with an upright tangent, so starts lie close together there.
+    near = np.multiply.outer(ends, 1 - np.linspace(0, 0.1, 10) ** 2).ravel()
+    starts = np.sort(np.append(np.linspace(0, 1, num_starts), near))
     eps = layer_start**depth
     networks = [Network(depth=depth, eps=eps, predictor_start=float(v)) for v in starts]
     checked = [Network(depth=depth, eps=eps, predictor_start=v) for v in checked_starts]
@@ -110,9 +113,9 @@ SPEC = FigureSpec(
     stem="F11-collapse",
     title="A predictor that starts large collapses JEPA feature by feature; SALT never collapses",
     caption="End gain of the encoder over the gain with which the predictor starts. V² − u² is "
-    "kept by training, so JEPA, whose V must become rho, has no room for a feature once V(0)² is "
-    "above rho² + u0²; with V(0) = 1 every feature is lost. SALT's encoder shrinks a little but "
-    "predictor times encoder reach t rho from any start.",
+    "kept by training, so JEPA, whose V must become ρ, has no room for a feature once V(0)² is "
+    "above ρ² + u₀²; with V(0) = 1 every feature is lost. SALT's encoder shrinks, but predictor "
+    "times encoder reach t ρ from any start.",
     size=(9.5, 4.3),
     compute=compute,
     draw=draw,

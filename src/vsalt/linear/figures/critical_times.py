@@ -149,11 +149,12 @@ SPEC = FigureSpec(
     title="The smaller the start, the longer JEPA waits compared with MAE and SALT, and the wider "
     "is its gap between features",
     caption="Above: exact critical time of one feature over the size of the start, with the power "
-    "of eps that it tends to; circles are the Laurent sum of arXiv 2407.03475, Theorem 4.5, "
+    "of ε that it tends to; circles are the Laurent sum of arXiv 2407.03475, Theorem 4.5, "
     "divided by L for this clock. Below: how much later a feature of the same λ and half the ρ "
-    "is learned. JEPA's gap diverges and the MAE's stays finite, but relative to t* JEPA's goes "
-    "to 0. SALT's gap keeps a fixed proportion to its t*. JEPA's line ends where the noisier "
-    "feature starts above its final gain and is never learned.",
+    "is learned. Crosses are the first term of JEPA's gap for small ε. It diverges and the "
+    "MAE's stays finite, but relative to t* JEPA's goes to 0. SALT's gap keeps a fixed proportion "
+    "to its t*. JEPA's line ends where the noisier feature starts above its final gain and is "
+    "never learned.",
     size=(10.5, 6.0),
     compute=compute,
     draw=draw,

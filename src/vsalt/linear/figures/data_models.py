@@ -232,11 +232,11 @@ def _draw_variance(numbers: Numbers, ax: Any) -> None:
 SPEC = FigureSpec(
     name="F10",
     stem="F10-models-of-data",
-    title="Where λ falls fast enough with ρ, every method learns the noisy first; what differs is "
-    "how much of the predictable ends up in the output",
-    caption="Left: Spearman's correlation of rho and being learned early. Right: share of the "
-    "encoder's output variance in the half of the features with the higher rho, after infinite "
-    "time. Where all times lie within 10 % (≈), as an MAE's with equal λ, the order "
+    title="Where λ falls fast enough as ρ rises, every method learns the noisy first; what differs "
+    "is how much of the predictable ends up in the output",
+    caption="Left: Spearman's correlation of ρ and being learned early; SALT ×2 is taught by a "
+    "SALT student. Right: share of the encoder's output variance in the half of the features "
+    "with the higher ρ, after infinite time. Where all times lie within 10 % (≈), as an MAE's with equal λ, the order "
     "means little.",
     size=(11.5, 5.2),
     compute=compute,

@@ -135,9 +135,9 @@ SPEC = FigureSpec(
     title="At equal λ an MAE learns all features together; SALT and a deep JEPA learn the "
     "predictable ones first",
     caption="Gain of every feature over its final value, over time in units of the critical time "
-    "of the most predictable feature. The MAE's curves coincide at every depth, SALT's fan out by "
-    "a ratio that hardly changes with depth, JEPA's not at all at L = 1 and widely at L = 5. A "
-    "moving average as target delays all features by about the same time, which narrows the fan.",
+    "of the most predictable feature. The MAE's curves nearly coincide at every depth, SALT's fan "
+    "out at every depth, JEPA's hardly at L = 1 and widely at L = 5. A moving average as target "
+    "delays all features, the more predictable ones more, which narrows the fan.",
     size=(10.5, 7.2),
     compute=compute,
     draw=draw,

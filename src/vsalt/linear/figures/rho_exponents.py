@@ -121,9 +121,9 @@ SPEC = FigureSpec(
     title="JEPA's preference for predictable features has no fixed strength: SALT's is stronger "
     "where the start is small, weaker where it is not",
     caption="Exponent with which the critical time falls as rho rises, over the start of a layer "
-    "relative to its end. For JEPA it goes to 0 with the start and up to about 2L − 1 as the two "
-    "meet; for SALT it is L/(L+1) whatever the start; for an MAE it is about 0. At L = 1 JEPA's "
-    "never reaches SALT's.",
+    "relative to its end. For JEPA it goes to 0 with the start and comes to a little less than L "
+    "as the two meet; for SALT it is L/(L+1) whatever the start; for an MAE it is about 0. At "
+    "L = 1 JEPA's never reaches SALT's.",
     size=(8.2, 5.4),
     compute=compute,
     draw=draw,

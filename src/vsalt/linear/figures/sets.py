@@ -99,9 +99,9 @@ SPEC = FigureSpec(
     stem="F01-feature-sets",
     title="Where λ falls as ρ rises, the strong features and the predictable ones are not the same",
     caption="Covariance λ over regression coefficient ρ of five sets of features. Features on one "
-    "line are learned at the same time as eps goes to 0, by an MAE (λ alone counts) or by SALT "
-    "(λ ρ^e); features above it come sooner. In the three sets to the right the two orders "
-    "disagree.",
+    "line are learned at the same time as ε goes to 0, by an MAE (λ alone counts) or by SALT "
+    "(λ ρ^e); features above it come sooner. In the three sets to the right the order by λ is "
+    "that by ρ turned around.",
     size=(10.5, 3.5),
     compute=compute,
     draw=draw,

@@ -182,7 +182,7 @@ SPEC = FigureSpec(
     caption="Left: exponents of the student's critical time in λ and ρ over the share of features "
     "that the MAE teacher had learned; with a converged teacher they are −1 and −L/(L+1). Middle: "
     "features that the student learns in time. Right: which those are, with a teacher stopped "
-    "half-way; the border is one in λ, not in ρ.",
+    "when it had learned half of them; the border is one in λ, not in ρ.",
     size=(10.5, 4.3),
     compute=compute,
     draw=draw,
