@@ -25,7 +25,7 @@ SLIDERS = (
         "strength λ<sub>A</sub>",
         "Feature A",
         "λ = E[y x], the covariance of a feature in what is seen and what is to be predicted. "
-        "MAE, JEPA and SALT take a time in proportion to 1/λ.",
+        "MAE and JEPA take a time in proportion to 1/λ, and so does SALT if its teacher converged.",
     ),
     Slider(
         "ra",
@@ -81,7 +81,7 @@ SLIDERS = (
 )
 
 PANELS = {
-    "mae": ("MAE", "predicts the input itself"),
+    "mae": ("MAE", "predicts the data itself"),
     "jepa": ("JEPA", "predicts its own latent"),
     "salt": ("SALT", "predicts a frozen teacher’s latent"),
     "ema": ("EMA", "predicts the latent of its moving average"),
