@@ -73,7 +73,8 @@ class LinearDataArgs:
     eps: float = 1e-3
     """Gain of these encoders when training begins."""
     teacher_stop: tuple[float, ...] = (0.2, 0.5, 0.8, 1.0)
-    """Stop the teacher when it has learned these shares of its features."""
+    """Stop the teacher when it has learned these shares of its features. In the tables
+    salt@0.5 is the student of one stopped at 0.5; plain salt has a teacher that converged."""
     top: int = 16
     """Features to show in the table."""
     read: ReadArgs = field(default_factory=ReadArgs)

@@ -82,7 +82,7 @@ def _of_misfit(result: Result) -> list[str]:
     fitted, held_out = result["misfit"], result["held_out_misfit"]
     worst = max(own["scaled_" + which] for own in (fitted, held_out) for which in ("xx", "yx"))
     return [
-        f"No basis fits both matrices: {fitted['off_diagonal_xx']:.1%} and "
+        f"No basis fits both matrices exactly: {fitted['off_diagonal_xx']:.1%} and "
         f"{fitted['off_diagonal_yx']:.1%} of their squares lie off the diagonal, "
         f"{fitted['scaled_xx']:.1%} and {fitted['scaled_yx']:.1%} once features are scaled alike, "
         f"{held_out['scaled_xx']:.1%} and {held_out['scaled_yx']:.1%} of pairs that the basis was "
@@ -101,7 +101,7 @@ def _of_features(result: Result) -> list[str]:
             f"{left_out} of {counts['features']} features are left out: "
             f"{counts['lambda_below_zero']} have a lambda below 0 "
             f"({result['misfit']['negative_share']:.1%} of the sum of lambda²), "
-            f"{counts['lambda_unclear']} one within two standard errors of it."
+            f"{counts['lambda_unclear']} have one within two standard errors of 0."
         )
     fast = [own for own in result["features"] if own.get("change", 0) > 0.5]
     if fast:

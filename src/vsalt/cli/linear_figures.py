@@ -12,8 +12,9 @@ from vsalt.cli.parse import parse
 class FiguresArgs:
     """Draw the figures of the linear theory of MAE, JEPA and frozen teachers.
 
-    Each has its numbers in a JSON file beside it, and index.json lists titles, captions and files.
-    Needs scipy and matplotlib: pip install 'vsalt[linear]'.
+    They belong to docs/explanation/linear-theory.md. Each has its numbers in a JSON file beside it,
+    and index.json lists titles, captions and files. Needs scipy and matplotlib:
+    pip install 'vsalt[linear]'.
     """
 
     out: Path
