@@ -34,7 +34,7 @@ def compute(
     threshold = np.sqrt(problem.rho**2 + layer_start**2)
     ends = threshold[threshold < 1]
     # A gain falls to 0 with an upright tangent, so starts lie close together there.
-    near = np.multiply.outer(ends, 1 - np.linspace(0, 0.1, 10) ** 2).ravel()
+    near = np.multiply.outer(ends, 1 - np.linspace(0, 0.4, 25) ** 2).ravel()
     starts = np.sort(np.append(np.linspace(0, 1, num_starts), near))
     eps = layer_start**depth
     networks = [Network(depth=depth, eps=eps, predictor_start=float(v)) for v in starts]

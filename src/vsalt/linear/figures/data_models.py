@@ -236,8 +236,8 @@ SPEC = FigureSpec(
     "is how much of the predictable ends up in the output",
     caption="Left: Spearman's correlation of ρ and being learned early; SALT ×2 is taught by a "
     "SALT student. Right: share of the encoder's output variance in the half of the features "
-    "with the higher ρ, after infinite time. Where all times lie within 10 % (≈), as an MAE's with equal λ, the order "
-    "means little.",
+    "with the higher ρ, after infinite time. Where all times lie within 10 % (≈), as an MAE's "
+    "with equal λ, the order means little.",
     size=(11.5, 5.2),
     compute=compute,
     draw=draw,
