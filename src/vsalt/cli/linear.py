@@ -20,7 +20,7 @@ class CheckArgs:
     """Compare the formulas of the linear lab with its ODE and with trained matrices.
 
     Exits with 0 when every error is within what is allowed, and with 1 when one is not. Takes
-    about a minute on one core.
+    about half a minute on one core.
     """
 
     json: bool = False

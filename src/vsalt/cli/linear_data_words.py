@@ -9,12 +9,18 @@ _LARGE_MISFIT = 0.1
 """Share off the diagonals above which the model is called a poor guide."""
 _SAME_ORDER = 0.95
 """Spearman's correlation above which two orders of learning are called the same."""
+_MANY_PADDED = 0.1
+"""Share of clips that end in equal frames above which the numbers are about those frames."""
 
 
 def conclusion(result: Result) -> list[str]:
     """Return what the numbers mean, in sentences."""
     agreement, methods = result["agreement"], result["methods"]
     number = result["counts"]["predictable"]
+    settings = result["settings"]
+    padded = settings.get("num_ending_in_equal_frames", 0)
+    if padded > _MANY_PADDED * settings["num_clips"]:
+        return [f"{_of_padding(settings)} Nothing is concluded from so many."]
     if agreement is None:
         return [f"Only {number} features can be predicted: too few to speak of an order."]
     spread, alike = agreement["spread"], agreement["order"]
@@ -117,9 +123,13 @@ def _of_features(result: Result) -> list[str]:
             "and is not another view of the same thing."
         )
     if settings.get("num_ending_in_equal_frames"):
-        lines.append(
-            f"{settings['num_ending_in_equal_frames']} of {settings['num_clips']} clips end in "
-            "equal frames, as those of videos do that are shorter than a clip. That makes rho too "
-            "large; fewer or closer frames help (--clip.num-frames, --clip.frame-step)."
-        )
+        lines.append(_of_padding(settings))
     return lines
+
+
+def _of_padding(settings: Mapping[str, Any]) -> str:
+    return (
+        f"{settings['num_ending_in_equal_frames']} of {settings['num_clips']} clips end in equal "
+        "frames, as those of videos do that are shorter than a clip. That makes rho too large; "
+        "fewer or closer frames help (--clip.num-frames, --clip.frame-step)."
+    )

@@ -27,7 +27,7 @@ VERBS: dict[str, Verb] = {
     "data pack": Verb("data_pack", "pack", "pack a source into tar shards with an index"),
     "data index": Verb("data_pack", "index", "index existing WebDataset shards"),
     "data unpack": Verb("data_pack", "unpack", "write videos of shards back into a folder"),
-    "linear data": Verb("linear_data", "linear_data", "what methods would first learn of videos"),
+    "linear data": Verb("linear_data", "linear_data", "which features MAE, JEPA, SALT learn first"),
     "linear check": Verb("linear", "check", "whether theory, ODE and trained matrices agree"),
     "linear page": Verb("linear_page", "page", "a page with sliders: what is learned first"),
     "linear figures": Verb("linear_figures", "figures", "draw the figures of the linear theory"),

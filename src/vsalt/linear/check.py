@@ -12,7 +12,7 @@ def check_rows() -> Iterator[Row]:
     """Yield a row for each method, depth and claim as soon as its error is computed.
 
     Formulas are compared with the integrated ODE, with kept numbers of quadrature and with
-    matrices trained by gradient descent. Takes about a minute.
+    matrices trained by gradient descent. Takes about half a minute.
 
     Example:
         >>> row = next(check_rows())

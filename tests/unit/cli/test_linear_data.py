@@ -113,6 +113,9 @@ def test_short_videos_are_told(still: Path, capsys: pytest.CaptureFixture[str]) 
     result = found(still, capsys, "--clip.frame-step", "2", "--max-rows", "20")
     assert result["settings"]["num_ending_in_equal_frames"] == 20
     assert any("end in equal frames" in line for line in result["limits"])
+    (line,) = result["conclusion"]
+    assert line.startswith("20 of 20 clips end in equal frames")
+    assert line.endswith("Nothing is concluded from so many.")
 
 
 def test_where_nothing_is_learned_there_is_no_order(
@@ -196,5 +199,15 @@ def test_predictable_but_weak() -> None:
 
 
 def test_few_features_have_no_order() -> None:
-    result = {"agreement": None, "methods": {}, "counts": {"predictable": 2}}
+    settings = {"num_clips": 20, "num_ending_in_equal_frames": 2}
+    counts = {"predictable": 2}
+    result = {"agreement": None, "methods": {}, "counts": counts, "settings": settings}
     assert conclusion(result) == ["Only 2 features can be predicted: too few to speak of an order."]
+
+
+def test_nothing_is_concluded_from_padding_alone() -> None:
+    settings = {"num_clips": 20, "num_ending_in_equal_frames": 3}
+    (line,) = conclusion(
+        {"agreement": None, "methods": {}, "counts": {"predictable": 2}, "settings": settings}
+    )
+    assert line.startswith("3 of 20 clips end in equal frames")

@@ -25,7 +25,7 @@ def test_chosen_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_unknown_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["linear", "figures", "--out", str(tmp_path / "new"), "--only", "F0", "F1"]) == 1
-    assert "only has 'F0'; it must be of F1, F2, F3" in capsys.readouterr().err
+    assert "--only has 'F0'; it must be of F1, F2, F3" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

@@ -178,7 +178,7 @@ def test_mistakes_are_named_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         write_figures(tmp_path / "new", only=("F12", "F1"), format="bmp")
     assert caught.value.problems == [
-        f"only has 'F12'; it must be of {', '.join(FIGURES)}",
+        f"--only has 'F12'; it must be of {', '.join(FIGURES)}",
         "format is 'bmp'; it must be png or svg",
     ]
     assert not (tmp_path / "new").exists()

@@ -63,7 +63,7 @@ def check_request(only: Sequence[str], format: str) -> None:
         VsaltError: if matplotlib is missing.
     """
     problems = [
-        f"only has {name!r}; it must be of {', '.join(FIGURES)}"
+        f"--only has {name!r}; it must be of {', '.join(FIGURES)}"
         for name in only
         if name not in FIGURES
     ]
