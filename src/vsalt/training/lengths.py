@@ -1,0 +1,89 @@
+"""Other lengths of a stage, with all that is counted in steps following."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from vsalt.config import StageConfig
+from vsalt.training.config import LoopConfig, OptimConfig
+
+SCALED = (
+    "optim.warmup_steps",
+    "loop.save_every",
+    "loop.val_every",
+    "loop.log_every",
+    "loop.health_every",
+)
+"""Settings of a stage that follow its length."""
+
+
+def length_of(loop: LoopConfig) -> int:
+    """Return how many steps are run: all, or those before an early stop; 0 if none."""
+    stop_at: int | None = getattr(loop, "stop_at", None)
+    return loop.steps if stop_at is None else min(stop_at, loop.steps)
+
+
+def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) -> StageConfig:
+    """Return a stage that runs `length` steps, and is otherwise as like the given one as can be.
+
+    - `save_every` and `val_every` change in proportion, at least 1, so that the number of
+      checkpoints stays about the same; checkpoints keep their number of `val_loss`.
+    - `log_every` and `health_every` shrink in proportion, and do not grow: a longer run has more
+      records, a shorter one not fewer.
+    - `warmup_steps`, where it is given in steps, keeps its share of the run.
+    - a stage that stops early (`stop_at`) keeps the share of its schedule that it runs.
+
+    Args:
+        stage: with any length; a stage without steps stays as it is.
+        length: steps to run.
+        fixed: names of `SCALED` that keep their values. A fixed `save_every` or `val_every`
+            fixes both, since one must divide the other.
+    """
+    old = length_of(stage.loop)
+    if length == old or old == 0:
+        return stage
+    ratio = Fraction(length, old)
+    loop = _with_steps(stage.loop, length, ratio)
+    if not {"loop.save_every", "loop.val_every"} & set(fixed):
+        loop = _with_saves(loop, ratio)
+    loop = replace(
+        loop,
+        log_every=_at_most(loop.log_every, ratio, "loop.log_every" in fixed),
+        health_every=_at_most(loop.health_every, ratio, "loop.health_every" in fixed),
+    )
+    optim = stage.optim
+    if "optim.warmup_steps" not in fixed:
+        optim = _with_warmup(optim, ratio, loop.steps)
+    return replace(stage, loop=loop, optim=optim)
+
+
+def _with_steps(loop: LoopConfig, length: int, ratio: Fraction) -> LoopConfig:
+    if length_of(loop) == loop.steps:
+        return replace(loop, steps=length)
+    steps = max(length, scaled(loop.steps, ratio))
+    changes: dict[str, Any] = {"steps": steps, "stop_at": length}
+    return replace(loop, **changes)
+
+
+def _with_saves(loop: LoopConfig, ratio: Fraction) -> LoopConfig:
+    if loop.val_every is None:
+        return replace(loop, save_every=scaled(loop.save_every, ratio))
+    every = scaled(loop.val_every, ratio)
+    return replace(loop, val_every=every, save_every=every * (loop.save_every // loop.val_every))
+
+
+def _at_most(value: int, ratio: Fraction, fixed: bool) -> int:
+    return value if fixed else min(value, scaled(value, ratio))
+
+
+def _with_warmup(optim: OptimConfig, ratio: Fraction, steps: int) -> OptimConfig:
+    if optim.warmup_steps is None:
+        return optim
+    warmup = round(optim.warmup_steps * ratio)
+    return replace(optim, warmup_steps=min(warmup, steps - 1))
+
+
+def scaled(value: int, ratio: Fraction) -> int:
+    """Return value times ratio to the nearest whole number, halves up, at least 1."""
+    return max(1, int(value * ratio + Fraction(1, 2)))
