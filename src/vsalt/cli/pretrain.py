@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from vsalt.cli.budget_args import budget_of, flags_in
 from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
@@ -35,6 +36,16 @@ class SaltArgs:
     """A TOML file with settings over those of the preset; flags go over both."""
     steps: str | None = None
     """Steps of each stage: N for all, or T:S; with an assistant T:A:S."""
+    budget_flops: float | None = None
+    """In the place of --steps: exact operations of all stages, a teacher's
+    forward passes included."""
+    clips: int | None = None
+    """In the place of --steps: training clips of all stages."""
+    hours: float | None = None
+    """In the place of --steps: hours of training of all stages, at --flops-per-second."""
+    flops_per_second: float | None = None
+    """Exact operations per second of the device, for the plan and --hours. Unset: --hours measures
+    it by a few steps on random clips."""
     batch_size: int | None = None
     """Clips per step of all stages."""
     save_every: str | None = None
@@ -65,6 +76,16 @@ class PretrainArgs:
     """A TOML file with settings over those of the preset; flags go over both."""
     steps: int | None = None
     """Optimiser steps."""
+    budget_flops: float | None = None
+    """In the place of --steps: exact operations of the stage, a teacher's
+    forward passes included."""
+    clips: int | None = None
+    """In the place of --steps: training clips of the stage."""
+    hours: float | None = None
+    """In the place of --steps: hours of training of the stage, at --flops-per-second."""
+    flops_per_second: float | None = None
+    """Exact operations per second of the device, for the plan and --hours. Unset: --hours measures
+    it by a few steps on random clips."""
     batch_size: int | None = None
     """Clips per step."""
     save_every: int | None = None
@@ -105,7 +126,13 @@ def salt(words: Sequence[str], prog: str) -> int:
     config = from_dict(SaltRunConfig, to_dict(args.config))
     from vsalt.training.start import start_salt
 
-    start_salt(args.out, _absolute(config), preset=args.preset, dry_run=args.dry_run)
+    start_salt(
+        args.out,
+        _absolute(config),
+        preset=args.preset,
+        budget=budget_of(args, words, config.stages),
+        dry_run=args.dry_run,
+    )
     return 0
 
 
@@ -134,6 +161,7 @@ def pretrain(words: Sequence[str], prog: str) -> int:
         _absolute(config),
         teacher=args.teacher,
         preset=args.preset,
+        budget=budget_of(args, words),
         dry_run=args.dry_run,
     )
     return 0
@@ -261,8 +289,7 @@ def _refuse_flags_of_other_masks(masks: MaskConfig, words: Sequence[str], prefix
 
 def _flags(words: Sequence[str], prefix: str) -> list[str]:
     """Return the flags that begin with a prefix, without values."""
-    flags = (word.partition("=")[0] for word in words)
-    return [flag for flag in flags if flag.startswith(prefix)]
+    return [flag for flag in flags_in(words) if flag.startswith(prefix)]
 
 
 def _absolute(config: C) -> C:

@@ -20,6 +20,8 @@ VERBS: dict[str, Verb] = {
     "probe eval": Verb("probe", "evaluate", "score a saved classifier on labelled videos"),
     "probe predict": Verb("probe", "predict", "classify videos by a saved classifier"),
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
+    "plan": Verb("plan_run", "plan", "propose a run for a budget, and say what it rests on"),
+    "flops paper": Verb("flops", "paper", "SALT's tables of compute, computed and compared"),
     "report": Verb("report", "report", "one page of curves, pictures and probes of runs"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),

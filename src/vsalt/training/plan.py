@@ -180,13 +180,20 @@ def _activations(shapes: ClipShapes, encoder: Architecture, predictor: Architect
     return values
 
 
-def print_plans(plans: list[StagePlan], console: Console, *, preset: str | None = None) -> None:
+def print_plans(
+    plans: list[StagePlan],
+    console: Console,
+    *,
+    preset: str | None = None,
+    flops_per_second: Sequence[float] = (),
+) -> None:
     """Print a table with one column per stage, and one for their sum if there are several.
 
     Args:
         plans: of all stages.
         console: where to.
         preset: name of the preset that the settings began with.
+        flops_per_second: exact operations per second of every stage; empty if unknown.
     """
     title = "what this run will do" + (f" (preset {preset})" if preset else "")
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -196,6 +203,11 @@ def print_plans(plans: list[StagePlan], console: Console, *, preset: str | None 
     if len(plans) > 1:
         table.add_column("both" if len(plans) == 2 else "all", justify="right", style="bold")
     numbers = _numbers(plans)
+    if flops_per_second:
+        numbers["hours, at that rate"] = [
+            plan.flops.exact / rate / 3600
+            for plan, rate in zip(plans, flops_per_second, strict=True)
+        ]
     for name in ("steps", "steps of images", "clips"):
         if name in numbers:
             _add_numbers(table, name, numbers.pop(name))
@@ -276,6 +288,8 @@ def _add_numbers(table: Table, name: str, values: Sequence[int | float]) -> None
 def _format(name: str, value: int | float) -> str:
     if name.startswith("FLOPs"):
         return f"{value:.2e}"
+    if name.startswith("hours"):
+        return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
     if name.startswith("parameters"):
         return f"{value / 1e6:.2f} M" if value else "-"
     if name.startswith("memory"):

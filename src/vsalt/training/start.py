@@ -21,6 +21,8 @@ from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import WindowReport, report_windows
 from vsalt.errors import ConfigError, RunFolderError, printable
 from vsalt.training import run_folder
+from vsalt.training.apply_budget import apply_budget
+from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.locate import load_encoder
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
@@ -28,9 +30,11 @@ from vsalt.training.salt import KIND as SALT
 from vsalt.training.salt import create_salt, run_salt
 from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
+from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.stop import InterruptedRunError
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
+NO_BUDGET = BudgetConfig()
 SYNTHETIC_CLIPS = 640
 SYNTHETIC_FPS = 12
 
@@ -40,6 +44,7 @@ def start_salt(
     config: SaltRunConfig,
     *,
     preset: str | None = None,
+    budget: BudgetConfig = NO_BUDGET,
     dry_run: bool = False,
     say_next: bool = True,
 ) -> None:
@@ -49,6 +54,8 @@ def start_salt(
         run: the folder.
         config: of all stages.
         preset: name of the preset that the settings began with, for the plan.
+        budget: what the run may take, in the place of the config's numbers of steps, whose ratio
+            between stages is kept.
         dry_run: say what would happen, and stop.
         say_next: at the end, say what can be done with the run.
 
@@ -59,14 +66,18 @@ def start_salt(
     """
     console = Console(markup=False, highlight=False)
     run_folder.check_new_run(run)
-    resolved = _with_data(resolve_salt(config), run, console, dry_run)
+    resolve_now = resolve_any_length if budget.given else resolve_salt
+    resolved = _with_data(resolve_now(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
+    config, rates = apply_budget(config, budget, catalogue.shapes, console)
+    resolved = replace(resolve_salt(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
     for name in config.stages:
         _say_lengths(name, getattr(config, name), getattr(resolved, name), console)
     plans = plan_salt(resolved, catalogue.shapes)
-    print_plans(plans, console, preset=preset)
+    _say_rate(budget, console)
+    print_plans(plans, console, preset=preset, flops_per_second=rates)
     if dry_run:
         return
     with _new_run(run, plans), _say_how_to_resume(run):
@@ -82,6 +93,7 @@ def start_stage(
     *,
     teacher: Path | None,
     preset: str | None = None,
+    budget: BudgetConfig = NO_BUDGET,
     dry_run: bool = False,
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does."""
@@ -93,15 +105,19 @@ def start_stage(
         raise ConfigError([f"--teacher means nothing to method {method.name}"])
     run_folder.check_new_run(run)
     loaded = load_encoder(teacher) if teacher else None
-    resolved = _with_data(resolve(config), run, console, dry_run)
+    teacher_config = loaded.config.stage.encoder if loaded else None
+    resolve_now = resolve_any_length if budget.given else resolve
+    resolved = _with_data(resolve_now(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
+    config, rates = apply_budget(config, budget, catalogue.shapes, console, teacher_config)
+    resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
     _say_lengths("stage", config.stage, resolved.stage, console)
     title = resolved.stage.method.name
-    teacher_config = loaded.config.stage.encoder if loaded else None
     plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
-    print_plans([plan], console, preset=preset)
+    _say_rate(budget, console)
+    print_plans([plan], console, preset=preset, flops_per_second=rates)
     if dry_run:
         return
     with _new_run(run, [plan]), _say_how_to_resume(run):
@@ -255,6 +271,11 @@ def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: 
             f"scaled by {given.optim.lr_scaling} to {loop.batch_size})"
         )
     console.print(text)
+
+
+def _say_rate(budget: BudgetConfig, console: Console) -> None:
+    if budget.flops_per_second is not None:
+        console.print(f"rate: {budget.flops_per_second:.3g} FLOP/s, as given")
 
 
 def _say_done(run: Path, console: Console) -> None:

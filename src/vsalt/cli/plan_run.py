@@ -1,0 +1,131 @@
+"""`vsalt plan`: which run to begin with a budget."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from vsalt.cli.parse import parse
+from vsalt.compute.findings import FINDINGS
+from vsalt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vsalt.training.proposal import Choice, Proposal
+
+Size = Literal["Ti", "S", "B", "L", "H", "g", "G"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanArgs:
+    """Propose a run of vsalt salt for a budget, and say what each choice rests on.
+
+    Prints the command that begins it. What was never measured near the budget is said so.
+    """
+
+    budget_flops: float
+    """Exact operations of both stages, such as 1e15."""
+    data_clips: int
+    """Training clips that you have."""
+    student: Size | None = None
+    """Size of the student. Unset: the largest one whose preset the budget pays."""
+    flops_per_second: float | None = None
+    """Exact operations per second of your device, for the hours."""
+    measure: bool = False
+    """Measure that on the device at hand, by a few steps of the proposed networks."""
+    json: bool = False
+    """Print one object and nothing else."""
+
+
+def plan(words: Sequence[str], prog: str) -> int:
+    """Run the verb `plan`."""
+    args = parse(PlanArgs, words, prog)
+    if args.measure and args.flops_per_second is not None:
+        raise ConfigError(["--measure and --flops-per-second exclude each other; give one of them"])
+    rate = args.flops_per_second
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigError([f"--flops-per-second is {rate}; it must be above 0, and finite"])
+    from vsalt.training.proposal import propose
+
+    found = propose(args.budget_flops, args.data_clips, args.student)
+    rates = [rate, rate] if rate is not None else _measured(found) if args.measure else None
+    hours = None
+    if rates is not None:
+        hours = sum(flops / each for flops, each in zip(found.flops, rates, strict=True)) / 3600
+    if args.json:
+        print(json.dumps(_plain(args, found, rates, hours), indent=1, allow_nan=False))
+    else:
+        _print(args, found, rates, hours)
+    return 0
+
+
+def _measured(found: "Proposal") -> list[float]:
+    from vsalt.training.rate import measure_rates
+
+    return measure_rates(found.config)
+
+
+def _plain(
+    args: PlanArgs, found: "Proposal", rates: list[float] | None, hours: float | None
+) -> dict[str, Any]:
+    return {
+        "budget_flops": args.budget_flops,
+        "data_clips": args.data_clips,
+        "preset": found.preset,
+        "steps": dict(zip(("teacher", "student"), found.steps, strict=True)),
+        "batch_size": found.config.student.loop.batch_size,
+        "flops_exact": dict(zip(("teacher", "student"), found.flops, strict=True)),
+        "outside": FINDINGS["budget"].distance(args.budget_flops),
+        "choices": [_with_finding(choice) for choice in found.choices],
+        "warnings": list(found.warnings),
+        "flops_per_second": rates,
+        "hours": hours,
+        "command": found.command,
+    }
+
+
+def _with_finding(choice: "Choice") -> dict[str, Any]:
+    finding = FINDINGS[choice.finding] if choice.finding else None
+    return {**asdict(choice), "finding": asdict(finding) if finding else None}
+
+
+def _print(
+    args: PlanArgs, found: "Proposal", rates: list[float] | None, hours: float | None
+) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    console.print(_table(found.choices))
+    total = sum(found.flops)
+    console.print(
+        f"the budget is {args.budget_flops:.3g} FLOPs, "
+        f"{FINDINGS['budget'].distance(args.budget_flops)}; this run takes {total:.4g} "
+        f"({found.flops[0]:.3g} teacher, {found.flops[1]:.3g} student)"
+    )
+    if hours is not None and rates is not None:
+        said = " and ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))
+        how = "measured here with random clips" if args.measure else "as given"
+        console.print(f"{hours:,.3g} hours at {said} FLOP/s, {how}; reading clips comes on top")
+    for warning in found.warnings:
+        console.print(f"careful: {warning}", style="yellow")
+    console.print("what the numbers mean:")
+    for finding in dict.fromkeys(choice.finding for choice in found.choices):
+        if finding is not None:
+            each = FINDINGS[finding]
+            console.print(f"  [{finding}] {each.says} ({each.source}; {each.measured})")
+    console.print("to begin it:")
+    console.print(f"  {found.command}", soft_wrap=True)
+
+
+def _table(choices: Sequence["Choice"]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="a run for this budget", title_justify="left", title_style="bold")
+    for name in ("", "proposed", "why"):
+        table.add_column(name)
+    for choice in choices:
+        basis = f"[{choice.finding}]" if choice.finding else "no finding"
+        why = f"{choice.rule}. {basis}: {choice.distance}"
+        table.add_row(choice.name, choice.value, why, end_section=True)
+    return table
