@@ -46,9 +46,7 @@ def _plain(row: PaperRow) -> dict[str, Any]:
         "unit": row.unit,
         "printed": float(row.printed),
         "computed": row.computed,
-        "parts": [
-            {"printed": float(printed), "computed": number} for printed, number in row.parts
-        ],
+        "parts": [{"printed": float(printed), "computed": number} for printed, number in row.parts],
         "agrees": row.agrees,
         "known_conflict": row.known_conflict,
     }

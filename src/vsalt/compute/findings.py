@@ -24,11 +24,11 @@ class Finding:
     says: str
     source: str
     measured: str
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     unit: str
 
-    def distance(self, value: float) -> str:
+    def distance(self, value: int | float) -> str:
         """Say how far a value is from what was tried.
 
         Example:
@@ -118,13 +118,13 @@ def teacher_steps(steps: int, batch_size: int) -> int:
     return min(max(best, math.ceil(steps / 6)), max(1, steps // 3))
 
 
-def times(factor: float) -> str:
+def times(factor: int | float) -> str:
     """Write a factor: 2.4 times, 310 times, 10^7 times."""
     if factor >= 1000:
         return f"10^{round(math.log10(factor))} times"
     return f"{factor:.0f} times" if factor >= 10 else f"{factor:.1f} times"
 
 
-def _end(value: float, finding: Finding) -> str:
+def _end(value: int | float, finding: Finding) -> str:
     number = f"{value:.2g}" if value >= 1e6 else f"{value:,.0f}"
     return f"{number} {finding.unit}"

@@ -44,7 +44,7 @@ class PaperRow:
     name: str
     unit: str
     printed: str
-    computed: float
+    computed: int | float
     parts: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -71,7 +71,7 @@ class Proposal:
     warnings: tuple[str, ...]
 
 
-def propose(budget_flops: float, data_clips: int, student: str | None = None) -> Proposal:
+def propose(budget_flops: int | float, data_clips: int, student: str | None = None) -> Proposal:
     """Propose a run of two stages that takes the whole budget, and not more.
 
     Args:
@@ -117,7 +117,7 @@ def propose(budget_flops: float, data_clips: int, student: str | None = None) ->
     )
 
 
-def _check(budget_flops: float, data_clips: int, student: str | None) -> None:
+def _check(budget_flops: int | float, data_clips: int, student: str | None) -> None:
     problems = []
     if not 0 < budget_flops < float("inf"):
         problems.append(f"--budget-flops is {budget_flops}; it must be above 0, and finite")
@@ -129,7 +129,7 @@ def _check(budget_flops: float, data_clips: int, student: str | None) -> None:
         raise ConfigError(problems)
 
 
-def _affordable(budget_flops: float) -> str:
+def _affordable(budget_flops: int | float) -> str:
     """Return the dearest preset whose own length the budget pays; the cheapest if it pays none."""
     chosen = LADDER[0]
     for name in LADDER[1:]:
@@ -148,7 +148,7 @@ def _split(steps: int, batch_size: int) -> tuple[int, int]:
     return first, steps - first
 
 
-def _most_steps(costs: Sequence[StageCost], batch_size: int, budget_flops: float) -> int:
+def _most_steps(costs: Sequence[StageCost], batch_size: int, budget_flops: int | float) -> int:
     """Return the largest number of steps of both stages; every further one costs something."""
     teacher, student = (_at_batch(cost, batch_size) for cost in costs)
 
@@ -191,7 +191,7 @@ def _choices(
     config: SaltRunConfig,
     preset: str,
     flops: tuple[int, int],
-    budget_flops: float,
+    budget_flops: int | float,
     data_clips: int,
     asked: str | None,
 ) -> tuple[Choice, ...]:
@@ -281,7 +281,7 @@ def _name(encoder: EncoderConfig) -> str:
     return f"ViT of {encoder.architecture.depth} blocks of width {encoder.architecture.width}"
 
 
-def _warnings(steps: int, flops: int, budget_flops: float) -> tuple[str, ...]:
+def _warnings(steps: int, flops: int, budget_flops: int | float) -> tuple[str, ...]:
     found = []
     if steps < MIN_STEPS:
         found.append(

@@ -21,6 +21,7 @@ from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import save_weights, weights_hash
+from vsalt.objectives.config import METHODS
 from vsalt.training import environment, run_folder
 from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.build import build_objective
@@ -269,10 +270,32 @@ def _build_trainer(
         health=Health(stage.loop, alarms, catalogue.shapes),
         validate=None,
         describe_rows=describe_rows,
-        meta={"config": to_dict(config), "manifest_sha256": record.manifest_sha256},
+        meta={
+            "config": to_dict(config),
+            "manifest_sha256": record.manifest_sha256,
+            **_teacher_flops(run),
+        },
         done=done,
         saved_step=latest.step if latest else None,
     )
+
+
+def _teacher_flops(run: Path) -> dict[str, float | None]:
+    """Return what the training of the frozen teacher took, with that of its own teachers.
+
+    0 without a teacher; null where a checkpoint of an earlier version does not tell.
+    """
+    keys = {f"teacher_{name}": name for name in ("flops_exact", "flops_six_nd")}
+    path = run / run_folder.TEACHER / META
+    if not path.exists():
+        return dict.fromkeys(keys, 0)
+    meta = durable.read_json(path)
+    needed_one = METHODS[meta["config"]["stage"]["method"]["name"]].needs_teacher
+    spent: dict[str, float | None] = {}
+    for key, name in keys.items():
+        before = meta.get(key, None if needed_one else 0)
+        spent[key] = None if before is None else meta[name] + before
+    return spent
 
 
 def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -17,18 +18,18 @@ from vsalt.compute.flops import (
     six_nd_trained_encoder,
 )
 from vsalt.compute.types import ClipFlops, ClipShapes
+from vsalt.config import PretrainConfig
 from vsalt.data.types import Batch
-from vsalt.masking.config import RandomConfig
+from vsalt.masking.config import RandomConfig, TubeConfig
 from vsalt.masking.types import MaskBatch
 from vsalt.models.config import EncoderConfig, PredictorConfig, SizeName, grid_of
 from vsalt.models.vit import Encoder
-from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.config import METHODS, PixelConfig, SaltConfig
 from vsalt.objectives.pixel import PixelObjective
-from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
 from vsalt.presets import stage_preset
 from vsalt.presets.paper import paper
-from vsalt.training.build import resolve
+from vsalt.training.build import build_objective, resolve
 from vsalt.training.plan import clip_shapes
 
 NAMES = ("short", "long")
@@ -55,33 +56,69 @@ def meta_batch(num_clips: int, clip: tuple[int, int, int], shapes: ClipShapes) -
     )
 
 
-CASES = {
-    "Ti, 64 px": ((16, 64, 64), (2, 16, 16), "Ti", {"depth": 4}, ((39, 51), (27, 88))),
-    "Ti, not square": ((8, 48, 80), (2, 16, 8), "Ti", {"depth": 3}, ((17, 33), (5, 60))),
-    "Ti, an image": ((2, 64, 80), (2, 16, 16), "Ti", {"depth": 3}, ((7, 9), (3, 14))),
-    "S, one mask": ((4, 64, 64), (4, 8, 8), "S", {"mlp_width": 100}, ((20, 44),)),
-    "L, 224 px": ((16, 224, 224), (2, 16, 16), "L", {"depth": 2}, ((367, 759), (95, 1106))),
+CASES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], SizeName, dict[str, int]]] = {
+    "Ti, 64 px": ((16, 64, 64), (2, 16, 16), "Ti", {"depth": 4}),
+    "Ti, not square": ((8, 48, 80), (2, 16, 8), "Ti", {"depth": 3}),
+    "S, other numbers": ((4, 64, 64), (4, 8, 8), "S", {"mlp_width": 100, "depth": 5}),
+    "L, 224 px": ((16, 224, 224), (2, 16, 16), "L", {"depth": 2}),
+    **{
+        f"{size}, 2 blocks": ((4, 64, 48), (2, 16, 16), size, {"depth": 2})
+        for size in get_args(SizeName)
+    },
+    **{f"all of {size}": ((4, 64, 48), (2, 16, 16), size, {}) for size in get_args(SizeName)},
 }
+SLOW = {case for case in CASES if case.startswith("all of") and case != "all of Ti"}
+MASK_COUNTS = {
+    "Ti, 64 px": ((39, 51), (27, 88)),
+    "S, other numbers": ((20, 44),),
+    "L, 224 px": ((367, 759), (95, 1106)),
+}
+"""Context and target tokens of the masks; all others have those of the method's own masks."""
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("method", ["pixel", "salt"])
+def config_of(method: str, case: str) -> PretrainConfig:
+    """A method's configuration with the networks and clips of a case."""
+    clip, tubelet, size, given = CASES[case]
+    config = stage_preset("tiny-cpu", method)
+    encoder = EncoderConfig(size=size, tubelet=tubelet, **given)
+    masks = (
+        TubeConfig(ratio=0.6)
+        if len(MASK_COUNTS.get(case, (0, 0))) == 1
+        else RandomConfig(ratio=0.7, num_masks=2)
+    )
+    stage = replace(config.stage, encoder=encoder, predictor=PredictorConfig(), masks=masks)
+    clip_config = replace(config.clip, num_frames=clip[0], size=clip[1:])
+    return resolve(replace(config, clip=clip_config, stage=stage))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES],
+)
+@pytest.mark.parametrize("method", METHODS)
 def test_exact_flops_are_those_of_torchs_counter(
     method: str, case: str, counter: FlopCounterMode
 ) -> None:
-    clip, tubelet, size, given, masks = CASES[case]
-    shapes = ClipShapes(grid=grid_of(clip[0], clip[1:], tubelet), masks=masks)
-    encoder = Encoder(EncoderConfig(size=size, tubelet=tubelet, **given))
-    predictor = PredictorConfig(depth=2).resolved(size)
-    names = NAMES[: len(masks)]
-    objective: Objective
-    if method == "pixel":
-        objective = PixelObjective(PixelConfig(), encoder, predictor, names)
-    else:
-        teacher = Encoder(EncoderConfig(size="Ti", depth=5, tubelet=tubelet))
-        objective = SaltObjective(SaltConfig(), encoder, teacher, predictor, names)
+    """Forward and backward of every method and size, as they are built for training."""
+    config = config_of(method, case)
+    clip, tubelet, _, _ = CASES[case]
+    counts = MASK_COUNTS.get(case, clip_shapes(config).masks)
+    shapes = ClipShapes(grid=grid_of(clip[0], clip[1:], tubelet), masks=counts)
+    small = EncoderConfig(size="Ti", depth=5, tubelet=tubelet)
+    teacher = Encoder(small) if METHODS[method].needs_teacher else None
+    objective = build_objective(config, teacher)
     objective.loss(meta_batch(3, clip, shapes)).loss_sum.backward()
     assert counter.get_total_flops() == 3 * objective.flops(shapes).exact
+
+
+def test_an_image(counter: FlopCounterMode) -> None:
+    """A clip of one time step, as `salt` sees it."""
+    clip, tubelet = (2, 64, 80), (2, 16, 16)
+    shapes = ClipShapes(grid=grid_of(2, (64, 80), tubelet), masks=((7, 9), (3, 14)))
+    config = config_of("salt", "Ti, 64 px")
+    objective = build_objective(config, Encoder(EncoderConfig(size="S", depth=2)))
+    objective.loss(meta_batch(2, clip, shapes)).loss_sum.backward()
+    assert counter.get_total_flops() == 2 * objective.flops(shapes).exact
 
 
 def test_an_encoders_forward_pass_alone(counter: FlopCounterMode) -> None:

@@ -1,0 +1,125 @@
+"""What `vsalt plan` proposes: commands that cost what they should, and the paper's own split."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from support.command_lines import read_lines
+from vsalt.cli import plan_run
+from vsalt.config import SaltRunConfig, from_dict
+from vsalt.errors import ConfigError
+from vsalt.presets import salt_preset
+from vsalt.training import proposal
+from vsalt.training.budget import flops_of
+from vsalt.training.build import resolve_salt
+from vsalt.training.plan import plan_salt
+from vsalt.training.proposal import propose
+
+CASES = [(1e12, None, "demo"), (3e16, None, "tiny-cpu"), (1e19, "S", "small-gpu")]
+LARGE = [
+    (1e13, "Ti", "tiny-cpu"),
+    (1e18, None, "small-gpu"),
+    (1e21, "H", "paper-vith"),
+    (1e22, None, "paper-vitG"),
+    (1e20, "B", "paper-vitb"),
+]
+
+
+@pytest.mark.parametrize(
+    ("budget", "student", "preset"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in LARGE)],
+)
+def test_the_printed_command_costs_the_budget(
+    budget: float, student: str | None, preset: str
+) -> None:
+    """Its real plan, from the command line on: at most the budget, and at least 98 % of it."""
+    found = propose(budget, 10_000, student)
+    assert found.preset == preset
+    words = shlex.split(found.command)
+    (answer,) = read_lines(words[1:])
+    config = from_dict(SaltRunConfig, answer["config"])
+    plans = plan_salt(resolve_salt(config))
+    assert [plan.steps for plan in plans] == list(found.steps)
+    total = sum(plan.flops.exact for plan in plans)
+    assert total == sum(found.flops)
+    assert 0.98 * budget <= total <= budget
+    assert not found.warnings
+    # What it says of the run is said of the run that the command begins.
+    assert resolve_salt(found.config) == resolve_salt(replace(config, data=found.config.data))
+
+
+@pytest.mark.parametrize("steps", [(40_000, 200_000), (40_000, 120_000), (40_000, 80_000)])
+def test_the_papers_own_budgets_give_the_papers_best_splits(steps: tuple[int, int]) -> None:
+    """Table 16 at 240, 160 and 120 thousand steps."""
+    config = salt_preset("paper-vitl-40k")
+    config = replace(
+        config,
+        student=replace(config.student, loop=replace(config.student.loop, steps=steps[1])),
+    )
+    found = propose(flops_of(config), 3_626_129, "L")
+    assert found.steps == steps
+    assert found.config.student.loop.batch_size == 3072
+    assert found.config.student.optim.warmup_steps == 10_000
+    by_name = {choice.name: choice for choice in found.choices}
+    assert by_name["split"].distance == "within what was measured"
+    assert by_name["teacher"].value == "ViT-L"
+    assert by_name["peak LR"].value == "0.000625"
+
+
+def test_what_is_far_from_all_that_was_measured_is_said() -> None:
+    found = propose(5e13, 500, "Ti")
+    by_name = {choice.name: choice for choice in found.choices}
+    assert by_name["student"].distance == "10^7 times below the least measured (4.8e+20 FLOPs)"
+    assert by_name["student"].finding is None
+    for name in ("teacher", "split"):
+        assert by_name[name].distance.startswith("nothing was measured below ViT-B; ")
+    assert "the paper's 6.25e-4 at 3,072 it would be 3.2e-05" in by_name["peak LR"].rule
+
+
+def test_the_size_is_the_dearest_that_the_budget_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    prices = dict(zip(proposal.LADDER, (10, 20, 30, 40, 50, 60, 70, 80), strict=True))
+    monkeypatch.setattr(proposal, "salt_preset", lambda name: name)
+    monkeypatch.setattr(proposal, "flops_of", lambda name: prices[name])
+    chosen = [proposal._affordable(budget) for budget in (1, 10, 29, 30, 1000)]
+    assert chosen == ["demo", "demo", "tiny-cpu", "small-gpu", "paper-vitG"]
+
+
+def test_few_steps_are_warned_of() -> None:
+    found = propose(1e15, 100, "B")
+    assert found.config.student.loop.batch_size == 24
+    assert any("take a smaller --student" in text for text in found.warnings)
+    assert sum(found.flops) <= 1e15
+
+
+@pytest.mark.parametrize(
+    ("budget", "clips", "student", "problem"),
+    [
+        (1e9, 10, "Ti", "one step of each stage of preset tiny-cpu takes"),
+        (float("nan"), 10, None, "--budget-flops is nan"),
+        (-1.0, 10, None, "--budget-flops is -1.0"),
+        (1e12, 0, None, "--data-clips is 0"),
+        (1e12, 1, "XL", "--student is 'XL'; there are Ti, S, B, L, H, g, G"),
+    ],
+)
+def test_what_is_refused(budget: float, clips: int, student: str | None, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        propose(budget, clips, student)
+
+
+def test_the_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["--budget-flops", "1e12", "--data-clips", "500", "--flops-per-second", "1e9"]
+    assert plan_run.plan(words, "vsalt plan") == 0
+    printed = capsys.readouterr().out
+    assert "0.278 hours at 1e+09 FLOP/s, as given" in printed
+    assert "10^9 times below the least measured" in " ".join(printed.split())
+    assert max(len(line) for line in printed.splitlines() if "vsalt salt" not in line) <= 80
+    assert plan_run.plan([*words, "--json"], "vsalt plan") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["command"] in printed
+    assert sum(answer["flops_exact"].values()) <= 1e12
+    assert answer["hours"] == pytest.approx(1e12 / 1e9 / 3600, rel=0.02)
+    with pytest.raises(ConfigError, match="--measure and --flops-per-second exclude"):
+        plan_run.plan([*words, "--measure"], "vsalt plan")
