@@ -280,7 +280,7 @@ def _build_trainer(
     )
 
 
-def _teacher_flops(run: Path) -> dict[str, float | None]:
+def _teacher_flops(run: Path) -> dict[str, int | float | None]:
     """Return what the training of the frozen teacher took, with that of its own teachers.
 
     0 without a teacher; null where a checkpoint of an earlier version does not tell.
@@ -291,7 +291,7 @@ def _teacher_flops(run: Path) -> dict[str, float | None]:
         return dict.fromkeys(keys, 0)
     meta = durable.read_json(path)
     needed_one = METHODS[meta["config"]["stage"]["method"]["name"]].needs_teacher
-    spent: dict[str, float | None] = {}
+    spent: dict[str, int | float | None] = {}
     for key, name in keys.items():
         before = meta.get(key, None if needed_one else 0)
         spent[key] = None if before is None else meta[name] + before

@@ -1,4 +1,4 @@
-"""Budgets on the command line of `vsalt salt` and `vsalt pretrain`: what is planned, what refused."""
+"""Budgets as flags of `vsalt salt` and `vsalt pretrain`: what is planned, what is refused."""
 
 import json
 from pathlib import Path
