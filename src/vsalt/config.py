@@ -42,6 +42,8 @@ class StageConfig:
     """The network that is thrown away (in pixel stages: the decoder)."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimiser and schedules."""
+    still_frames: bool = False
+    """Train on single frames: one frame of a clip, drawn at random, in the place of all."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Length, batch and checkpoints."""
 

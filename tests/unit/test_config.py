@@ -72,7 +72,9 @@ def test_stages_and_presets_fit_each_other() -> None:
         salt_preset("tiny")
     with pytest.raises(ConfigError, match="method 'sal' does not exist; there are pixel, salt"):
         stage_preset("tiny-cpu", "sal")
-    assert {name: cls().name for name, cls in METHODS.items()} == {"pixel": "pixel", "salt": "salt"}
+    assert {name: cls().name for name, cls in METHODS.items()} == {
+        name: name for name in ("pixel", "salt", "vjepa")
+    }
 
 
 def test_the_papers_preset_is_the_papers() -> None:

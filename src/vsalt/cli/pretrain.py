@@ -12,7 +12,7 @@ from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
 from vsalt.masking.config import MASKS, MaskConfig, MaskName
-from vsalt.presets import PRESET_NAMES, salt_preset, stage_preset
+from vsalt.presets import PRESET_NAMES, is_one_stage, salt_preset, stage_preset
 
 DEFAULT_PRESET = "tiny-cpu"
 _PRESET_HELP = f"Where the defaults of all settings come from: {PRESET_NAMES}."
@@ -68,7 +68,7 @@ class PretrainArgs:
     out: Path
     """The run folder; it must not hold a run yet."""
     method: str
-    """pixel, or salt, which needs --teacher."""
+    """pixel, vjepa, or salt, which needs --teacher. A preset of one stage has its own."""
     teacher: Path | None = None
     """For method salt: a run or checkpoint whose encoder is frozen and predicted."""
     preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
@@ -138,8 +138,9 @@ def salt(words: Sequence[str], prog: str) -> int:
 
 def pretrain(words: Sequence[str], prog: str) -> int:
     """Run the verb `pretrain`."""
-    method = option(words, "--method") or "pixel"
-    config = _defaults(stage_preset(_preset(words), method), words)
+    config = _preset_of_stage(words)
+    method = config.stage.method.name
+    config = _defaults(config, words)
     if config.stage.method.name != method:
         raise ConfigError(
             [f"--method is {method}, but --config says {config.stage.method.name}; make them agree"]
@@ -152,7 +153,8 @@ def pretrain(words: Sequence[str], prog: str) -> int:
             _number(option(words, "--save-every")),
         )
         config = replace(config, stage=_with_masks(stage, words, "--masks"))
-    args = parse(PretrainArgs, words, prog, incomplete(PretrainArgs, config=config))
+    given = {"method": method} if is_one_stage(_preset(words)) else {}
+    args = parse(PretrainArgs, words, prog, incomplete(PretrainArgs, config=config, **given))
     config = from_dict(PretrainConfig, to_dict(args.config))
     from vsalt.training.start import start_stage
 
@@ -178,6 +180,12 @@ def resume(words: Sequence[str], prog: str) -> int:
 
 def _preset(words: Sequence[str]) -> str:
     return option(words, "--preset") or DEFAULT_PRESET
+
+
+def _preset_of_stage(words: Sequence[str]) -> PretrainConfig:
+    """Return the preset's stage; where a method is needed and missing, the parser asks for it."""
+    name, method = _preset(words), option(words, "--method")
+    return stage_preset(name, method if is_one_stage(name) else method or "pixel")
 
 
 def _defaults(config: C, words: Sequence[str]) -> C:
@@ -252,8 +260,8 @@ def _number(text: str | None) -> int | None:
 def _with_lengths(
     stage: StageConfig, steps: int | None, batch_size: int | None, save_every: int | None
 ) -> StageConfig:
-    loop = stage.loop
-    given = {"steps": steps, "batch_size": batch_size, "save_every": save_every}
+    loop = stage.loop if steps is None else stage.loop.with_steps(steps)
+    given = {"batch_size": batch_size, "save_every": save_every}
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(stage, loop=replace(loop, **changes))
 

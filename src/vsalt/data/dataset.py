@@ -93,8 +93,10 @@ class _SampleDataset:
         seed: int,
         draw_masks: DrawMasks | None = None,
         images: ImageClips | None = None,
+        still: bool = False,
     ) -> None:
         self._table = table
+        self._still = still
         self._clip = clip
         self._data = data
         self._seed = seed
@@ -131,6 +133,8 @@ class _SampleDataset:
             with job.reading(index, attempt):
                 if self._images_at(key.step) is None:
                     self._view(key, attempt, row, clip)
+                    if self._still:
+                        self._hold_still(clip, key)
                 else:
                     # The one frame of an image becomes every frame of its clip.
                     self._view(key, attempt, row, clip[:, :1])
@@ -139,6 +143,11 @@ class _SampleDataset:
             timed_out = isinstance(error, DecodeTimeoutError)
             return BadFile(*key, attempt, str(place.media), str(error), timed_out)
         return None
+
+    def _hold_still(self, clip: UInt8[Tensor, "3 T H W"], key: SampleKey) -> None:
+        """Put one frame of a clip, drawn by the sample's key, in the place of all."""
+        generator = keyed_generator("still", self._seed, *key)
+        clip[:] = clip[:, [int(generator.integers(clip.shape[1]))]]
 
     def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
         raise NotImplementedError
@@ -170,6 +179,7 @@ class ClipDataset(_SampleDataset):
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
         images: which steps have images, and what becomes of them; None: no step has.
+        still: one frame of a clip, drawn at random, takes the place of all.
         cache: keeps decoded frames; None decodes every clip anew.
     """
 
@@ -184,10 +194,17 @@ class ClipDataset(_SampleDataset):
         seed: int,
         draw_masks: DrawMasks | None = None,
         images: ImageClips | None = None,
+        still: bool = False,
         cache: FrameCache | None = None,
     ) -> None:
         super().__init__(
-            table=table, clip=clip, data=data, seed=seed, draw_masks=draw_masks, images=images
+            table=table,
+            clip=clip,
+            data=data,
+            seed=seed,
+            draw_masks=draw_masks,
+            images=images,
+            still=still,
         )
         self._cache = cache
         self._order = order
@@ -267,6 +284,7 @@ class HoldoutDataset(_SampleDataset):
         seed: the run's seed.
         draw_masks: draws the masks of a clip; None gives batches without masks.
         images: what becomes of the clips, which are all images; None: they are videos.
+        still: one frame of a clip, the same every time, takes the place of all.
     """
 
     @property

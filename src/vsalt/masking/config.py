@@ -9,6 +9,33 @@ from vsalt.errors import report_problems
 
 MaskName = Literal["multiblock", "tube", "random", "causal"]
 Policy = Literal["budget", "batch_min"]
+TargetChoice = Literal["random", "running_cell"]
+CELL_TOKENS = 4
+"""Tokens of a running cell, 2 x 2 of one time step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """How many of the hidden tokens are predicted, and which; the same for every family."""
+
+    target_share: float = 1.0
+    """Share of the hidden tokens that are predicted; the encoder sees what it would see with 1."""
+    target_choice: TargetChoice = "random"
+    """Below a share of 1, which ones: drawn at random, or first those of VideoMAE V2's running
+    cell, which is spread evenly over space and time; then the share is 0.25, 0.5 or 0.75."""
+
+    def _target_problems(self) -> list[str]:
+        share = self.target_share
+        if not 0 < share <= 1:
+            return [f"masks.target-share is {share}; it must be above 0 and at most 1"]
+        cells = [number / CELL_TOKENS for number in range(1, CELL_TOKENS)]
+        if self.target_choice == "running_cell" and share not in cells:
+            return [
+                f"masks.target-share is {share}, but --masks.target-choice running_cell takes "
+                f"{', '.join(map(str, cells))} only; give one of them, or --masks.target-choice "
+                "random"
+            ]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +72,7 @@ class BlocksConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiblockConfig:
+class MultiblockConfig(TargetConfig):
     """V-JEPA's multi-block masks: many small blocks (short), and a few large ones (long)."""
 
     name: Literal["multiblock"] = "multiblock"
@@ -75,7 +102,7 @@ class MultiblockConfig:
             )
         if self.group_size < 1:
             problems.append(f"masks.group-size is {self.group_size}; it must be at least 1")
-        report_problems([*problems, *self._counts_without_budget()])
+        report_problems([*problems, *self._counts_without_budget(), *self._target_problems()])
 
     @property
     def kinds(self) -> dict[str, BlocksConfig]:
@@ -108,7 +135,7 @@ class MultiblockConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RatioConfig:
+class RatioConfig(TargetConfig):
     """What the families have in common that hide a fixed share of every clip."""
 
     name: str
@@ -121,7 +148,7 @@ class RatioConfig:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        _check_ratio(self.ratio, self.num_masks)
+        report_problems([*_ratio_problems(self.ratio, self.num_masks), *self._target_problems()])
 
     @property
     def kind_names(self) -> tuple[str, ...]:
@@ -172,7 +199,7 @@ def num_kept(num_items: int, ratio: float) -> int:
     return int(num_items * (1 - Fraction(repr(ratio))))
 
 
-def _check_ratio(ratio: float, num_masks: int) -> None:
+def _ratio_problems(ratio: float, num_masks: int) -> list[str]:
     problems = []
     if not 0 < ratio < 1:
         problems.append(
@@ -181,4 +208,4 @@ def _check_ratio(ratio: float, num_masks: int) -> None:
         )
     if num_masks < 1:
         problems.append(f"masks.num-masks is {num_masks}; it must be at least 1")
-    report_problems(problems)
+    return problems

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -10,22 +9,9 @@ from torch import Tensor
 from vsalt.masking.batch_min import BatchMinMasker, check_batch_min
 from vsalt.masking.budget import BudgetMasker, resolve_budget
 from vsalt.masking.config import MaskConfig, MultiblockConfig
+from vsalt.masking.fewer_targets import FewerTargets
 from vsalt.masking.ratio import build_ratio_masker, check_ratio
-from vsalt.masking.types import Grid, Mask
-
-
-@runtime_checkable
-class Masker(Protocol):
-    """Draws the masks of a clip as a pure function of a key; must be picklable."""
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Numbers of (context, target) tokens; their expectation where they vary."""
-        ...
-
-    def draw(self, seed: int, step: int, position: int, kind: str) -> Mask:
-        """Return the mask of a kind for the clip at a position of the global batch of a step."""
-        ...
+from vsalt.masking.types import Grid, Mask, Masker
 
 
 @dataclass(frozen=True)
@@ -59,9 +45,15 @@ class MaskSampler:
 
 def build_mask_sampler(config: MaskConfig, grid: Grid, seed: int) -> MaskSampler:
     """Build the sampler of a resolved mask config (see `resolve_masks`)."""
-    return MaskSampler(
-        seed=seed, maskers={kind: _build_masker(config, grid, kind) for kind in config.kind_names}
-    )
+    maskers: dict[str, Masker] = {
+        kind: _build_masker(config, grid, kind) for kind in config.kind_names
+    }
+    if config.target_share < 1:
+        maskers = {
+            kind: FewerTargets(masker, grid, config.target_share, config.target_choice)
+            for kind, masker in maskers.items()
+        }
+    return MaskSampler(seed=seed, maskers=maskers)
 
 
 def resolve_masks(config: MaskConfig, grid: Grid, *, flag: str = "masks") -> MaskConfig:

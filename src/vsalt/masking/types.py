@@ -1,7 +1,7 @@
 """Plain types of masks: what a masker draws for one clip, and the same for a batch."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
@@ -22,6 +22,20 @@ class Mask:
 
     context: np.ndarray
     targets: np.ndarray
+
+
+@runtime_checkable
+class Masker(Protocol):
+    """Draws the masks of a clip as a pure function of a key; must be picklable."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of (context, target) tokens; their expectation where they vary."""
+        ...
+
+    def draw(self, seed: int, step: int, position: int, kind: str) -> Mask:
+        """Return the mask of a kind for the clip at a position of the global batch of a step."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from vsalt.errors import ConfigError, report_problems
 
 SizeName = Literal["Ti", "S", "B", "L", "H", "g", "G"]
 Rope = Literal["vjepa2", "interleaved"]
-Positions = Literal["vjepa2", "interleaved", "sincos"]
+Positions = Literal["vjepa2", "interleaved", "sincos", "sincos1d"]
+ADDED_POSITIONS = ("sincos", "sincos1d")
+"""Those that are added to the tokens; the others turn queries and keys."""
 Pooling = Literal["mean", "mean_space"]
 FeaturePooling = Literal["tokens", "mean", "mean_space"]
 
@@ -60,7 +62,8 @@ class EncoderConfig:
     positions: Positions = "vjepa2"
     """How tokens, the predictor's too, know where they are. vjepa2: rotary, the frequencies laid
     over channel pairs as in V-JEPA 2's released weights. interleaved: rotary, one frequency per
-    pair. sincos: a fixed table that is added to the tokens, as in V-JEPA."""
+    pair. sincos: a fixed table that is added to the tokens, as in V-JEPA. sincos1d: likewise, a
+    sinusoid over the token's number in the clip, as in VideoMAE."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -167,7 +170,7 @@ def _architecture_problems(
             f"{prefix}.width {width} cannot be divided among {heads} heads; "
             f"change --{prefix}.width or --{prefix}.heads"
         )
-    elif heads >= 1 and positions != "sincos":
+    elif heads >= 1 and positions not in ADDED_POSITIONS:
         problems += _rotary_problems(prefix, width, heads)
     return problems
 

@@ -2,7 +2,7 @@
 
 Follows V-JEPA 2's encoder (arXiv 2506.09985), which SALT takes over: no class token, no dropout,
 LayerNorm eps 1e-6, GELU MLP, rotary positions in every block, a final norm. Positions can also be
-V-JEPA's (arXiv 2404.08471), added once before the blocks.
+V-JEPA's (arXiv 2404.08471) or VideoMAE's (arXiv 2203.12602), added once before the blocks.
 
 Shapes: B clips, K kept tokens, N all tokens, D width, F channels of a feature, h heads, d head_dim.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vsalt.models.config import Architecture, EncoderConfig, FeaturePooling, Positions, grid_of
 from vsalt.models.pooling import pool_tokens
 from vsalt.models.rope import RopeTable, apply_rope, rope_table
-from vsalt.models.sincos import sincos_table
+from vsalt.models.sincos import sincos_table, sinusoid
 from vsalt.models.tokenizer import Tokenizer
 
 NORM_EPS = 1e-6
@@ -183,8 +183,9 @@ def add_positions(
 
     Sin-cos positions are added to the tokens; rotary ones leave them as they are.
     """
-    if positions == "sincos":
-        table = sincos_table(ids, grid, x.shape[-1])
+    if positions == "sincos" or positions == "sincos1d":
+        width = x.shape[-1]
+        table = sincos_table(ids, grid, width) if positions == "sincos" else sinusoid(ids, width)
         # As V-JEPA's, the table stays fp32 under autocast, and with it all that is added to it.
         return x + (table if torch.is_autocast_enabled(x.device.type) else table.to(x.dtype)), None
     return x, rope_table(ids, grid, head_dim, positions)

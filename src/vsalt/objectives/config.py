@@ -1,9 +1,18 @@
-"""Settings of the methods: one dataclass each, told apart by `name`."""
+"""Settings of the methods: one dataclass each, told apart by `name`.
+
+Beside its settings a method says `needs_teacher`, whether it learns from a frozen encoder that must
+be given; `loss_selects`, whether a lower val_loss means a better encoder, so that a run stands for
+its best checkpoint and not its latest; and `kept_weights`, where the encoder lies that users keep.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from vsalt.errors import report_problems
+
 TokenLoss = Literal["mse", "l1"]
+TRAINED_ENCODER = "encoder"
+"""Prefix in model.safetensors of the encoder that the optimiser trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +26,12 @@ class PixelConfig:
     normalise: Literal["per_channel", "joint", "none"] = "per_channel"
     """How the pixels of a tubelet are standardised."""
     needs_teacher: ClassVar[bool] = False
+    loss_selects: ClassVar[bool] = True
+
+    @property
+    def kept_weights(self) -> str:
+        """Prefix in model.safetensors of the encoder that users keep."""
+        return TRAINED_ENCODER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +45,52 @@ class SaltConfig:
     target_norm: Literal["layer_norm", "none"] = "layer_norm"
     """How a target token is standardised."""
     needs_teacher: ClassVar[bool] = True
+    loss_selects: ClassVar[bool] = True
+
+    @property
+    def kept_weights(self) -> str:
+        """Prefix in model.safetensors of the encoder that users keep."""
+        return TRAINED_ENCODER
 
 
-MethodConfig: TypeAlias = PixelConfig | SaltConfig
-METHODS: dict[str, type[PixelConfig] | type[SaltConfig]] = {
+@dataclass(frozen=True, kw_only=True)
+class VjepaConfig:
+    """Predict the latents of a moving average of the encoder itself: V-JEPA."""
+
+    name: Literal["vjepa"] = "vjepa"
+    """Which method."""
+    loss: TokenLoss = "l1"
+    """Distance between prediction and target."""
+    target_norm: Literal["layer_norm", "none"] = "layer_norm"
+    """How a target token is standardised."""
+    momentum: float = 0.998
+    """Share of its own weights that the moving average keeps at the first step."""
+    momentum_final: float = 1.0
+    """The same at the end of the schedule, reached linearly; optim.schedule-stretch moves it."""
+    kept: Literal["target", "student"] = "target"
+    """Which encoder probes and embeddings take: the moving average, as V-JEPA, or the trained."""
+    needs_teacher: ClassVar[bool] = False
+    loss_selects: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        report_problems(
+            [
+                f"method.{name.replace('_', '-')} is {getattr(self, name)}; it must be in [0, 1]"
+                for name in ("momentum", "momentum_final")
+                if not 0 <= getattr(self, name) <= 1
+            ]
+        )
+
+    @property
+    def kept_weights(self) -> str:
+        """Prefix in model.safetensors of the encoder that users keep."""
+        return "carried.target" if self.kept == "target" else TRAINED_ENCODER
+
+
+MethodConfig: TypeAlias = PixelConfig | SaltConfig | VjepaConfig
+METHODS: dict[str, type[PixelConfig] | type[SaltConfig] | type[VjepaConfig]] = {
     "pixel": PixelConfig,
     "salt": SaltConfig,
+    "vjepa": VjepaConfig,
 }

@@ -17,10 +17,11 @@ from vsalt.errors import ConfigError, collect_problems, report_problems
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import resolve_masks
 from vsalt.models.vit import Encoder
-from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.config import PixelConfig, SaltConfig, VjepaConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
+from vsalt.objectives.vjepa import VjepaObjective
 from vsalt.randomness import keyed_int
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
@@ -45,6 +46,9 @@ def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objectiv
         encoder = Encoder(stage.encoder)
         if isinstance(method, PixelConfig):
             return PixelObjective(method, encoder, stage.predictor, names)
+        if isinstance(method, VjepaConfig):
+            num_steps = stage.optim.schedule_stretch * stage.loop.steps
+            return VjepaObjective(method, encoder, stage.predictor, names, num_steps)
         if isinstance(method, SaltConfig):
             if teacher is None:
                 raise ConfigError(

@@ -34,12 +34,21 @@ class OptimConfig:
     """Weight decay at the start; matrices only."""
     weight_decay_final: float = 0.4
     """Weight decay at the end, reached along half a cosine."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate after warm-up: half a cosine down to lr_final, or constant (V-JEPA 2)."""
+    schedule_stretch: float = 1.0
+    """All schedules run as if the run were so many times as long, and end early (V-JEPA: 1.25)."""
+    cooldown_steps: int = 0
+    """With schedule constant: last steps, over which the learning rate falls to lr_final."""
     clip_norm: float | None = 0.02
     """L2 norm to which gradients of encoder and predictor are clipped, each on its own."""
+    clip_after_warmup: bool = False
+    """Clip only after warm-up, as V-JEPA."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        problems = [
+        problems = self._schedule_problems()
+        problems += [
             f"optim.{name.replace('_', '-')} is {getattr(self, name)}; it must be above 0"
             for name in ("lr", "lr_batch_size", "eps")
             if not getattr(self, name) > 0
@@ -57,18 +66,45 @@ class OptimConfig:
             problems.append(f"optim.betas are {self.betas}; both must be in [0, 1)")
         report_problems(problems)
 
+    def _schedule_problems(self) -> list[str]:
+        problems = []
+        if not 1 <= self.schedule_stretch < math.inf:
+            problems.append(
+                f"optim.schedule-stretch is {self.schedule_stretch}; it must be at least 1, finite"
+            )
+        if self.cooldown_steps < 0:
+            problems.append(f"optim.cooldown-steps is {self.cooldown_steps}; it must be 0 or more")
+        elif self.cooldown_steps and self.schedule == "cosine":
+            problems.append(
+                f"optim.cooldown-steps is {self.cooldown_steps}, but half a cosine has none; set "
+                "it to 0, or take --optim.schedule constant"
+            )
+        elif self.cooldown_steps and self.schedule_stretch != 1:
+            problems.append(
+                f"optim.cooldown-steps is {self.cooldown_steps} and optim.schedule-stretch "
+                f"{self.schedule_stretch}, so the run would end before it has cooled down; set one "
+                "of them to its default"
+            )
+        return problems
+
     def resolved(self, num_steps: int, batch_size: int) -> "OptimConfig":
         """Return the config for a run: warm-up in steps, learning rates for its batch size."""
         ratio = batch_size / self.lr_batch_size
         factor = {"sqrt": ratio**0.5, "linear": ratio, "none": 1.0}[self.lr_scaling]
         warmup = self.warmup_steps
-        if warmup is not None and warmup >= num_steps:
-            report_problems(
-                [
-                    f"optim.warmup-steps is {warmup}, but the run has {num_steps} steps; set it "
-                    f"below that, or to None for {WARMUP_SHARE:.0%} of the run"
-                ]
+        problems = []
+        # A stage of no steps has no schedule that could be wrong.
+        if num_steps and warmup is not None and warmup >= num_steps:
+            problems.append(
+                f"optim.warmup-steps is {warmup}, but the run has {num_steps} steps; set it "
+                f"below that, or to None for {WARMUP_SHARE:.0%} of the run"
             )
+        elif num_steps and (warmup or 0) + self.cooldown_steps > num_steps:
+            problems.append(
+                f"optim.cooldown-steps is {self.cooldown_steps}, but after warm-up the run has "
+                f"{num_steps - (warmup or 0)} steps; set it to that or less"
+            )
+        report_problems(problems)
         return replace(
             self,
             lr=self.lr * factor,
@@ -84,7 +120,9 @@ class LoopConfig:
     """How long a stage runs, on how many clips at a time, and what it leaves behind."""
 
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimiser steps. With 0 nothing is trained: the initial weights are the result."""
+    stop_at: int | None = None
+    """End after so many of the steps; schedules stay those of all."""
     batch_size: int = 32
     """Clips per step, over all processes and accumulation steps."""
     micro_batch_size: int | None = None
@@ -105,7 +143,6 @@ class LoopConfig:
         problems = [
             f"loop.{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1"
             for name in (
-                "steps",
                 "batch_size",
                 "log_every",
                 "health_every",
@@ -114,6 +151,13 @@ class LoopConfig:
             )
             if getattr(self, name) < 1
         ]
+        if self.steps < 0:
+            problems.append(f"loop.steps is {self.steps}; it must be 0 or more")
+        if self.stop_at is not None and not 1 <= self.stop_at <= self.steps:
+            problems.append(
+                f"loop.stop-at is {self.stop_at}; it must be from 1 to loop.steps ({self.steps}), "
+                "or None"
+            )
         if self.val_every is not None and self.val_every < 1:
             problems.append(f"loop.val-every is {self.val_every}; it must be at least 1")
         elif self.val_every is not None and self.save_every % self.val_every:
@@ -128,6 +172,18 @@ class LoopConfig:
                 f"({self.batch_size})"
             )
         report_problems(problems)
+
+    @property
+    def end(self) -> int:
+        """Optimiser steps that are done: `stop_at`, or all."""
+        return self.steps if self.stop_at is None else self.stop_at
+
+    def with_steps(self, steps: int) -> "LoopConfig":
+        """Return the config for another number of steps; `stop_at` stays the same part of them."""
+        if self.stop_at is None or not self.steps:
+            return replace(self, steps=steps)
+        stop_at = round(self.stop_at * steps / self.steps)
+        return replace(self, steps=steps, stop_at=max(1, min(steps, stop_at)))
 
     def resolved(self) -> "LoopConfig":
         """Return the config with every number written out."""

@@ -67,12 +67,13 @@ class StageData:
             seed=config.seed,
             draw_masks=self.mask_sampler,
             images=_images(config, self.catalogue.shapes),
+            still=config.stage.still_frames,
             cache=self._cache,
         )
         return ClipLoader(
             dataset,
             start=start,
-            stop=loop.steps,
+            stop=loop.end,
             batch_size=loop.batch_size,
             micro_batch_size=loop.micro_batch_size,
             workers=config.data.workers,
@@ -127,6 +128,7 @@ def holdout_dataset(config: PretrainConfig, table: ClipTable, shape: Shape) -> H
         seed=config.seed,
         draw_masks=_mask_sampler(config, "video"),
         images=_images(config, StepShapes(Fraction(1))) if shape == "image" else None,
+        still=config.stage.still_frames,
     )
 
 

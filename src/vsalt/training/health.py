@@ -83,7 +83,7 @@ class Health:
             output: of the step's next micro-batch.
         """
         due = self._shapes.at(step - 1) == self._shapes.measured and self._shapes.due(
-            step - 1, self._loop.health_every, self._loop.steps
+            step - 1, self._loop.health_every, self._loop.end
         )
         if due and not self._clip_losses:
             self._seen = observe(output)

@@ -11,6 +11,7 @@ from vsalt.config import STAGES, PretrainConfig, from_dict
 from vsalt.errors import WeightsError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import load_strictly, part_of, weights_hash
+from vsalt.objectives.config import METHODS
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint, read_verified
 from vsalt.training.encoder_names import STAGE_OF_METHOD
@@ -44,15 +45,16 @@ def load_encoder(path: Path) -> LoadedEncoder:
     """Load the encoder that a path means.
 
     A salt run means its student, RUN/teacher and RUN/assistant its other stages; a stage's run
-    means its best checkpoint by val_loss, or the latest if nothing was held out; a checkpoint (or
-    the pointers `latest` and `best`) means itself.
+    means its best checkpoint by val_loss, or the latest if nothing was held out or the method's
+    loss does not tell which is better; a checkpoint (or the pointers `latest` and `best`) means
+    itself. Of two encoders in a checkpoint it is the one that the method keeps.
 
     Raises:
         WeightsError: if there is no encoder at the path, with what was found near it.
     """
     checkpoint = find_checkpoint(Path(path))
     config = from_dict(PretrainConfig, checkpoint.meta["config"])
-    tensors = part_of(read_verified(checkpoint), "encoder")
+    tensors = part_of(read_verified(checkpoint), config.stage.method.kept_weights)
     encoder = Encoder(config.stage.encoder)
     load_strictly(encoder, tensors, str(checkpoint.path))
     return LoadedEncoder(
@@ -73,13 +75,23 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if (path / META).is_file():
         return read_checkpoint(path)
     for folder in (path / "student", path):
-        checkpoints = folder / run_folder.CHECKPOINTS
-        for pointer in (run_folder.BEST, run_folder.LATEST):
-            if (checkpoints / pointer).is_file():
-                return read_checkpoint(checkpoints / pointer)
+        chosen = _of_stage(folder / run_folder.CHECKPOINTS)
+        if chosen is not None:
+            return chosen
         if folder != path and folder.exists():
             raise WeightsError(_unfinished(path))
     raise WeightsError(_not_found(path))
+
+
+def _of_stage(checkpoints: Path) -> Checkpoint | None:
+    """Return the checkpoint that a stage means; None if there is none yet."""
+    for pointer in (run_folder.BEST, run_folder.LATEST):
+        if (checkpoints / pointer).is_file():
+            found = read_checkpoint(checkpoints / pointer)
+            method = METHODS[found.meta["config"]["stage"]["method"]["name"]]
+            if pointer == run_folder.LATEST or method.loss_selects:
+                return found
+    return None
 
 
 def stage_of(checkpoint: Checkpoint) -> str:

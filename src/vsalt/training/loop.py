@@ -29,7 +29,7 @@ from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.health import Health, finite_or_none
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
-from vsalt.training.schedule import learning_rate, weight_decay
+from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
 from vsalt.training.step_flops import flops_until
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 
@@ -68,7 +68,7 @@ class Progressed:
 
 @dataclass
 class Trainer:
-    """One stage, ready to run from `done.step` to `loop.steps`.
+    """One stage, ready to run from `done.step` to `loop.end`.
 
     Attributes:
         objective: the method.
@@ -130,8 +130,10 @@ class Trainer:
             raise
 
     def _train(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
+        if not self.loop.end:
+            self._save(self._validate(progress))
         stream = iter(batches)
-        for step in range(self.done.step, self.loop.steps):
+        for step in range(self.done.step, self.loop.end):
             record = self._step(step, stream)
             self.done.step = step + 1
             self._log(record, batches.wait_s, progress)
@@ -142,7 +144,7 @@ class Trainer:
                 raise InterruptedRunError(
                     stop.number,
                     f"stopped{in_stage(progress.title)} after step {self.done.step} of "
-                    f"{self.loop.steps}; saved",
+                    f"{self.loop.end}; saved",
                 )
 
     def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:
@@ -165,7 +167,7 @@ class Trainer:
         norms = gradient_norms(groups)
         if not all_finite([sums["loss"], *norms.values()]):
             self._refuse(step, rows, sums["loss"], norms)
-        if self.optim.clip_norm is not None:
+        if self.optim.clip_norm is not None and clips_gradients(step, self.optim):
             clip_gradients(groups, norms, self.optim.clip_norm)
         self.optimiser.step()
         self.objective.after_step(step)
@@ -218,11 +220,11 @@ class Trainer:
             yield batch
 
     def _due(self, every: int) -> bool:
-        return self.done.step % every == 0 or self.done.step == self.loop.steps
+        return self.done.step % every == 0 or self.done.step == self.loop.end
 
     def _log(self, record: dict[str, Any], wait_s: float, progress: Progress) -> None:
         step = self.done.step - 1
-        if not self.shapes.due(step, self.loop.log_every, self.loop.steps):
+        if not self.shapes.due(step, self.loop.log_every, self.loop.end):
             return
         values = self.health.collect(self.done.step, record)
         if "image" in self.shapes.shapes:

@@ -44,7 +44,7 @@ class StagePlan:
             theirs.
         encoder_params: parameters of the encoder that is kept.
         other_params: parameters of the predictor.
-        frozen_params: parameters of a frozen teacher.
+        frozen_params: parameters of the encoder that gives the targets and is not trained.
         precision: of the activations, "fp32" or "bf16".
         memory_bytes: estimate of weights, gradients, optimiser state and activations; the program
             itself takes about 0.4 GB more.
@@ -103,9 +103,10 @@ def plan_stage(
     clip_flops = {shape: objective.flops(counts) for shape, counts in shapes.items()}
     encoder_params = count_params(objective.encoder)
     trained = count_params(objective.trainable)
-    frozen_params = count_params(frozen) if frozen else 0
-    checkpoint = BYTES_PER_WEIGHT * trained * (1 + OPTIMISER_WORDS)
-    weights = BYTES_PER_WEIGHT * (trained * (2 + OPTIMISER_WORDS) + frozen_params)
+    held = count_params(objective.target) if objective.target is not None else 0
+    carried = sum(tensor.numel() for tensor in objective.carried_state().values())
+    checkpoint = BYTES_PER_WEIGHT * (trained * (1 + OPTIMISER_WORDS) + carried)
+    weights = BYTES_PER_WEIGHT * (trained * (2 + OPTIMISER_WORDS) + held)
     assert loop.micro_batch_size is not None
     precision = choose_precision(config.device, choose_device(config.device.device))
     activations = BYTES_PER_VALUE[precision] * loop.micro_batch_size
@@ -114,22 +115,22 @@ def plan_stage(
         for counts in shapes.values()
     )
     # One more for the checkpoint being written and one for the best.
-    on_disk = min(loop.keep_last + 2, math.ceil(loop.steps / loop.save_every) + 1)
+    on_disk = min(loop.keep_last + 2, math.ceil(loop.end / loop.save_every) + 1)
     return StagePlan(
         title=title,
-        steps=loop.steps,
-        image_steps=step_shapes.before(loop.steps, "image"),
-        clips=loop.steps * loop.batch_size,
+        steps=loop.end,
+        image_steps=step_shapes.before(loop.end, "image"),
+        clips=loop.end * loop.batch_size,
         masks=stage.masks,
         shapes=shapes,
-        flops=flops_until(loop.steps, loop.batch_size, step_shapes, clip_flops),
+        flops=flops_until(loop.end, loop.batch_size, step_shapes, clip_flops),
         published_flops=_published_flops(config, teacher, shapes),
         encoder_params=encoder_params,
         other_params=trained - encoder_params,
-        frozen_params=frozen_params,
+        frozen_params=held,
         precision=precision,
         memory_bytes=weights + activations,
-        disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * frozen_params,
+        disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * (held - carried),
     )
 
 
@@ -165,7 +166,7 @@ def _published_flops(
     )
     if not is_published:
         return None
-    clips = stage.loop.steps * stage.loop.batch_size
+    clips = stage.loop.end * stage.loop.batch_size
     if teacher is None:
         return paper.teacher_stage_flops(stage.encoder.size, clips)
     return paper.student_stage_flops(stage.encoder.size, teacher.size, clips)

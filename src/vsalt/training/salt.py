@@ -17,7 +17,7 @@ from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.locate import LoadedEncoder, load_encoder
-from vsalt.training.stage import create_stage, differences, read_stage, run_stage, steps_done
+from vsalt.training.stage import create_stage, differences, is_done, read_stage, run_stage
 
 KIND = "salt"
 
@@ -56,7 +56,7 @@ def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) ->
         if not (folder / run_folder.CONFIG).exists():
             create_stage(folder, stage, catalogue, _hand_over(before) if before else None)
         # The last stage is always run, so that a finished job says that it is done.
-        if name == config.stages[-1] or steps_done(folder) < stage.stage.loop.steps:
+        if name == config.stages[-1] or not is_done(folder, stage):
             with durable.hold(folder):
                 run_stage(folder, catalogue, console, name)
         before = folder

@@ -107,10 +107,10 @@ def read_stage(run: Path) -> StageRecord:
     )
 
 
-def steps_done(run: Path) -> int:
-    """Optimiser steps of a stage's newest checkpoint; 0 if there is none."""
+def is_done(run: Path, config: PretrainConfig) -> bool:
+    """Whether a stage's newest checkpoint is of its last step."""
     latest = CheckpointFolder(run, keep_last=1).latest()
-    return latest.step if latest else 0
+    return latest is not None and latest.step == config.stage.loop.end
 
 
 def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: str) -> None:
@@ -140,7 +140,7 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         for difference in environment.record(run, entry):
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
         trainer = _build_trainer(run, record, catalogue, device, precision)
-        if trainer.done.step == config.stage.loop.steps:
+        if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
         else:
             if trainer.done.step:
@@ -165,7 +165,7 @@ def _train(
         console,
         title=title,
         first_step=trainer.done.step,
-        num_steps=loop.steps,
+        num_steps=loop.end,
         batch_size=loop.batch_size,
     )
     data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
@@ -307,7 +307,9 @@ def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> Non
 
 
 def _check_same_config(checkpoint: Checkpoint, config: PretrainConfig) -> None:
-    differing = differences(checkpoint.meta["config"], to_dict(config))
+    # Read and written again, so that settings which an earlier version lacked have their defaults.
+    begun = to_dict(from_dict(PretrainConfig, checkpoint.meta["config"]))
+    differing = differences(begun, to_dict(config))
     if differing:
         raise RunFolderError(
             f"checkpoint {checkpoint.path} was written with another configuration:\n"
@@ -339,11 +341,12 @@ def _load_teacher(run: Path, record: StageRecord) -> Encoder | None:
 
 
 def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
-    """Copy the teacher's encoder, its meta.json and the rows it may have seen."""
+    """Copy the teacher's kept encoder, its meta.json and the rows it may have seen."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     state = teacher.encoder.state_dict()
-    tensors = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    prefix = teacher.config.stage.method.kept_weights
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in state.items()}
     save_weights(folder / MODEL, tensors)
     meta = {**teacher.checkpoint.meta, "weights_sha256": weights_hash(tensors)}
     durable.write_json(folder / META, meta)

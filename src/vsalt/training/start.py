@@ -263,6 +263,11 @@ def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: 
     """Say how warm-up and learning rate follow the length and the batch size."""
     optim, loop = resolved.optim, resolved.loop
     text = f"{name}: {loop.steps:,} steps, warm-up {optim.warmup_steps:,}"
+    if not loop.steps:
+        console.print(f"{name}: no steps; its initial weights are the result")
+        return
+    if loop.stop_at is not None:
+        text = text.replace(" steps,", f" steps, stopped after {loop.stop_at:,},", 1)
     text += " (8 % of the run)" if given.optim.warmup_steps is None else " (fixed)"
     text += f", peak learning rate {optim.lr:.3g}"
     if given.optim.lr_batch_size != loop.batch_size and given.optim.lr_scaling != "none":
