@@ -11,9 +11,11 @@ from vsalt.compute.types import ClipFlops
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
-from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.objectives.config import PixelConfig, SaltConfig, VjepaConfig
 from vsalt.objectives.pixel import PixelObjective
+from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
+from vsalt.objectives.vjepa import VjepaObjective
 from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
@@ -41,6 +43,16 @@ def make_salt(seed: int = 1) -> SaltObjective:
     return objective
 
 
+def make_vjepa(
+    seed: int = 1, config: VjepaConfig | None = None, num_steps: float = 7.5
+) -> VjepaObjective:
+    """The vjepa method on tiny networks; an average that moves fast enough to be seen."""
+    config = config or VjepaConfig(momentum=0.6, momentum_final=1.0)
+    objective = VjepaObjective(config, make_encoder(seed), PREDICTOR, NAMES, num_steps)
+    randomise(objective.trainable["predictor"], seed + 1)
+    return objective
+
+
 class Batches:
     """Micro-batches that are functions of (step, index), as the loader's are."""
 
@@ -52,14 +64,14 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[int, int, Batch]]:
         micro = self.loop.micro_batch_size
         assert micro is not None
-        for step in range(self.first_step, self.loop.steps):
+        for step in range(self.first_step, self.loop.end):
             for index in range(self.loop.batch_size // micro):
                 yield step, index, make_batch(micro, seed=100 * step + index)
 
 
 def make_trainer(
     run: Path,
-    objective: PixelObjective | SaltObjective | None = None,
+    objective: Objective | None = None,
     *,
     loop: LoopConfig | None = None,
     optim: OptimConfig | None = None,
@@ -68,7 +80,7 @@ def make_trainer(
 ) -> Trainer:
     """A trainer in the folder `run`."""
     loop = (loop or LoopConfig(steps=6, batch_size=4, micro_batch_size=2, log_every=1)).resolved()
-    optim = (optim or OptimConfig(lr=1e-2, warmup_steps=min(2, loop.steps - 1))).resolved(
+    optim = (optim or OptimConfig(lr=1e-2, warmup_steps=min(2, max(0, loop.steps - 1)))).resolved(
         loop.steps, 3072
     )
     objective = objective or make_pixel()
@@ -109,6 +121,6 @@ def make_progress(loop: LoopConfig, out: io.StringIO | None = None) -> Progress:
         Console(file=out or io.StringIO(), width=200),
         title="stage",
         first_step=0,
-        num_steps=loop.steps,
+        num_steps=loop.end,
         batch_size=loop.batch_size,
     )

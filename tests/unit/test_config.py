@@ -193,7 +193,7 @@ def test_all_mistakes_are_reported_together() -> None:
         "clip": {"num_frames": 15},
         "stage": {
             "encoder": {"size": "Ti", "heads": 7},
-            "loop": {"steps": 0, "batch_sise": 3},
+            "loop": {"steps": -1, "batch_sise": 3},
             "optim": {"lr": -1.0},
         },
     }
@@ -202,7 +202,7 @@ def test_all_mistakes_are_reported_together() -> None:
         r"seed is 'x'; it must be of type int",
         r"15 frames of 224x224 pixels does not divide into tubelets .*--encoder\.tubelet",
         r"encoder\.width 192 cannot be divided among 7 heads",
-        r"loop\.steps is 0; it must be at least 1",
+        r"loop\.steps is -1; it must be 0 or more",
         r"stage\.loop\.batch_sise is not a setting; did you mean stage\.loop\.batch_size\?",
         r"optim\.lr is -1\.0; it must be above 0",
     ):
@@ -334,7 +334,7 @@ def test_a_toml_file_lies_over_a_preset(tmp_path: Path) -> None:
         (b"seed = ", r"run\.toml is not TOML: "),
         (b"\xff\xfe", r"run\.toml is not TOML: "),
         (b"sede = 1", r"sede is not a setting; did you mean seed\?"),
-        (b"[stage.loop]\nsteps = 0", r"loop\.steps is 0; it must be at least 1"),
+        (b"[stage.loop]\nsteps = -1", r"loop\.steps is -1; it must be 0 or more"),
         (None, r"--config .*run\.toml: No such file"),
     ],
 )

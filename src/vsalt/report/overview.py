@@ -82,7 +82,11 @@ def _stages(runs: Sequence[RunRecord]) -> list[Element]:
 
 
 def _stage(stage: StageRecord, runs: Sequence[RunRecord]) -> list[Cell]:
-    meaning = {"pixel": "hidden pixels", "salt": "latents of the frozen teacher"}
+    meaning = {
+        "pixel": "hidden pixels",
+        "salt": "latents of the frozen teacher",
+        "vjepa": "latents of its own moving average",
+    }
     last, lowest = val_losses(stage)
     steps = f"{count(stage.steps_done)} of {count(stage.num_steps)}"
     return [

@@ -10,7 +10,7 @@ from vsalt.errors import ConfigError
 from vsalt.masking.types import Grid
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
-from vsalt.models.weights import load_strictly
+from vsalt.models.weights import load_strictly, part_of
 from vsalt.objectives.config import PixelConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
@@ -37,7 +37,7 @@ UNTRAINED_SEED = 0
 
 @torch.inference_mode()
 def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None) -> list[Picture]:
-    """Draw masks, reconstructions (method pixel) and tokens of a stage's best checkpoint.
+    """Draw masks, reconstructions (method pixel) and tokens of the checkpoint a stage means.
 
     Only reads. The same files give the same pictures, but for the rounding of float32.
 
@@ -77,6 +77,7 @@ def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, di
     tensors = read_verified(checkpoint)
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
     load_strictly(objective.trainable, own, str(checkpoint.path))
+    objective.load_carried_state(part_of(tensors, CARRIED))
     objective.trainable.eval()
     stage = checkpoint.path.parent.parent.name
     encoders: dict[str, Encoder] = {}

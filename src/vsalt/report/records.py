@@ -72,8 +72,9 @@ class StageRecord:
 
     @property
     def num_steps(self) -> int | None:
-        """Optimiser steps that it is to have."""
-        steps = self.setting("loop", "steps")
+        """Optimiser steps that it is to have done in the end."""
+        stop_at = self.setting("loop", "stop_at")
+        steps = self.setting("loop", "steps") if stop_at is None else stop_at
         return steps if isinstance(steps, int) else None
 
     @property

@@ -1,12 +1,14 @@
 """Fixed positions against a loop over channels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from support import slow
 from support.tiny import make_clips, make_encoder
-from vsalt.models.sincos import sincos_table
+from vsalt.models.sincos import sincos_table, sinusoid
 
 GRID = (3, 4, 5)
 
@@ -50,3 +52,26 @@ def test_half_precision_tokens_stay_half_precision() -> None:
     encoder = make_encoder(positions="sincos").bfloat16()
     clips = torch.zeros(1, 3, 4, 16, 24, dtype=torch.bfloat16)
     assert encoder(clips).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("width", [1, 7, 24, 192])
+def test_the_flat_sinusoid_is_the_formula(width: int) -> None:
+    ids = torch.stack([torch.arange(1568), torch.randperm(1568)])[:, ::7]
+    ours = sinusoid(ids, width)
+    assert ours.dtype == torch.float32
+    for clip, tokens in enumerate(ids.tolist()):
+        for n, token in enumerate(tokens):
+            for channel in range(width):
+                angle = token / 10_000 ** (2 * (channel // 2) / width)
+                expected = math.cos(angle) if channel % 2 else math.sin(angle)
+                assert abs(ours[clip, n, channel].item() - expected) < 1e-7
+
+
+def test_flat_positions_are_added_in_encoder_and_predictor() -> None:
+    encoder = make_encoder(positions="sincos1d")
+    clips = make_clips(1)
+    with torch.no_grad():
+        x, table = encoder._tokens(clips, None)
+        plain = encoder.tokenizer(clips)
+    assert table is None
+    torch.testing.assert_close(x - plain, sinusoid(torch.arange(12)[None], 24), atol=1e-6, rtol=0)

@@ -1,14 +1,21 @@
 """Schedules against torch's own schedulers and against closed forms at key steps."""
 
+import itertools
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from vsalt.training.config import OptimConfig
-from vsalt.training.schedule import learning_rate, weight_decay
+from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
 
+VJEPA = json.loads(
+    (Path(__file__).parents[2] / "golden" / "vjepa_schedules.json").read_text(encoding="utf-8")
+)
+"""Of V-JEPA's own classes, whose counter is one ahead of ours: see make_vjepa_schedules.py."""
 PAPER = OptimConfig(warmup_steps=10_000).resolved(80_000, 3072)
 
 
@@ -78,3 +85,51 @@ def test_learning_rates_scale_with_the_batch(scaling: str, factor: float) -> Non
 def test_warm_up_is_a_share_of_the_run_unless_given() -> None:
     assert OptimConfig().resolved(240, 3072).warmup_steps == 19  # 8 % of 240 is 19.2
     assert OptimConfig(warmup_steps=5).resolved(240, 3072).warmup_steps == 5
+
+
+def jepa(**given: object) -> OptimConfig:
+    """The settings of make_vjepa_schedules.py."""
+    return OptimConfig(warmup_steps=6, **given).resolved(40, 3072)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.25])
+def test_stretched_schedules_are_vjepas(stretch: float) -> None:
+    config, theirs = jepa(schedule_stretch=stretch), VJEPA[f"stretch {stretch}"]
+    rates = [learning_rate(step, 40, config) for step in range(1, 41)]
+    assert rates == pytest.approx(theirs["lr"], rel=1e-12)
+    decays = [weight_decay(step, 40, config) for step in range(1, 41)]
+    assert decays == pytest.approx(theirs["weight_decay"], rel=1e-12)
+
+
+@pytest.mark.parametrize("cooldown", [0, 10])
+def test_constant_schedules_are_vjepa_2s(cooldown: int) -> None:
+    config = jepa(schedule="constant", cooldown_steps=cooldown)
+    rates = [learning_rate(step, 40, config) for step in range(1, 41)]
+    assert rates == pytest.approx(VJEPA[f"cooldown {cooldown}"]["lr"], rel=1e-12)
+
+
+def test_a_constant_rate_in_words() -> None:
+    """Up in 6 steps, level, down over the last 10: the step after the last would have lr_final."""
+    config = jepa(schedule="constant", cooldown_steps=10)
+    rates = [learning_rate(step, 40, config) for step in range(41)]
+    assert rates[0] == 2e-4
+    assert rates[6:31] == [6.25e-4] * 25
+    falls = {round(one - two, 12) for one, two in itertools.pairwise(rates[30:])}
+    assert falls == {round((6.25e-4 - 1e-6) / 10, 12)}
+    assert rates[40] == pytest.approx(1e-6)
+    assert learning_rate(39, 40, jepa(schedule="constant")) == 6.25e-4
+
+
+def test_a_stretch_changes_nothing_but_the_length() -> None:
+    """A run of 40 steps, stretched by 1.25, does the first 40 of 50."""
+    stretched = jepa(schedule_stretch=1.25)
+    for step in range(40):
+        assert learning_rate(step, 40, stretched) == learning_rate(step, 50, jepa())
+        assert weight_decay(step, 40, stretched) == weight_decay(step, 50, jepa())
+
+
+def test_clipping_may_wait_for_the_end_of_warm_up() -> None:
+    waits, never = jepa(clip_after_warmup=True), jepa(clip_norm=None, clip_after_warmup=True)
+    assert [clips_gradients(step, waits) for step in (0, 5, 6, 39)] == [False, False, True, True]
+    assert clips_gradients(0, jepa())
+    assert not clips_gradients(39, never)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from support.tiny import make_batch
-from support.trainers import Batches, make_pixel, make_progress, make_salt
+from support.trainers import Batches, make_pixel, make_progress, make_salt, make_vjepa
 from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
@@ -36,6 +36,8 @@ def state_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Copies of all weights and of the optimiser's moments and counters."""
     params = dict(trainer.objective.trainable.named_parameters())
     state = {name: param.detach().clone() for name, param in params.items()}
+    carried = trainer.objective.carried_state()
+    state |= {f"carried {name}": value.clone() for name, value in carried.items()}
     for name, param in params.items():
         for key, value in trainer.optimiser.state.get(param, {}).items():
             state[f"{name} {key}"] = value.clone()
@@ -73,7 +75,7 @@ def make_loss_fail(
     monkeypatch.setattr(trainer.objective, "loss", fail)
 
 
-@pytest.mark.parametrize("make", [make_pixel, make_salt])
+@pytest.mark.parametrize("make", [make_pixel, make_salt, make_vjepa])
 def test_three_steps_saved_and_restored_go_on_as_six(
     make_trainer: MakeTrainer, tmp_path: Path, make
 ) -> None:

@@ -1,5 +1,7 @@
 """Settings of optimiser and loop: what is refused, and all of it at once."""
 
+from typing import Any
+
 import pytest
 
 from vsalt.errors import ConfigError
@@ -36,10 +38,10 @@ def test_values_that_are_no_numbers_are_refused() -> None:
 
 def test_wrong_loop_settings_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        LoopConfig(steps=0, batch_size=6, micro_batch_size=4, keep_last=0, val_every=0)
+        LoopConfig(steps=-1, batch_size=6, micro_batch_size=4, keep_last=0, val_every=0)
     assert caught.value.problems == [
-        "loop.steps is 0; it must be at least 1",
         "loop.keep-last is 0; it must be at least 1",
+        "loop.steps is -1; it must be 0 or more",
         "loop.val-every is 0; it must be at least 1",
         "loop.micro-batch-size is 4; it must divide loop.batch-size (6)",
     ]
@@ -52,6 +54,52 @@ def test_every_checkpoint_has_a_val_loss() -> None:
     assert LoopConfig(save_every=90).resolved().val_every == 90
     assert LoopConfig(batch_size=6).resolved().micro_batch_size == 6
     assert LoopConfig(batch_size=6, micro_batch_size=2).resolved().micro_batch_size == 2
+
+
+def test_a_stage_stops_within_its_steps() -> None:
+    for stop_at, steps in ((0, 5), (6, 5), (1, 0)):
+        with pytest.raises(ConfigError, match=rf"stop-at is {stop_at}; .* loop.steps \({steps}\)"):
+            LoopConfig(steps=steps, stop_at=stop_at)
+    assert LoopConfig(steps=5).end == 5
+    assert LoopConfig(steps=0).end == 0
+    loop = LoopConfig(steps=200, stop_at=50)
+    assert loop.end == 50
+    longer = loop.with_steps(1000)
+    assert (longer.steps, longer.stop_at) == (1000, 250)
+    assert loop.with_steps(1).stop_at == 1
+    assert LoopConfig(steps=200).with_steps(7).end == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"schedule_stretch": 0.9}, "schedule-stretch is 0.9; it must be at least 1"),
+        ({"schedule_stretch": float("inf")}, "schedule-stretch is inf"),
+        ({"cooldown_steps": -1}, "cooldown-steps is -1"),
+        ({"cooldown_steps": 5}, "half a cosine has none"),
+        (
+            {"cooldown_steps": 5, "schedule": "constant", "schedule_stretch": 1.25},
+            "would end before it has cooled down",
+        ),
+    ],
+)
+def test_wrong_schedules_are_refused(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        OptimConfig(**given)
+    assert len(caught.value.problems) == 1
+    assert problem in caught.value.problems[0]
+
+
+def test_warm_up_and_cool_down_must_fit_into_the_run() -> None:
+    config = OptimConfig(schedule="constant", warmup_steps=6, cooldown_steps=5)
+    assert config.resolved(11, 32).cooldown_steps == 5
+    with pytest.raises(ConfigError, match=r"cooldown-steps is 5, but after warm-up .* 4 steps"):
+        config.resolved(10, 32)
+    with pytest.raises(ConfigError, match="warmup-steps is 6, but the run has 6 steps"):
+        config.resolved(6, 32)
+    # Nothing is scheduled where nothing is trained.
+    assert config.resolved(0, 32).warmup_steps == 6
+    assert OptimConfig().resolved(0, 32).warmup_steps == 0
 
 
 def test_threads_must_be_positive() -> None:
