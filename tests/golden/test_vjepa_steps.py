@@ -25,7 +25,7 @@ STEPS, WARMUP, STRETCH = 6, 2, 1.25
 START, PEAK, FINAL, DECAYS, CLIP = 1e-3, 4e-3, 1e-4, (0.04, 0.4), 0.5
 MOMENTA = (0.6, 1.0)
 EPS = 1e-4
-"""Far above rounding: the gradient of a key's bias is 0, and AdamW would make a step of its noise."""
+"""Far above rounding: a key's bias has no gradient, and AdamW would make a step of its noise."""
 GRID = (2, 2, 3)
 
 

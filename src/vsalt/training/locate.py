@@ -88,8 +88,8 @@ def _of_stage(checkpoints: Path) -> Checkpoint | None:
     for pointer in (run_folder.BEST, run_folder.LATEST):
         if (checkpoints / pointer).is_file():
             found = read_checkpoint(checkpoints / pointer)
-            method = METHODS[found.meta["config"]["stage"]["method"]["name"]]
-            if pointer == run_folder.LATEST or method.loss_selects:
+            method = METHODS.get(found.meta["config"]["stage"]["method"]["name"])
+            if pointer == run_folder.LATEST or method is None or method.loss_selects:
                 return found
     return None
 

@@ -20,7 +20,8 @@ from vsalt.compute.flops import (
 from vsalt.compute.types import ClipFlops, ClipShapes
 from vsalt.config import PretrainConfig
 from vsalt.data.types import Batch
-from vsalt.masking.config import RandomConfig, TubeConfig
+from vsalt.masking.config import CausalConfig, MultiblockConfig, RandomConfig, TubeConfig
+from vsalt.masking.sampler import build_mask_sampler
 from vsalt.masking.types import MaskBatch
 from vsalt.models.config import EncoderConfig, PredictorConfig, SizeName, grid_of
 from vsalt.models.vit import Encoder
@@ -108,6 +109,7 @@ def test_exact_flops_are_those_of_torchs_counter(
     teacher = Encoder(small) if METHODS[method].needs_teacher else None
     objective = build_objective(config, teacher)
     objective.loss(meta_batch(3, clip, shapes)).loss_sum.backward()
+    objective.after_step(0)
     assert counter.get_total_flops() == 3 * objective.flops(shapes).exact
 
 
@@ -119,6 +121,40 @@ def test_an_image(counter: FlopCounterMode) -> None:
     objective = build_objective(config, Encoder(EncoderConfig(size="S", depth=2)))
     objective.loss(meta_batch(2, clip, shapes)).loss_sum.backward()
     assert counter.get_total_flops() == 2 * objective.flops(shapes).exact
+
+
+MASKS_OF_HALF = {
+    "multiblock": MultiblockConfig(target_share=0.5),
+    "batch_min": MultiblockConfig(policy="batch_min", group_size=4, target_share=0.5),
+    "tube": TubeConfig(ratio=0.75, target_share=0.5, target_choice="running_cell"),
+    "random": RandomConfig(ratio=0.75, num_masks=2, target_share=0.25),
+    "causal": CausalConfig(ratio=0.5, target_share=0.75),
+}
+
+
+@pytest.mark.parametrize("method", ["pixel", "vjepa"])
+@pytest.mark.parametrize("masks", MASKS_OF_HALF)
+def test_targets_that_are_left_out_cost_nothing(
+    masks: str, method: str, counter: FlopCounterMode
+) -> None:
+    """The masks themselves are drawn here, and the trainer's own numbers are compared."""
+    config = stage_preset("tiny-cpu", method)
+    loop = replace(config.stage.loop, micro_batch_size=4, batch_size=4)
+    stage = replace(config.stage, masks=MASKS_OF_HALF[masks], loop=loop)
+    config = resolve(replace(config, stage=stage))
+    shapes = clip_shapes(config)
+    sampler = build_mask_sampler(config.stage.masks, shapes.grid, config.seed)
+    drawn = [sampler(0, position) for position in range(4)]
+    counts = tuple((len(mask.context), len(mask.targets)) for mask in drawn[0])
+    if masks != "batch_min":  # there they vary, and the plan has their mean
+        assert counts == shapes.masks
+    objective = build_objective(config, None)
+    true = replace(shapes, masks=counts)
+    objective.loss(meta_batch(4, (16, 64, 64), true)).loss_sum.backward()
+    assert counter.get_total_flops() == 4 * objective.flops(true).exact
+    everything = replace(config.stage.masks, target_share=1.0, target_choice="random")
+    before = clip_shapes(replace(config, stage=replace(config.stage, masks=everything)))
+    assert objective.flops(shapes).exact < objective.flops(before).exact
 
 
 def test_an_encoders_forward_pass_alone(counter: FlopCounterMode) -> None:

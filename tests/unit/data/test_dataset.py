@@ -244,3 +244,37 @@ def test_a_table_gives_back_its_rows():
     ]
     with pytest.raises(IndexError):
         table[2]
+
+
+def test_still_clips_are_one_frame_of_the_clip_drawn_by_key(rows):
+    clips = make(rows)
+    still = ClipDataset(
+        table=ClipTable(rows),
+        order=order_of(range(NUM_ROWS)),
+        batch_size=4,
+        clip=CLIP,
+        data=DataConfig(),
+        seed=0,
+        still=True,
+    )
+    shown = []
+    for step in range(12):
+        key = SampleKey(step, 2)
+        moving, held = read(clips, key).clips[0], read(still, key).clips[0]
+        assert all(torch.equal(frame, held[:, 0]) for frame in held.unbind(1))
+        (index,) = [n for n in range(4) if torch.equal(moving[:, n], held[:, 0])]
+        expected = keyed_generator("still", 0, *key).integers(4)
+        assert index == expected
+        shown.append(index)
+    assert {*shown} == {0, 1, 2, 3}
+
+    middle = held_out_clip(rows, still=False)
+    fixed = held_out_clip(rows, still=True)
+    assert any(torch.equal(fixed, middle[:, [n]].expand(-1, 4, -1, -1)) for n in range(4))
+
+
+def held_out_clip(rows, *, still):
+    dataset = HoldoutDataset(
+        table=ClipTable(rows), clip=CLIP, data=DataConfig(), seed=0, still=still
+    )
+    return dataset.read([HeldOutClip(SampleKey(dataset.step, 0), 5)], Job()).clips[0]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from support.encoders import TINY, write_checkpoint
 from vsalt.errors import ConfigError, RunFolderError, WeightsError
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import weights_hash
+from vsalt.training.encoder_names import name_encoders
 from vsalt.training.locate import find_checkpoint, load_encoder, stage_of
 
 
@@ -26,6 +28,18 @@ def write_stage(run: Path, *, best: int | None = 2, latest: int = 4) -> Path:
         (checkpoints / "best").write_text(f"step-{best}\n")
     (run / "seen.jsonl").write_text("{}\n")
     return run
+
+
+def turn_into_vjepa(run: Path, kept: str = "target") -> None:
+    """Make a stage's checkpoints those of method vjepa; its average has half the weights."""
+    for folder in (run / "checkpoints").glob("step-*"):
+        meta = json.loads((folder / "meta.json").read_text())
+        meta["config"]["stage"]["method"] = {"name": "vjepa", "kept": kept}
+        tensors = load_file(folder / "model.safetensors")
+        tensors |= {f"carried.target.{name[8:]}": value / 2 for name, value in tensors.items()}
+        save_file(tensors, folder / "model.safetensors")
+        meta["weights_sha256"] = weights_hash(tensors)
+        (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def write_salt(run: Path) -> Path:
@@ -44,6 +58,22 @@ def test_a_salt_run_means_its_student(tmp_path: Path) -> None:
 def test_a_stage_means_its_best_checkpoint_or_else_the_latest(tmp_path: Path) -> None:
     assert find_checkpoint(write_stage(tmp_path / "with")).step == 2
     assert find_checkpoint(write_stage(tmp_path / "without", best=None)).step == 4
+
+
+@pytest.mark.parametrize(("kept", "factor"), [("target", 0.5), ("student", 1.0)])
+def test_a_stage_whose_loss_selects_nothing_means_its_latest_and_what_it_keeps(
+    kept: str, factor: float, tmp_path: Path
+) -> None:
+    run = write_stage(tmp_path / "run")
+    turn_into_vjepa(run, kept)
+    assert find_checkpoint(run).step == 4
+    assert find_checkpoint(run / "checkpoints" / "best").step == 2
+    loaded = load_encoder(run)
+    torch.manual_seed(4)
+    for name, value in Encoder(TINY.resolved()).state_dict().items():
+        assert torch.equal(loaded.encoder.get_parameter(name), value * factor)
+    assert stage_of(loaded.checkpoint) == "vjepa"
+    assert str(name_encoders([(str(run), "vjepa")])[0]) == f"vjepa ({run})"
 
 
 def test_a_checkpoint_and_a_pointer_mean_themselves(tmp_path: Path) -> None:

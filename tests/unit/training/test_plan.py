@@ -9,7 +9,7 @@ from rich.console import Console
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.masking.config import CausalConfig, MaskConfig, RandomConfig, TubeConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig
-from vsalt.presets import salt_preset
+from vsalt.presets import salt_preset, stage_preset
 from vsalt.presets.paper import SIZES, SPLITS
 from vsalt.training.build import resolve, resolve_salt
 from vsalt.training.config import DeviceConfig
@@ -128,3 +128,29 @@ def test_memory_says_its_precision_and_two_stages_fit_80_columns(
     assert rows == table(config)  # nothing is wrapped
     assert rows[f"memory, about ({precision})"][0] == teacher
     assert rows["masks, policy"][0] == "batch_min"
+
+
+def test_a_stage_costs_what_it_does_and_not_what_its_schedule_is_of() -> None:
+    config = salt_preset("tiny-cpu")
+    early = salt_preset("tiny-cpu:salt-early-teacher")
+    whole, stopped = (plan_salt(resolve_salt(each)) for each in (config, early))
+    assert (whole[0].steps, stopped[0].steps) == (500, 125)
+    assert stopped[0].clips == 125 * 16
+    assert stopped[0].flops.exact * 4 == whole[0].flops.exact
+    assert stopped[1] == whole[1]
+    untrained = plan_salt(resolve_salt(salt_preset("tiny-cpu:salt-untrained-teacher")))
+    assert (untrained[0].steps, untrained[0].flops.exact, untrained[0].clips) == (0, 0, 0)
+    assert 0 < untrained[0].disk_bytes < whole[0].disk_bytes
+    assert untrained[1] == whole[1]
+
+
+def test_the_moving_average_is_held_in_memory_and_saved() -> None:
+    config = resolve(stage_preset("tiny-cpu", "vjepa"))
+    vjepa = plan_stage(config, None, "vjepa")
+    salt = resolve(stage_preset("tiny-cpu", "salt"))
+    like = plan_stage(salt, salt.stage.encoder, "salt")
+    assert vjepa.flops == like.flops
+    assert vjepa.frozen_params == like.frozen_params == vjepa.encoder_params
+    assert vjepa.memory_bytes == like.memory_bytes
+    # Of four checkpoints each has the average; a salt run has one copy of its teacher.
+    assert vjepa.disk_bytes - like.disk_bytes == 3 * 4 * vjepa.encoder_params

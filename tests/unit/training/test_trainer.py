@@ -369,3 +369,62 @@ def test_progress_is_part_of_every_checkpoint(make_trainer: MakeTrainer, tmp_pat
     optimiser = build_optimiser(trainer.objective.param_groups(), trainer.optim)
     restore(trainer.checkpoints.latest(), trainer.objective, optimiser)
     assert {float(state["step"]) for state in optimiser.state.values()} == {2.0}
+
+
+def test_a_stage_of_no_steps_leaves_its_initial_weights(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=0))
+    trainer.validate = lambda: {"val_loss": 0.5}
+    begun = state_of(trainer)
+    run(trainer)
+    checkpoint = trainer.checkpoints.latest()
+    assert checkpoint is not None
+    assert (checkpoint.step, checkpoint.meta["best_step"]) == (0, 0)
+    assert trainer.saved_step == 0
+    (record,) = read_log(tmp_path / "metrics.jsonl")
+    assert (record["kind"], record["step"], record["clips"], record["flops_exact"]) == (
+        *("val", 0, 0, 0),
+    )
+    assert record["val_loss"] == 0.5
+    assert read_log(tmp_path / "timings.jsonl") == read_log(tmp_path / "warnings.jsonl") == []
+
+    again = make_trainer(tmp_path / "again", make_pixel(seed=50), loop=trainer.loop)
+    restore(checkpoint, again.objective, again.optimiser)
+    params = dict(again.objective.trainable.named_parameters())
+    for name, value in begun.items():
+        assert torch.equal(params[name], value), name
+
+
+def test_a_stopped_stage_is_the_beginning_of_a_whole_one(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    logs, states = {}, {}
+    for name, loop in {
+        "whole": LOOP,
+        "stopped": replace(LOOP, stop_at=4),
+        "short": replace(LOOP, steps=4),
+    }.items():
+        trainer = make_trainer(tmp_path / name, loop=loop)
+        if name == "whole":
+            stop = StopFlag()
+            step_of = trainer._step
+
+            def stop_at_four(step: int, stream: Any, step_of: Any = step_of) -> dict[str, Any]:
+                stop.number = 15 if step == 3 else None
+                return step_of(step, stream)
+
+            trainer._step = stop_at_four
+            with pytest.raises(InterruptedRunError):
+                run(trainer, stop)
+        else:
+            run(trainer)
+        assert trainer.saved_step == trainer.done.step == 4
+        logs[name], states[name] = read_log(tmp_path / name / "metrics.jsonl"), state_of(trainer)
+    assert_equal(states["stopped"], states["whole"])
+    rates = {name: [record["lr"] for record in log] for name, log in logs.items()}
+    assert rates["stopped"] == rates["whole"] != rates["short"]
+    # A last step is logged and measured like every last one.
+    assert "rankme" in logs["stopped"][-1]
+    assert "rankme" not in logs["whole"][-1]
+    assert logs["stopped"][-1]["flops_exact"] == 4 * 4 * 1000
