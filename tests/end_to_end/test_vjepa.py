@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from support import runs
 from vsalt.models.weights import part_of
+from vsalt.objectives.config import SaltConfig
 from vsalt.report.pictures import _load
 from vsalt.report.write import write_report
 from vsalt.training.locate import find_checkpoint, load_encoder, stage_of
@@ -62,10 +64,6 @@ def test_the_kept_encoder_is_the_average_of_the_last_step(run: Path) -> None:
 
 def test_a_student_may_learn_from_the_average(run: Path, videos: Path, tmp_path: Path) -> None:
     config = read_stage(run).config
-    from dataclasses import replace
-
-    from vsalt.objectives.config import SaltConfig
-
     loop = replace(config.stage.loop, steps=1)
     optim = replace(config.stage.optim, warmup_steps=0)
     stage = replace(config.stage, method=SaltConfig(), loop=loop, optim=optim)
@@ -83,7 +81,7 @@ def test_its_report_shows_the_average(run: Path, tmp_path: Path) -> None:
     for name, value in encoders["encoder"].state_dict().items():
         assert torch.equal(value, kept.get_parameter(name))
     page = tmp_path / "report.html"
-    write_report(page, [run])
+    write_report([run], [], page)
     text = page.read_text()
     assert "latents of its own moving average" in text
     assert "Tokens, clip 1" in text

@@ -140,7 +140,9 @@ def test_targets_that_are_left_out_cost_nothing(
     """The masks themselves are drawn here, and the trainer's own numbers are compared."""
     config = stage_preset("tiny-cpu", method)
     loop = replace(config.stage.loop, micro_batch_size=4, batch_size=4)
-    stage = replace(config.stage, masks=MASKS_OF_HALF[masks], loop=loop)
+    small = EncoderConfig(size="Ti", width=24, depth=2, heads=2, mlp_width=48)
+    given = {"encoder": small, "predictor": PredictorConfig(width=12, depth=1, heads=2)}
+    stage = replace(config.stage, masks=MASKS_OF_HALF[masks], loop=loop, **given)
     config = resolve(replace(config, stage=stage))
     shapes = clip_shapes(config)
     sampler = build_mask_sampler(config.stage.masks, shapes.grid, config.seed)

@@ -1,5 +1,6 @@
 """What a start says: the preset, unreadable clips, and how an interrupted run goes on."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,14 @@ import pytest
 from vsalt.cli import pretrain
 from vsalt.config import SaltRunConfig
 from vsalt.data.synthetic import synthesise
-from vsalt.presets import salt_preset
+from vsalt.errors import ConfigError, RunFolderError
+from vsalt.models.weights import weights_hash
+from vsalt.presets import salt_preset, stage_preset
+from vsalt.report.records import read_runs
 from vsalt.training import start
+from vsalt.training.build import build_objective
+from vsalt.training.locate import load_encoder
+from vsalt.training.stage import read_stage
 from vsalt.training.stop import InterruptedRunError
 
 
@@ -78,3 +85,82 @@ def test_the_plan_names_the_preset(videos: Path, capsys: pytest.CaptureFixture[s
     for verb, own in ((pretrain.salt, []), (pretrain.pretrain, ["--method", "pixel"])):
         verb([*words, *own, "--preset", "demo"], "vsalt")
         assert "what this run will do (preset demo)" in capsys.readouterr().out
+
+
+def test_a_preset_of_one_stage_brings_its_method(
+    videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(videos), "--out", str(videos.parent / "run"), "--dry-run"]
+    pretrain.pretrain([*words, "--preset", "demo:vjepa"], "vsalt pretrain")
+    told = capsys.readouterr().out
+    assert "what this run will do (preset demo:vjepa)" in " ".join(told.split())
+    assert "2,800" in told
+    pretrain.pretrain([*words, "--preset", "videomae-faithful"], "vsalt pretrain")
+    assert "187,200" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        pretrain.pretrain([*words, "--preset", "demo"], "vsalt pretrain")
+    assert "--method" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="leave --method out"):
+        pretrain.pretrain([*words, "--preset", "demo:vjepa", "--method", "pixel"], "vsalt")
+    # Half of the steps, and so half of those that the teacher does of them.
+    pretrain.salt([*words, "--preset", "demo:salt-early-teacher", "--steps", "600:8"], "vsalt")
+    assert "teacher: 600 steps, stopped after 150, warm-up 48" in capsys.readouterr().out
+
+
+def test_an_untrained_teacher_teaches(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["--data", str(videos), "--out", str(run), "--preset", "demo", "--batch-size", "4"]
+    words += ["--data.workers", "0", "--data.cache", "none", "--data.holdout", "0.3"]
+    pretrain.salt([*words, "--steps", "0:1"], "vsalt salt")
+    told = capsys.readouterr().out
+    assert "teacher: no steps; its initial weights are the result" in told
+    assert (run / "teacher" / "checkpoints" / "latest").read_text() == "step-0\n"
+    config = read_stage(run / "teacher").config
+    initial = build_objective(config, None).encoder.state_dict()
+    frozen = load_encoder(run / "student" / "teacher")
+    assert frozen.sha256 == load_encoder(run / "teacher").sha256 == weights_hash(initial)
+    assert load_encoder(run).checkpoint.step == 1
+
+    def files() -> dict[str, bytes]:
+        kept = [
+            path for path in run.rglob("*") if path.is_file() and "environment" not in path.name
+        ]
+        return {str(path): path.read_bytes() for path in kept}
+
+    before = files()
+    start.resume_run(run)
+    assert files() == before
+    assert "all 1 steps were done before" in capsys.readouterr().out
+    (record,) = read_runs([run])
+    assert record.is_finished
+
+
+def test_a_checkpoint_of_an_earlier_version_lacks_settings_and_goes_on(
+    videos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    config = stage_preset("demo", "pixel")
+    loop = replace(config.stage.loop, steps=2, batch_size=4)
+    data = replace(config.data, sources=(str(videos),), cache="none", workers=0, holdout=0.0)
+    start.start_stage(
+        run, replace(config, data=data, stage=replace(config.stage, loop=loop)), teacher=None
+    )
+    for path in (run / "config.json", run / "checkpoints" / "step-2" / "meta.json"):
+        record = json.loads(path.read_text())
+        stage = record["config"]["stage"]
+        for settings, name in (
+            (stage, "still_frames"),
+            (stage["optim"], "schedule_stretch"),
+            (stage["loop"], "stop_at"),
+        ):
+            del settings[name]
+        path.write_text(json.dumps(record))
+    start.resume_run(run)
+    meta = run / "checkpoints" / "step-2" / "meta.json"
+    record = json.loads(meta.read_text())
+    record["config"]["seed"] = 9
+    meta.write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match="seed: 9 there, 0 in config.json"):
+        start.resume_run(run)

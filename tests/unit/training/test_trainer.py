@@ -396,6 +396,16 @@ def test_a_stage_of_no_steps_leaves_its_initial_weights(
         assert torch.equal(params[name], value), name
 
 
+def interrupted(step_of: Any, stop: StopFlag, *, step: int) -> Any:
+    """As `step_of`, with a signal in one step."""
+
+    def do_step(number: int, stream: Any) -> dict[str, Any]:
+        stop.number = 15 if number == step else None
+        return step_of(number, stream)
+
+    return do_step
+
+
 def test_a_stopped_stage_is_the_beginning_of_a_whole_one(
     make_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -408,13 +418,7 @@ def test_a_stopped_stage_is_the_beginning_of_a_whole_one(
         trainer = make_trainer(tmp_path / name, loop=loop)
         if name == "whole":
             stop = StopFlag()
-            step_of = trainer._step
-
-            def stop_at_four(step: int, stream: Any, step_of: Any = step_of) -> dict[str, Any]:
-                stop.number = 15 if step == 3 else None
-                return step_of(step, stream)
-
-            trainer._step = stop_at_four
+            trainer._step = interrupted(trainer._step, stop, step=3)
             with pytest.raises(InterruptedRunError):
                 run(trainer, stop)
         else:
