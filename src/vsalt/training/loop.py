@@ -111,6 +111,11 @@ class Trainer:
     done: Progressed = field(default_factory=Progressed)
     saved_step: int | None = None
 
+    @property
+    def logs(self) -> tuple[run_folder.JsonLines, ...]:
+        """All logs of the run; who made the trainer closes them."""
+        return (self.metrics, self.timings, self.health.alarms.log)
+
     def run(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
         """Train to the end.
 
@@ -266,7 +271,7 @@ class Trainer:
         if counts and loss is not None and (best is None or loss < best):
             self.done.best_step, self.done.best_val_loss = self.done.step, loss
         self.health.flush()
-        for log in (self.metrics, self.timings, self.health.alarms.log):
+        for log in self.logs:
             log.sync()
         health = self.health.alarms.memory.to_dict()
         meta = {**self.meta, **vars(self.done), **self._counts(), "health": health}

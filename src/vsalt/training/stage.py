@@ -142,6 +142,8 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         trainer = _build_trainer(run, record, catalogue, device, precision)
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
+            for log in trainer.logs:
+                log.close()
         else:
             if trainer.done.step:
                 console.print(f"{title}: goes on after step {trainer.done.step}")
@@ -170,7 +172,7 @@ def _train(
     )
     data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
     with contextlib.ExitStack() as logs:
-        for log in (trainer.metrics, trainer.timings, trainer.health.alarms.log):
+        for log in trainer.logs:
             logs.enter_context(contextlib.closing(log))
         holdout = data.holdout()
         for clips in holdout.values():

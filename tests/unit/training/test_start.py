@@ -162,5 +162,5 @@ def test_a_checkpoint_of_an_earlier_version_lacks_settings_and_goes_on(
     record = json.loads(meta.read_text())
     record["config"]["seed"] = 9
     meta.write_text(json.dumps(record))
-    with pytest.raises(RunFolderError, match="seed: 9 there, 0 in config.json"):
+    with pytest.raises(RunFolderError, match=r"seed: 9 there, 0 in config\.json"):
         start.resume_run(run)
