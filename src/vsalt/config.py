@@ -7,6 +7,7 @@ are exact inverses; `from_dict` refuses unknown keys and names the nearest known
 import dataclasses
 import difflib
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -258,6 +259,8 @@ def _convert(hint: Any, value: object, base: object, path: str, problems: list[s
         return _WRONG
     if origin is tuple:
         return _convert_tuple(options, value, path, problems)
+    if origin is Mapping:
+        return _convert_table(options[1], value, path, problems)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
@@ -281,6 +284,19 @@ def _convert_union(
         return _WRONG
     same = base if isinstance(base, by_name[name]) else None
     return _build(by_name[name], value, same, f"{path}.", problems)
+
+
+def _convert_table(hint: Any, value: object, path: str, problems: list[str]) -> object:
+    """Return a table whose keys may be any; of `Any` the values are taken as they are."""
+    if not isinstance(value, dict):
+        problems.append(f"{path} is {value!r}; it must be a table")
+        return _WRONG
+    if hint is Any:
+        return value
+    items = {
+        key: _convert(hint, item, None, f"{path}.{key}", problems) for key, item in value.items()
+    }
+    return _WRONG if _WRONG in items.values() else items
 
 
 def _convert_tuple(

@@ -110,8 +110,12 @@ def read_toml(path: Path, base: T) -> T:
     return from_dict(type(base), load_toml(path), base=base)
 
 
-def load_toml(path: Path) -> dict[str, Any]:
+def load_toml(path: Path, *, flag: str = "--config") -> dict[str, Any]:
     """Return what a TOML file says.
+
+    Args:
+        path: the file.
+        flag: how messages call it.
 
     Raises:
         ConfigError: if it cannot be read.
@@ -119,6 +123,6 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError([f"--config {path}: {error.strerror}"]) from error
+        raise ConfigError([f"{flag} {path}: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"--config {path} is not TOML: {error}"]) from error
+        raise ConfigError([f"{flag} {path} is not TOML: {error}"]) from error

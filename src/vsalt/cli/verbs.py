@@ -23,6 +23,7 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("plan_run", "plan", "propose a run for a budget, and say what it rests on"),
     "flops paper": Verb("flops", "paper", "SALT's tables of compute, computed and compared"),
     "report": Verb("report", "report", "one page of curves, pictures and probes of runs"),
+    "compare": Verb("compare", "compare", "methods at matched FLOPs, on clips none has seen"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),
     "data prepare": Verb("data_prepare", "prepare", "re-encode a source to small, quick videos"),

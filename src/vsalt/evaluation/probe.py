@@ -152,14 +152,33 @@ def fit_probe(
             and `skip_bad` is off.
         RunFolderError: if `out` is in use or cannot be written.
     """
-    claim(out)
-    task = make_task(read_source(source).rows, options.task)
     networks = [trained(name, loaded) for name, loaded in encoders.items()]
     if options.random_init:
         networks.append(random_init(next(iter(encoders.values())).config, seed=options.seed))
     floors = _floors(networks[0]) if options.floors else []
-    subjects = [*networks, *floors]
-    prober = _prober(networks, floors, out, options, extract, say)
+    subjects: list[Subject] = [*networks, *floors]
+    return fit_subjects(
+        subjects, source, out, options, extract=extract, on_progress=on_progress, say=say
+    )
+
+
+def fit_subjects(
+    subjects: Sequence[Subject],
+    source: Path,
+    out: Path,
+    options: ProbeOptions,
+    *,
+    extract: Callable[..., SubjectFeatures] = extract_all,
+    on_progress: Progress | None = None,
+    say: Say = print,
+) -> ProbeResult:
+    """Do what `fit_probe` does with these encoders and floors, and no others.
+
+    `options.random_init` and `options.floors` play no role.
+    """
+    claim(out)
+    task = make_task(read_source(source).rows, options.task)
+    prober = _prober(subjects, out, options, extract, say)
     prober.check(task)
     errors = prober.read(task.rows, on_progress)
     unreadable = tuple(
@@ -217,8 +236,7 @@ def _num_test_groups(task: Task) -> int | None:
 
 
 def _prober(
-    networks: Sequence[EncoderSubject],
-    floors: Sequence[Subject],
+    subjects: Sequence[Subject],
     out: Path,
     options: ProbeOptions,
     extract: Callable[..., SubjectFeatures],
@@ -226,11 +244,12 @@ def _prober(
 ) -> Prober:
     match options.kind:
         case "linear" | "knn" as kind:
-            return PooledProber(kind, [*networks, *floors], options.extract, extract, say)
+            return PooledProber(kind, subjects, options.extract, extract, say)
         case kind:
             return AttentiveProber(
                 kind,
-                networks,
+                # Floors have no tokens; the options refuse them.
+                [subject for subject in subjects if isinstance(subject, EncoderSubject)],
                 options.attentive,
                 options.extract,
                 seed=options.seed,

@@ -85,7 +85,7 @@ def _body(heading: str, runs: Sequence[RunRecord], sections: Sequence[Section]) 
             tag("p", _lead(runs), class_="lead"),
             _legend(runs),
         ),
-        tag("nav", _contents(sections), aria_label="Sections"),
+        tag("nav", contents(sections), aria_label="Sections"),
         tag("main", [section.element() for section in sections], id="content", tabindex="-1"),
         tag("footer", tag("p", f"Made by vsalt {__version__} from the folders of the runs.")),
     )
@@ -109,6 +109,7 @@ def _legend(runs: Sequence[RunRecord]) -> Element | None:
     return tag("ul", items, class_="legend")
 
 
-def _contents(sections: Sequence[Section]) -> Element:
+def contents(sections: Sequence[Section]) -> Element:
+    """Return the list of links to all sections."""
     links = [tag("a", section.title, href=f"#{section.anchor}") for section in sections]
     return tag("ul", [tag("li", link) for link in links])

@@ -1,0 +1,1 @@
+"""Training methods at matched compute, on data that none of them has seen in training."""

@@ -1,0 +1,352 @@
+"""report.html of a comparison: one page that holds all it shows and loads nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vsalt import __version__, durable
+from vsalt.compare.analysis import Accuracy
+from vsalt.compare.bootstrap import Estimate
+from vsalt.compare.result import CellResult
+from vsalt.compare.results import Results, as_json, environment
+from vsalt.compare.xy_chart import XYChart, XYSeries, xy_chart
+from vsalt.report.html import Child, Element, render_page, tag
+from vsalt.report.numbers import count, flops, number, percent, plural, short
+from vsalt.report.section import Section
+from vsalt.report.tables import Cell, facts, note, scrolling, table
+from vsalt.report.write import contents, style
+
+PAGE = "report.html"
+FLOOR_NAMES = {"raw_pixels": "raw pixels", "frame_difference": "frame differences"}
+MEASURES = {"loss": "training loss", "val_loss": "held-out loss", "rankme": "RankMe"}
+WHOSE = {"runs": "of the last stage", "teachers": "of the teacher"}
+MOST_LISTED = 40
+
+
+def write_page(results: Results, out: Path, *, text: str, command: str) -> None:
+    """Write the page.
+
+    Args:
+        results: what is shown.
+        out: folder of the comparison.
+        text: of the specification's file.
+        command: that the comparison was made by.
+    """
+    sections = [
+        *_frontiers(results),
+        _differences(results),
+        *_sweep(results),
+        *_selection(results),
+        _origin(results, text, command),
+    ]
+    page = render_page("vsalt compare", style(), _body(results, sections))
+    durable.write_file(out / PAGE, page)
+
+
+def _body(results: Results, sections: Sequence[Section]) -> Element:
+    spec = results.spec
+    lead = (
+        f"{plural(len(spec.arms), 'arm')} at {plural(len(spec.budgets), 'budget')} by "
+        f"{plural(len(spec.seeds), 'seed')}. Every arm gets the same FLOPs, its teacher's "
+        "training and forward passes included, and no test clip is seen in any training."
+    )
+    return tag(
+        "body",
+        tag("a", "Skip to the content", href="#content", class_="skip"),
+        tag(
+            "header",
+            tag("p", "vsalt compare", class_="kicker"),
+            tag("h1", "Accuracy at matched compute"),
+            tag("p", lead, class_="lead"),
+            _left(results),
+        ),
+        tag("nav", contents(sections), aria_label="Sections"),
+        tag("main", [section.element() for section in sections], id="content", tabindex="-1"),
+        tag("footer", tag("p", f"Made by vsalt {__version__}.")),
+    )
+
+
+def _left(results: Results) -> Element | None:
+    """Say what is missing."""
+    if not results.left:
+        return None
+    listed = results.left[:MOST_LISTED]
+    more = len(results.left) - len(listed)
+    items = [tag("li", f"{key}{': failed' if key in results.failed else ''}") for key in listed]
+    items += [tag("li", f"and {more} more")] if more else []
+    head = f"{plural(len(results.left), 'cell')} not finished; what they belong to is not shown"
+    return tag("details", tag("summary", head), tag("ul", items, class_="note"))
+
+
+def arm_name(arm: str) -> str:
+    """Return what an arm is called on the page."""
+    return FLOOR_NAMES.get(arm, arm)
+
+
+def _frontiers(results: Results) -> list[Section]:
+    """Return a section for every data set that has results."""
+    sections = []
+    for data in results.spec.data:
+        found = [one for one in results.analysis.accuracies if one.point.data == data.name]
+        if not found:
+            continue
+        parts: list[Child] = [note(_about(results, data.name))]
+        sizes: Sequence[str | None] = results.spec.students or (None,)
+        for index, size in enumerate(sizes):
+            own = [one for one in found if one.point.student in (None, size)]
+            if len(sizes) > 1:
+                parts.append(tag("h3", f"ViT-{size}"))
+            chart = _pareto(
+                f"frontier-{data.name}-{index}", own, results.analysis.chance[data.name]
+            )
+            right = _accuracy_table(data.name, own)
+            parts.append(tag("div", chart, right, class_="beside") if chart else right)
+        title = f"Accuracy on {data.name}"
+        sections.append(Section(anchor=f"data-{data.name}", title=title, content=tuple(parts)))
+    return sections
+
+
+def _about(results: Results, data: str) -> str:
+    analysis = results.analysis
+    seeds = plural(len(results.spec.seeds), "seed")
+    single = (
+        " One seed: how much seeds differ is not in them." if len(results.spec.seeds) < 2 else ""
+    )
+    return (
+        f"{plural(analysis.num_rows[data], 'test clip')} in "
+        f"{plural(analysis.num_groups[data], 'group')}, {seeds}; {results.spec.probe.kind} probe; "
+        f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
+        f"bootstrap over groups and seeds.{single}"
+    )
+
+
+def _pareto(name: str, found: Sequence[Accuracy], chance: float) -> Element | None:
+    """Return accuracy over FLOPs, with what was not trained as levels."""
+    arms = dict.fromkeys(one.point.arm for one in found if one.point.budget is not None)
+    if not arms:
+        return None
+    series = [
+        XYSeries(
+            name=arm,
+            points=tuple(
+                (one.point.flops, one.estimate.value, (one.estimate.low, one.estimate.high))
+                for one in sorted(found, key=lambda one: one.point.flops)
+                if one.point.arm == arm
+            ),
+        )
+        for arm in arms
+    ]
+    levels = [
+        (arm_name(one.point.arm), one.estimate.value) for one in found if one.point.budget is None
+    ]
+    budgets = tuple(sorted({one.point.budget for one in found if one.point.budget is not None}))
+    return xy_chart(
+        XYChart(
+            name=name,
+            title="Accuracy over compute",
+            explanation="FLOPs of all stages of a training.",
+            x_unit="FLOPs",
+            series=tuple(series),
+            levels=(*levels, ("chance", chance)),
+            log_x=True,
+            ticks=budgets,
+        )
+    )
+
+
+def _accuracy_table(data: str, found: Sequence[Accuracy]) -> Element:
+    """Return one row per arm, one column per budget."""
+    budgets = sorted({one.point.budget for one in found if one.point.budget is not None})
+    arms = dict.fromkeys(one.point.arm for one in found)
+    rows: list[list[Cell]] = []
+    for arm in arms:
+        own = {one.point.budget: one for one in found if one.point.arm == arm}
+        if None in own:
+            rows.append([arm_name(arm), *(_accuracy(own[None]) for _ in budgets[:1])])
+            rows[-1] += [""] * (max(1, len(budgets)) - 1)
+            continue
+        rows.append([arm, *(_accuracy(own.get(budget)) for budget in budgets)])
+    heads = ("arm", *(f"{flops(budget)} FLOPs" for budget in budgets)) if budgets else ("arm", "")
+    return table(f"Accuracies on {data}", heads, rows, numeric=range(1, len(heads)))
+
+
+def _accuracy(found: Accuracy | None) -> Cell:
+    if found is None:
+        return "–"
+    share = found.point.teacher_flops / found.point.flops if found.point.flops else 0.0
+    teacher = tag("small", f"teacher {percent(share)} of FLOPs") if share else None
+    return tag(
+        "span", tag("strong", percent(found.estimate.value)), " ", _ends(found.estimate), teacher
+    )
+
+
+def _ends(estimate: Estimate) -> str:
+    if estimate.low == float("-inf"):
+        return "[–]"
+    return f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _points(share: float) -> str:
+    return "–" if abs(share) == float("inf") else f"{100 * share:+.1f}"
+
+
+def _differences(results: Results) -> Section:
+    """Return the table of paired differences."""
+    rows: list[list[Cell]] = []
+    for one in results.analysis.differences:
+        estimate = one.estimate
+        sure = "yes" if estimate.low > 0 else "no: less" if estimate.high < 0 else "not told"
+        rows.append(
+            [
+                one.data if one.student is None else f"{one.data}, ViT-{one.student}",
+                flops(one.budget),
+                f"{one.arm} − {arm_name(one.against)}",
+                tag("strong", _points(estimate.value)),
+                f"{_points(estimate.low)} to {_points(estimate.high)}",
+                sure,
+                _points(estimate.detectable).removeprefix("+"),
+            ]
+        )
+    heads = ("data", "FLOPs", "difference", "points", "95 % interval", "more?", "smallest told")
+    text = note(
+        "In percentage points of accuracy, on the same clips by the same seeds. “Smallest told” is "
+        "the true difference that such an experiment finds in four of five cases: what is smaller "
+        "than that, this set and these seeds could hardly show."
+    )
+    content: tuple[Child, ...] = (note("No two arms are finished yet."),)
+    if rows:
+        content = (text, table("Differences", heads, rows, numeric=(1, 3, 4, 6)))
+    return Section(anchor="differences", title="Paired differences", content=content)
+
+
+def _sweep(results: Results) -> list[Section]:
+    swept = as_json(results)["sweep"]
+    if not swept:
+        return []
+    rows: list[list[Cell]] = [
+        [
+            one["data"] if one["fold"] is None else f"{one['data']}, fold {one['fold']}",
+            one["arm"],
+            f"× {one['lr']:g}",
+            "" if one["momentum"] is None else f"{one['momentum']:g}",
+            percent(one["accuracy"]),
+            flops(one["flops"]),
+            "chosen" if one["chosen"] else "",
+        ]
+        for one in swept
+    ]
+    heads = ("data", "arm", "learning rate", "momentum", "accuracy", "FLOPs", "")
+    total = sum(one["flops"] for one in swept)
+    text = note(
+        "Every arm got the same search at the smallest budget, by the first seed, scored on a part "
+        "of the training clips that neither these trainings nor their probes learned from. It took "
+        f"{flops(total)} FLOPs, which no budget above contains."
+    )
+    content = (text, table("The sweep", heads, rows, numeric=(2, 3, 4, 5)))
+    return [Section(anchor="sweep", title="Sweep", content=content)]
+
+
+def _selection(results: Results) -> list[Section]:
+    if not results.runs:
+        return []
+    text = note(
+        "Runs of equal steps with other settings: does a measure that needs no label tell which "
+        "run is better? R² is the share of the accuracies' variance that a line explains, with its "
+        "95 % interval when runs are resampled."
+    )
+    rows: list[list[Cell]] = [
+        [
+            one.arm,
+            f"{MEASURES[one.measure]} {WHOSE[one.stage]}",
+            count(one.num_runs),
+            f"{one.r2:.2f} [{one.r2_low:.2f}, {one.r2_high:.2f}]",
+            f"{one.r:+.2f}",
+            f"{one.spearman:+.2f}",
+        ]
+        for one in results.correlations
+    ]
+    heads = ("arm", "measure", "runs", "R²", "r", "Spearman")
+    shown = [table("Correlations", heads, rows, numeric=(2, 3, 4, 5))] if rows else []
+    charts = tag("div", _scatters(results), class_="charts")
+    runs: list[list[Cell]] = [
+        [
+            run.variant,
+            run.arm,
+            run.stage,
+            percent(run.accuracy),
+            *(number(run.measures[name]) for name in MEASURES),
+        ]
+        for run in results.runs
+    ]
+    names = ("run", "arm", "varies", "accuracy", *MEASURES.values())
+    listed = table("Runs of the selection", names, runs, numeric=(3, 4, 5, 6))
+    return [
+        Section(
+            anchor="selection",
+            title="Model selection",
+            content=(text, *shown, charts, tag("details", tag("summary", "All runs"), listed)),
+        )
+    ]
+
+
+def _scatters(results: Results) -> list[Element]:
+    """Return accuracy over each measure, for each arm."""
+    figures = []
+    for one in results.correlations:
+        points = tuple(
+            (value, run.accuracy, None)
+            for run in results.runs
+            if (run.arm, run.stage) == (one.arm, one.stage)
+            and (value := run.measures[one.measure]) is not None
+        )
+        figures.append(
+            xy_chart(
+                XYChart(
+                    name=f"selection-{one.arm}-{one.stage}-{one.measure.replace('_', '-')}",
+                    title=f"{one.arm}: {MEASURES[one.measure]} {WHOSE[one.stage]}",
+                    explanation=f"R² {one.r2:.2f}, Spearman {one.spearman:+.2f}.",
+                    x_unit=MEASURES[one.measure],
+                    series=(XYSeries(name=f"{one.num_runs} runs", points=points),),
+                    connected=False,
+                )
+            )
+        )
+    return figures
+
+
+def _origin(results: Results, text: str, command: str) -> Section:
+    """Return how the comparison was made, and every cell."""
+    made = environment()
+    pairs: list[tuple[str, Child]] = [("command", tag("code", command))]
+    pairs += [(name, str(value)) for name, value in made.items()]
+    every = [results.found[cell.key] for cell in results.cells if cell.key in results.found]
+    content: tuple[Child, ...] = (
+        facts(pairs),
+        tag("details", tag("summary", "All cells"), _cell_table(every)),
+        tag(
+            "details",
+            tag("summary", "Specification"),
+            scrolling("Specification", tag("pre", tag("code", text))),
+        ),
+    )
+    return Section(anchor="origin", title="How it was made", content=content)
+
+
+def _cell_table(found: Sequence[CellResult]) -> Element:
+    heads = ("cell", "accuracy", "FLOPs", "steps", "learning rate", "loss", "held-out", "RankMe")
+    rows: list[list[Cell]] = []
+    for one in found:
+        last = one.stages[-1] if one.stages else None
+        steps = " + ".join(count(stage.steps) for stage in one.stages) or "–"
+        rows.append(
+            [
+                one.cell.key,
+                percent(one.accuracy),
+                flops(one.flops) if one.stages else "–",
+                steps,
+                f"× {short(one.cell.choice.lr)}" if last else "–",
+                number(last.loss if last else None),
+                number(last.val_loss if last else None),
+                number(last.rankme if last else None),
+            ]
+        )
+    return table("All cells", heads, rows, numeric=range(1, 8))

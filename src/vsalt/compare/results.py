@@ -1,0 +1,223 @@
+"""The results as files that go into a repository: results.json and results.csv.
+
+They hold no paths, no times and nothing per row, so that the same comparison gives the same files
+wherever and however often interrupted it was done.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsalt import __version__, durable
+from vsalt.compare.analysis import Analysis, analyse
+from vsalt.compare.bootstrap import Estimate
+from vsalt.compare.cells import Cell, Choice, choice_key
+from vsalt.compare.result import CellResult
+from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
+from vsalt.compare.spec import CompareSpec
+from vsalt.config import to_dict
+
+RESULTS_JSON = "results.json"
+RESULTS_CSV = "results.csv"
+COLUMNS = (
+    "data", "fold", "student", "arm", "budget", "seed", "lr", "momentum", "flops", "teacher_flops",
+    "num_test", "accuracy", "loss", "val_loss", "rankme", "teacher_loss", "teacher_val_loss",
+    "teacher_rankme",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a comparison has found so far.
+
+    Attributes:
+        spec: the comparison.
+        cells: those of the comparison, in their order.
+        found: results of all finished cells, by key; those of sweep and selection, too.
+        sweep: cells of the sweep.
+        choices: what it has chosen, by `choice_key`.
+        analysis: accuracies and differences.
+        runs: finished runs of the model selection.
+        correlations: over these.
+        left: keys of the cells that are not finished.
+        failed: why cells failed, by key.
+    """
+
+    spec: CompareSpec
+    cells: tuple[Cell, ...]
+    found: Mapping[str, CellResult]
+    sweep: tuple[Cell, ...]
+    choices: Mapping[str, Choice]
+    analysis: Analysis
+    runs: tuple[SelectionRun, ...]
+    correlations: tuple[Correlation, ...]
+    left: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+def collect(
+    spec: CompareSpec,
+    cells: Sequence[Cell],
+    sweep: Sequence[Cell],
+    selection: Sequence[Cell],
+    found: Mapping[str, CellResult],
+    choices: Mapping[str, Choice],
+    failed: Mapping[str, str],
+    out: Path,
+) -> Results:
+    """Analyse what is finished."""
+    runs = selection_runs(selection, found)
+    every = (*sweep, *cells, *selection)
+    return Results(
+        spec=spec,
+        cells=tuple(cells),
+        found=found,
+        sweep=tuple(sweep),
+        choices=choices,
+        analysis=analyse(spec, cells, found, out),
+        runs=tuple(runs),
+        correlations=tuple(correlations(runs)),
+        left=tuple(cell.key for cell in every if cell.key not in found),
+        failed=failed,
+    )
+
+
+def write_results(results: Results, out: Path) -> None:
+    """Write results.json and results.csv."""
+    durable.write_file(out / RESULTS_JSON, json.dumps(as_json(results), indent=1) + "\n")
+    with (
+        durable.whole_file(out / RESULTS_CSV) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for cell in results.cells:
+            if cell.key in results.found:
+                writer.writerow(_row(results.found[cell.key]))
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Return all results as plain values."""
+    sweep = [results.found[cell.key] for cell in results.sweep if cell.key in results.found]
+    return {
+        "environment": environment(),
+        "spec": _plain_spec(results.spec),
+        "left": list(results.left),
+        "failed": sorted(results.failed),
+        "data": {
+            name: {
+                "num_test": results.analysis.num_rows[name],
+                "num_groups": results.analysis.num_groups[name],
+                "chance": chance,
+            }
+            for name, chance in results.analysis.chance.items()
+        },
+        "accuracies": _accuracies(results),
+        "differences": _differences(results),
+        "sweep": [_swept(result, results) for result in sweep],
+        "sweep_flops": sum(result.flops for result in sweep),
+        "selection": [
+            {
+                **{name: getattr(run, name) for name in ("arm", "stage", "variant", "accuracy")},
+                **run.measures,
+            }
+            for run in results.runs
+        ],
+        "correlations": [vars(one) for one in results.correlations],
+        "cells": [
+            _row(results.found[cell.key]) for cell in results.cells if cell.key in results.found
+        ],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what the numbers depend on beside the specification."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "vsalt": __version__,
+        **{name: metadata.version(name) for name in ("torch", "numpy", "av")},
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+    }
+
+
+def _plain_spec(spec: CompareSpec) -> dict[str, Any]:
+    """Return the specification without the places of sources."""
+    values: dict[str, Any] = json.loads(json.dumps(to_dict(spec), default=vars))
+    for data in values["data"]:
+        data["sources"] = [Path(source).name for source in data["sources"]]
+    return values
+
+
+def _accuracies(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "data": one.point.data,
+            "student": one.point.student,
+            "arm": one.point.arm,
+            "budget": one.point.budget,
+            "flops": one.point.flops,
+            "teacher_flops": one.point.teacher_flops,
+            "num_seeds": len(one.point.right),
+            **_estimate(one.estimate),
+        }
+        for one in results.analysis.accuracies
+    ]
+
+
+def _differences(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            **{
+                name: getattr(one, name) for name in ("data", "student", "budget", "arm", "against")
+            },
+            **_estimate(one.estimate),
+            "detectable": _finite(one.estimate.detectable),
+        }
+        for one in results.analysis.differences
+    ]
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {name: _finite(getattr(estimate, name)) for name in ("value", "low", "high", "dof")}
+
+
+def _finite(value: float) -> float | None:
+    """Return six digits of a number; None for infinity, for which JSON has no word."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _swept(result: CellResult, results: Results) -> dict[str, Any]:
+    cell = result.cell
+    key = choice_key(results.spec, results.spec.data_set(cell.data), cell.fold, cell.arm)
+    return {
+        "data": cell.data,
+        "fold": cell.fold,
+        "arm": cell.arm,
+        "lr": cell.choice.lr,
+        "momentum": cell.choice.momentum,
+        "flops": result.flops,
+        "accuracy": result.accuracy,
+        "chosen": results.choices.get(key) == cell.choice,
+    }
+
+
+def _row(result: CellResult) -> dict[str, Any]:
+    """Return a cell as a row of results.csv."""
+    cell = result.cell
+    last = result.stages[-1] if result.stages else None
+    teacher = result.stages[0] if len(result.stages) > 1 else None
+    row = {name: getattr(cell, name) for name in COLUMNS[:6]}
+    row |= {"lr": cell.choice.lr, "momentum": cell.choice.momentum}
+    row |= {"flops": result.flops, "teacher_flops": result.teacher_flops}
+    row |= {"num_test": result.num_test, "accuracy": result.accuracy}
+    for prefix, stage in (("", last), ("teacher_", teacher)):
+        for name in ("loss", "val_loss", "rankme"):
+            row[f"{prefix}{name}"] = None if stage is None else getattr(stage, name)
+    return row

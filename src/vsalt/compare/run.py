@@ -1,0 +1,226 @@
+"""The whole comparison: sweep, cells, model selection, then the files of results.
+
+DIR/
+  compare.toml        the specification as it was given
+  data/ stages/ cells/ seconds.jsonl
+  results.csv results.json report.html    of all that is finished
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from vsalt import durable
+from vsalt.compare import page, results
+from vsalt.compare.cells import Cell, Choice, compare_cells, selection_cells, sweep_cells
+from vsalt.compare.configs import arm_config, check_arms, has_momentum, last_stage
+from vsalt.compare.data_sets import prepare
+from vsalt.compare.result import CellResult
+from vsalt.compare.run_cell import finished
+from vsalt.compare.spec import CompareSpec
+from vsalt.compare.sweep import choose
+from vsalt.compare.timing import Timings
+from vsalt.compare.workers import (
+    Outcome,
+    run_here,
+    run_in_processes,
+    stoppable,
+    visible_gpus,
+)
+from vsalt.errors import printable
+from vsalt.report.numbers import duration, percent
+from vsalt.training.stop import InterruptedRunError
+
+SPEC = "compare.toml"
+
+
+@dataclass
+class Session:
+    """One start of the command.
+
+    Attributes:
+        spec: the comparison.
+        out: its folder.
+        console: where progress goes.
+        num_workers: processes; 1: this one.
+        deadline: `time.monotonic()` at which nothing may begin that would take longer; None: never.
+        timings: how long cells take.
+        found: results of finished cells, by key.
+        failed: why cells failed in this session, by key.
+        is_late: whether the deadline has kept a cell from beginning.
+    """
+
+    spec: CompareSpec
+    out: Path
+    console: Console
+    num_workers: int
+    deadline: float | None
+    timings: Timings
+    found: dict[str, CellResult] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    is_late: bool = False
+
+    def say(self, text: str) -> None:
+        """Print a line; names from the disk are made printable."""
+        for line in text.split("\n"):
+            self.console.print(printable(line), soft_wrap=True)
+
+    def run(self, cells: Sequence[Cell], what: str) -> None:
+        """Do those cells that are not done."""
+        for cell in cells:
+            result = finished(self.spec, cell, self.out)
+            if result is not None:
+                self.found[cell.key] = result
+        left = [cell for cell in cells if cell.key not in self.found]
+        if cells:
+            done = len(cells) - len(left)
+            self.say(f"{what}: {len(cells)} cells" + (f", {done} done before" if done else ""))
+        # A deadline that has come for one phase has come for those after it.
+        outcomes = iter(()) if self.is_late or not left else self._outcomes(left)
+        done = len(cells) - len(left)
+        for outcome in outcomes:
+            done += 1
+            self._note(outcome, f"{done}/{len(cells)}", left)
+
+    def _outcomes(self, cells: Sequence[Cell]) -> Iterator[Outcome]:
+        if self.num_workers == 1:
+            return run_here(self.spec, self.out, cells, self._admit)
+        return run_in_processes(
+            self.spec, self.out, cells, self._admit, num_workers=self.num_workers
+        )
+
+    def _admit(self, cell: Cell) -> bool:
+        """Whether a cell may begin: whether it would end before the deadline."""
+        if self.deadline is None:
+            return True
+        expected = self.timings.expect(cell) or 0.0
+        self.is_late |= time.monotonic() + expected > self.deadline
+        return not self.is_late
+
+    def _note(self, outcome: Outcome, count: str, cells: Sequence[Cell]) -> None:
+        """Remember how a cell has ended, and say so in a line."""
+        key = outcome.cell.key
+        if outcome.error is not None:
+            self.failed[key] = outcome.error
+            self.say(f"{count} {key} FAILED: {outcome.error}")
+            return
+        result = finished(self.spec, outcome.cell, self.out)
+        assert result is not None, "a cell without an error has a result"
+        self.found[key] = result
+        self.timings.add(outcome.cell, outcome.seconds)
+        rest = [
+            cell for cell in cells if cell.key not in self.found and cell.key not in self.failed
+        ]
+        expected = [self.timings.expect(cell) for cell in rest]
+        left = ""
+        if rest and None not in expected:
+            seconds = sum(one for one in expected if one is not None) / self.num_workers
+            left = f"; about {duration(seconds)} left"
+        self.say(
+            f"{count} {key}: accuracy {percent(result.accuracy)}, {duration(outcome.seconds)}{left}"
+        )
+
+
+def run_compare(
+    spec: CompareSpec,
+    out: Path,
+    console: Console,
+    *,
+    text: str,
+    command: str,
+    num_workers: int | None = None,
+    hours: float | None = None,
+) -> int:
+    """Do what is not done yet of a comparison, and write what it has found.
+
+    Args:
+        spec: the comparison.
+        out: its folder; may hold what was done before.
+        console: where progress goes.
+        text: of the file that the specification was read from.
+        command: the command line, for the report.
+        num_workers: processes; None: one per visible GPU if there are several, else this one.
+        hours: begin no cell that would not end within so many hours.
+
+    Returns:
+        The exit code: 1 if a cell has failed.
+
+    Raises:
+        InterruptedRunError: on a signal; the same command goes on.
+        VsaltError: if it cannot begin.
+    """
+    check_arms(spec)
+    durable.create_folder(out)
+    with durable.hold(out), stoppable():
+        session = Session(
+            spec=spec,
+            out=out,
+            console=console,
+            num_workers=num_workers or max(1, len(visible_gpus())),
+            deadline=None if hours is None else time.monotonic() + 3600 * hours,
+            timings=Timings(out),
+        )
+        try:
+            found = _run(session)
+        except InterruptedRunError as error:
+            raise InterruptedRunError(
+                error.number,
+                f"{error}; {len(session.found)} cells are done. The same command goes on:\n"
+                f"  {command}",
+            ) from error
+        durable.write_file(out / SPEC, text)
+        results.write_results(found, out)
+        page.write_page(found, out, text=text, command=command)
+        return _say_end(session, found)
+
+
+def _run(session: Session) -> results.Results:
+    spec, out = session.spec, session.out
+    sets = prepare(spec, out, session.say)
+    folds = {name: one.folds for name, one in sets.items()}
+    sweep = sweep_cells(spec, folds, averaging_arms(spec))
+    session.run(sweep, "sweep")
+    choices = choose(spec, sweep, session.found)
+    cells = compare_cells(spec, folds, choices)
+    selection = selection_cells(spec, folds, choices, teaching_arms(spec))
+    if session.is_late or len(choices) < len({cell.arm for cell in sweep}) * len(spec.data):
+        session.say("the sweep is not finished, so the comparison does not begin yet")
+    else:
+        session.run(cells, "comparison")
+        session.run(selection, "model selection")
+    return results.collect(
+        spec, cells, sweep, selection, session.found, choices, session.failed, out
+    )
+
+
+def averaging_arms(spec: CompareSpec) -> list[str]:
+    """Return the arms whose last stage has a moving average."""
+    return [
+        arm
+        for arm in spec.trained_arms
+        if has_momentum(last_stage(arm_config(spec, arm, None, Choice())))
+    ]
+
+
+def teaching_arms(spec: CompareSpec) -> list[str]:
+    """Return the arms of the model selection whose last stage learns from one before it."""
+    arms = spec.selection.arms if spec.selection is not None else ()
+    return [
+        arm
+        for arm in arms
+        if last_stage(arm_config(spec, arm, None, Choice())).method.needs_teacher
+    ]
+
+
+def _say_end(session: Session, found: results.Results) -> int:
+    for key, error in session.failed.items():
+        session.say(f"failed: {key}: {error}")
+    names = (results.RESULTS_CSV, results.RESULTS_JSON, page.PAGE)
+    session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
+    if found.left:
+        why = "there was no time for them" if session.is_late else "see above"
+        session.say(f"{len(found.left)} cells are left ({why}); the same command goes on with them")
+    return 1 if session.failed else 0

@@ -1,0 +1,162 @@
+"""Does the loss tell which run is best? Correlations over runs of equal steps.
+
+SALT's claim (arXiv 2509.24317, section on model selection) is that a student's loss goes with its
+probe accuracy, which the loss of a method with a moving target does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from vsalt.compare.cells import Cell
+from vsalt.compare.result import CellResult
+from vsalt.compare.stages import StageResult
+from vsalt.randomness import keyed_generator
+
+NUM_RESAMPLES = 2000
+FEWEST = 3
+"""Runs below which nothing is correlated."""
+MEASURES = ("loss", "val_loss", "rankme")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionRun:
+    """One run of the selection.
+
+    Attributes:
+        arm: which arm.
+        stage: runs: the last stage varies, and the measures are its own. teachers: the first one
+            varies, and the measures are the teacher's.
+        variant: its name.
+        accuracy: of the encoder that is kept.
+        measures: `loss` (smoothed), `val_loss`, `rankme`; None where not measured.
+    """
+
+    arm: str
+    stage: str
+    variant: str
+    accuracy: float
+    measures: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """How a measure goes with accuracy over runs.
+
+    Attributes:
+        arm: which arm.
+        stage: whose measure it is (see `SelectionRun`).
+        measure: which one.
+        num_runs: runs that have it.
+        r: Pearson's correlation.
+        r2: its square: the share of the accuracies' variance that a line explains.
+        r2_low: lower end of its 95 % interval.
+        r2_high: upper end.
+        spearman: correlation of the ranks.
+    """
+
+    arm: str
+    stage: str
+    measure: str
+    num_runs: int
+    r: float
+    r2: float
+    r2_low: float
+    r2_high: float
+    spearman: float
+
+
+def selection_runs(cells: Sequence[Cell], found: Mapping[str, CellResult]) -> list[SelectionRun]:
+    """Return the finished runs of the selection."""
+    runs = []
+    for cell in cells:
+        result = found.get(cell.key)
+        if result is None:
+            continue
+        assert cell.stage is not None
+        assert cell.variant is not None
+        stage = result.stages[0 if cell.stage == "teachers" else -1]
+        runs.append(
+            SelectionRun(
+                arm=cell.arm,
+                stage=cell.stage,
+                variant=cell.variant,
+                accuracy=result.accuracy,
+                measures=_measures(stage),
+            )
+        )
+    return runs
+
+
+def _measures(stage: StageResult) -> dict[str, float | None]:
+    return {name: getattr(stage, name) for name in MEASURES}
+
+
+def correlations(runs: Sequence[SelectionRun]) -> list[Correlation]:
+    """Correlate every measure with accuracy, for each arm and each stage that varies."""
+    found = []
+    for arm, stage in dict.fromkeys((run.arm, run.stage) for run in runs):
+        own = [run for run in runs if (run.arm, run.stage) == (arm, stage)]
+        for measure in MEASURES:
+            pairs = [
+                (value, run.accuracy) for run in own if (value := run.measures[measure]) is not None
+            ]
+            if len(pairs) >= FEWEST:
+                table = np.array(pairs)
+                found.append(_correlation(arm, stage, measure, table[:, 0], table[:, 1]))
+    return found
+
+
+def _correlation(
+    arm: str, stage: str, measure: str, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]
+) -> Correlation:
+    r = pearson(x, y)
+    low, high = r2_interval(x, y)
+    return Correlation(
+        arm=arm,
+        stage=stage,
+        measure=measure,
+        num_runs=len(x),
+        r=r,
+        r2=r * r,
+        r2_low=low,
+        r2_high=high,
+        spearman=pearson(ranks(x), ranks(y)),
+    )
+
+
+def pearson(x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]) -> float:
+    """Return Pearson's correlation; 0 where one of the two does not vary."""
+    dx, dy = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((dx @ dx) * (dy @ dy)))
+    return float(dx @ dy) / scale if scale > 0 else 0.0
+
+
+def ranks(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Return ranks from 1, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    means: Float[np.ndarray, "k"] = (ends - counts + 1 + ends) / 2
+    return means[inverse]
+
+
+def r2_interval(
+    x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], *, num: int = NUM_RESAMPLES
+) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 % percentiles of R² when runs are resampled.
+
+    With fewer than some ten runs it is rough. Resamples in which one of the two does not vary tell
+    nothing, and are left out.
+    """
+    picks = keyed_generator("compare selection").integers(len(x), size=(num, len(x)))
+    dx = x[picks] - x[picks].mean(axis=1, keepdims=True)
+    dy = y[picks] - y[picks].mean(axis=1, keepdims=True)
+    scale = np.square(dx).sum(axis=1) * np.square(dy).sum(axis=1)
+    told = scale > 1e-24 * max(float(scale.max()), 1e-300)
+    if not told.any():
+        return 0.0, 1.0
+    r2 = np.square((dx * dy).sum(axis=1)[told]) / scale[told]
+    low, high = np.quantile(r2, [0.025, 0.975])
+    return float(low), float(high)
