@@ -165,12 +165,16 @@ def _shares(spec: CompareSpec, arm: str, config: Config) -> tuple[float, ...] | 
     """Return every stage's share of the FLOPs; None: as the preset has them.
 
     Raises:
-        ConfigError: if an arm of other than two stages has a share of its own.
+        ConfigError: if an arm has a share of its own and does not train two stages.
     """
     own = spec.arm[arm].teacher_share if arm in spec.arm else None
-    two = isinstance(config, SaltRunConfig) and len(config.stages) == 2
+    two = (
+        isinstance(config, SaltRunConfig)
+        and len(config.stages) == 2
+        and config.teacher.loop.steps > 0
+    )
     if own is not None and not two:
-        report_problems([f"arm.{arm}.teacher_share is of two stages, which {arm} has not"])
+        report_problems([f"arm.{arm}.teacher_share: {arm} does not train two stages"])
     share = own if own is not None else spec.teacher_share
     return None if share is None or not two else (share, 1 - share)
 

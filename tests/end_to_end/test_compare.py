@@ -1,0 +1,243 @@
+"""`vsalt compare` on tiny networks: nothing tested is seen, nothing done is done again."""
+
+import csv
+import json
+import os
+import re
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from support import runs
+from support.comparisons import FOLDED, SPEC, SYNTH, write_folds
+from support.markup import Page
+from vsalt.compare.run import run_compare
+from vsalt.compare.spec import read_spec
+from vsalt.errors import ConfigError, DataError, RunFolderError
+
+SWEEP = "[sweep]\nlr = [1.0, 2.0]\nmomentum = [0.9]\n"
+SELECTION = """
+[selection]
+arms = ["salt"]
+runs = [{name = "low", settings = {optim = {lr = 1e-4}}},
+        {name = "high", settings = {optim = {lr = 1e-2}}},
+        {name = "all", settings = {masks = {name = "random"}}}]
+"""
+
+
+def compare(spec: str, folder: Path, **options: Any) -> int:
+    """Run a comparison in this process; its sources and its results lie in the folder."""
+    return run_compare(
+        read_spec(tomllib.loads(spec), folder),
+        folder / "out",
+        Console(quiet=True),
+        text=spec,
+        command="vsalt compare spec.toml --out out",
+        num_workers=1,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def folded(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished comparison over two folds with a sweep and a selection."""
+    folder = tmp_path_factory.mktemp("folded")
+    write_folds(videos, folder)
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, folder) == 0
+    return folder
+
+
+def test_no_training_sees_a_clip_that_it_is_tested_on(folded: Path) -> None:
+    """Of every stage seen.jsonl, beside the rows of every probe that its encoder was scored by."""
+    with (folded / "folds.csv").open(newline="") as file:
+        fold_of = {os.path.basename(row["path"]): row["fold"] for row in csv.DictReader(file)}
+    checked = 0
+    for cell in (folded / "out" / "cells").iterdir():
+        result = json.loads((cell / "result.json").read_text())
+        tested = {
+            os.path.basename(json.loads(line)["row"])
+            for line in (cell / "predictions.jsonl").read_text().splitlines()
+        }
+        if result["cell"]["purpose"] == "compare":
+            assert {fold_of[name] for name in tested} == {result["cell"]["fold"]}
+        else:
+            # The sweep and the selection are of the first fold; the sweep tests none of its clips.
+            in_fold = {fold_of[name] == "0" for name in tested}
+            assert in_fold == {result["cell"]["purpose"] == "selection"}
+        if result["cell"]["budget"] is None:
+            continue
+        probe = json.loads((cell / "probe" / "probe.json").read_text())
+        run = Path(probe["encoders"][0]["checkpoint"]).parents[1]
+        files = list(run.rglob("seen.jsonl"))
+        assert len(files) == (2 if result["cell"]["arm"] == "salt" else 1)
+        for file in files:
+            seen = {json.loads(line)["file_name"] for line in file.read_text().splitlines()}
+            assert seen
+            assert not seen & tested
+            checked += 1
+    assert checked > 10
+
+
+def test_results_hold_what_was_asked_for(folded: Path) -> None:
+    found = json.loads((folded / "out" / "results.json").read_text())
+    assert (found["left"], found["failed"]) == ([], [])
+    assert [one["arm"] for one in found["accuracies"]] == [
+        "raw_pixels", "frame_difference", "random-init", "salt", "vjepa",
+    ]  # fmt: skip
+    assert found["data"]["folded"] == {"num_test": 32, "num_groups": 4, "chance": 0.25}
+    salt = next(one for one in found["accuracies"] if one["arm"] == "salt")
+    assert 0.8 * 3e8 < salt["flops"] <= 3e8
+    assert 0 < salt["teacher_flops"] < salt["flops"]
+    pairs = {(one["arm"], one["against"]) for one in found["differences"]}
+    assert pairs == {("salt", "vjepa"), ("salt", "random-init"), ("vjepa", "random-init")}
+    # Both folds' predictions together are the accuracy, in the cells as in the sum.
+    cells = [one for one in found["cells"] if one["arm"] == "salt"]
+    rights = sum(one["accuracy"] * one["num_test"] for one in cells)
+    assert salt["value"] == pytest.approx(rights / 32)
+    assert {one["arm"]: one["lr"] for one in cells}["salt"] in (1.0, 2.0)
+    assert [one["chosen"] for one in found["sweep"]].count(True) == 2
+    assert found["sweep_flops"] > 4 * 0.8 * 3e8
+    assert len(found["selection"]) == 3
+    assert {one["measure"] for one in found["correlations"]} == {"loss", "val_loss", "rankme"}
+    assert str(folded) not in (folded / "out" / "results.json").read_text()
+    with (folded / "out" / "results.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(found["cells"])
+
+
+def test_the_page_is_whole(folded: Path) -> None:
+    page = Page((folded / "out" / "report.html").read_text(encoding="utf-8"))
+    headings = [heading.text for heading in page.all("h2")]
+    assert headings == [
+        "Accuracy on folded", "Paired differences", "Sweep", "Model selection", "How it was made",
+    ]  # fmt: skip
+    titles = [title.text for title in page.all("title")]
+    assert "Accuracy over compute" in titles
+    assert "salt: held-out loss of the last stage" in titles
+
+
+def test_a_second_start_does_nothing(folded: Path) -> None:
+    before = times(folded / "out")
+    results = (folded / "out" / "results.json").read_bytes()
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, folded) == 0
+    assert times(folded / "out") == before
+    assert (folded / "out" / "results.json").read_bytes() == results
+
+
+def test_students_of_one_teacher_share_its_training(folded: Path) -> None:
+    """Two folds and two candidates have a teacher each; the selection has none of its own."""
+    teachers = list((folded / "out" / "stages").glob("pixel-*"))
+    assert len(teachers) == 2 + 2
+
+
+def test_other_settings_or_data_are_refused(folded: Path) -> None:
+    changed = SPEC.replace("batch_size = 8", "batch_size = 4")
+    with pytest.raises(RunFolderError, match="holds a result of other settings, data or version"):
+        compare(changed + FOLDED + SWEEP + SELECTION, folded)
+    rows = folded / "folds.csv"
+    text = rows.read_text()
+    try:
+        rows.write_text("".join(text.splitlines(keepends=True)[:-1]))
+        with pytest.raises(RunFolderError, match="data set folded has changed"):
+            compare(SPEC + FOLDED + SWEEP + SELECTION, folded)
+    finally:
+        rows.write_text(text)
+
+
+def test_a_deadline_ends_before_a_cell_that_would_not_fit(folded: Path, tmp_path: Path) -> None:
+    write_folds(Path(next(csv.DictReader((folded / "folds.csv").open()))["path"]).parents[1] / "labels.csv", tmp_path)  # fmt: skip
+    (tmp_path / "out").mkdir()
+    known = (folded / "out" / "seconds.jsonl").read_text()
+    long = re.sub(r'"seconds": [\d.]+', '"seconds": 1e9', known)
+    (tmp_path / "out" / "seconds.jsonl").write_text(long)
+    assert compare(SPEC + FOLDED, tmp_path, hours=1.0) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (found["cells"], found["failed"]) == ([], [])
+    assert len(found["left"]) == 2 * 5
+
+
+def test_a_cell_that_fails_is_named_and_others_go_on(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vsalt.compare.run_cell as module
+
+    write_folds(videos, tmp_path)
+    original = module.train
+
+    def failing(stages: Any, catalogue: Any, console: Any) -> Any:
+        if stages[-1].name == "vjepa":
+            raise DataError("no luck")
+        return original(stages, catalogue, console)
+
+    monkeypatch.setattr(module, "train", failing)
+    assert compare(SPEC + FOLDED, tmp_path) == 1
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["failed"] == ["folded.fold0.vjepa.3e08.seed0", "folded.fold1.vjepa.3e08.seed0"]
+    assert {one["arm"] for one in found["accuracies"]} == {
+        "raw_pixels", "frame_difference", "random-init", "salt",
+    }  # fmt: skip
+
+
+def test_a_budget_too_small_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    spec = SPEC.replace("3e8", "1e3") + SYNTH
+    (tmp_path / "spec.toml").write_text(spec)
+    done = runs.vsalt("compare", tmp_path / "spec.toml", "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 1
+    assert "pays no step of each stage" in done.stderr
+    with pytest.raises(ConfigError, match="pays no step"):
+        compare(spec, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_it_costs(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(SPEC + SYNTH + SWEEP)
+    done = runs.vsalt("compare", tmp_path / "spec.toml", "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "9 cells; 9 trainings" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def times(out: Path) -> dict[str, int]:
+    """When each cell and each stage was finished."""
+    files = [*out.glob("cells/*/result.json"), *out.glob("stages/*/trained")]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "code"), [("kill", -signal.SIGKILL), ("term", 143)])
+def test_killed_and_run_again_equals_undisturbed(fault: str, code: int, tmp_path: Path) -> None:
+    """In the middle of a student; what was finished before keeps its files."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC + SYNTH)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    done = runs.vsalt("compare", spec, "--out", whole)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stages = [json.loads((whole / f"cells/shapes.{arm}.3e08.seed0/result.json").read_text())["stages"] for arm in ("salt", "vjepa")]  # fmt: skip
+    teacher, student = (stage["steps"] for stage in stages[0])
+    disturbed = runs.vsalt(
+        *("compare", spec, "--out", out),
+        prefix=(runs.FAULT_DRIVER, fault, tmp_path / "marker", "step", str(teacher + student // 2)),
+    )
+    assert disturbed.returncode == code, disturbed.stdout + disturbed.stderr
+    before = times(out)
+    assert [Path(name).parent.name for name in before if "cells" in name].count("shapes.raw_pixels")
+    again = runs.vsalt("compare", spec, "--out", out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = times(out)
+    assert {name: after[name] for name in before} == before
+    assert (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    assert (out / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_worker_processes_find_the_same(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC + SYNTH)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert runs.vsalt("compare", spec, "--out", one, "--workers", "1").returncode == 0
+    done = runs.vsalt("compare", spec, "--out", two, "--workers", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()

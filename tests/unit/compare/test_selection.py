@@ -1,0 +1,104 @@
+"""Correlations against scipy; choices of the sweep; smoothing; expected seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vsalt.compare.cells import Cell, Choice
+from vsalt.compare.result import CellResult
+from vsalt.compare.selection import correlations, pearson, r2_interval, ranks, selection_runs
+from vsalt.compare.spec import CompareSpec, DataSpec
+from vsalt.compare.stages import StageResult, smoothed
+from vsalt.compare.sweep import choose
+from vsalt.compare.timing import Timings
+
+
+def test_correlations_are_those_of_scipy() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=12).round(1)
+    y = x + generator.normal(size=12).round(1)
+    assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic)
+    assert pearson(ranks(x), ranks(y)) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert ranks(x).tolist() == stats.rankdata(x).tolist()
+    assert pearson(np.ones(5), np.arange(5.0)) == 0
+
+
+def test_the_interval_of_r2_covers_the_truth_roughly() -> None:
+    """Of 25 runs; a percentile bootstrap of few runs is rough, and is said to be."""
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(200):
+        x = generator.normal(size=25)
+        low, high = r2_interval(x, x + 0.75 * generator.normal(size=25), num=300)
+        covered += low <= 0.64 <= high
+    assert 0.85 <= covered / 200 <= 1.0
+
+
+def result(cell: Cell, accuracy: float, *, loss: float = 1.0, teacher: float = 2.0) -> CellResult:
+    stages = tuple(
+        StageResult(name=name, steps=3, flops=5, loss=value, val_loss=None, rankme=None)
+        for name, value in (("teacher", teacher), ("student", loss))
+    )
+    return CellResult(
+        cell=cell, inputs_sha256="", accuracy=accuracy, num_test=4, chance=0.5, stages=stages
+    )
+
+
+def test_runs_are_measured_by_the_stage_that_varies() -> None:
+    cells = [
+        Cell(data="a", arm="salt", purpose="selection", stage=stage, variant=str(index))
+        for stage in ("runs", "teachers")
+        for index in range(4)
+    ]
+    found = {
+        cell.key: result(cell, 0.1 * place, loss=-float(place), teacher=float(place**2))
+        for place, cell in enumerate(cells)
+    }
+    runs = selection_runs(cells, found)
+    assert [run.measures["loss"] for run in runs] == [0, -1, -2, -3, 16, 25, 36, 49]
+    of_runs, of_teachers = correlations(runs)
+    assert (of_runs.stage, of_runs.measure, of_runs.num_runs) == ("runs", "loss", 4)
+    assert (of_runs.r, of_runs.r2, of_runs.spearman) == pytest.approx((-1, 1, -1))
+    assert of_teachers.stage == "teachers"
+    assert 0.9 < of_teachers.r2 < 1
+
+
+def test_the_sweep_chooses_the_best_and_among_equals_the_nearest() -> None:
+    spec = CompareSpec(arms=("salt",), budgets=(1e9,), data=(DataSpec(name="a", sources=("x",)),))
+    cells = [
+        Cell(data="a", arm="salt", purpose="sweep", choice=Choice(lr=lr)) for lr in (0.25, 1.0, 2.0)
+    ]
+    scores = dict(zip((cell.key for cell in cells), (0.5, 0.5, 0.4), strict=True))
+    found = {cell.key: result(cell, scores[cell.key]) for cell in cells}
+    assert choose(spec, cells, found) == {"a salt": Choice(lr=1.0)}
+    found[cells[2].key] = result(cells[2], 0.6)
+    assert choose(spec, cells, found) == {"a salt": Choice(lr=2.0)}
+    del found[cells[0].key]
+    assert choose(spec, cells, found) == {}
+
+
+def test_smoothing_is_a_mean_at_first_and_forgets() -> None:
+    assert smoothed([]) is None
+    assert smoothed([3.0]) == 3.0
+    falling = smoothed([10.0] * 100 + [1.0] * 100)
+    assert falling is not None
+    assert 1.0 < falling < 1.01
+    # Over 40 records the last two weigh half each.
+    assert smoothed([0.0] * 38 + [4.0, 8.0]) == pytest.approx(0.5 * 8 + 0.25 * 4)
+
+
+def test_seconds_are_expected_from_what_was_done(tmp_path: Path) -> None:
+    timings = Timings(tmp_path)
+    cell = Cell(data="a", arm="salt", budget=1e9, seed=0)
+    other = Cell(data="a", arm="pixel", budget=2e9, seed=0)
+    assert timings.expect(cell) is None
+    timings.add(cell, 10.0)
+    timings.add(cell, 20.0)
+    with (tmp_path / "seconds.jsonl").open("a") as file:
+        file.write('{"key": "cut sh')
+    again = Timings(tmp_path)
+    assert again.expect(cell) == pytest.approx(15.0)
+    assert again.expect(other) == pytest.approx(30.0)
+    assert again.expect(Cell(data="a", arm="random-init", seed=0)) is None
