@@ -42,7 +42,8 @@ def test_settings_are_files_that_a_command_reads(page: str) -> None:
         if block.language == "toml":
             assert block.kind == "file", f"{page}, line {block.line}: put <!-- file: NAME --> above"
             commands = [other.text for other in BLOCKS[page] if other.is_shell]
-            assert any(f"--config {block.detail}" in text for text in commands)
+            read_by = (f"--config {block.detail}", f"vsalt compare {block.detail}")
+            assert any(words in text for text in commands for words in read_by)
 
 
 @pytest.mark.parametrize("page", _with("shell"))

@@ -7,7 +7,7 @@ NETWORK = "{width = 24, depth = 1, heads = 2, mlp_width = 48}"
 SPEC = f"""
 preset = "demo"
 arms = ["random-init", "salt", "vjepa"]
-budgets = [3e8]
+budgets = [5e7]
 seeds = [0]
 
 [settings]

@@ -1,7 +1,7 @@
 """Imports between the packages of vsalt point one way; see docs/explanation/architecture.md.
 
-    cli → {interop, evaluation, embedding, report, linear} → training → objectives → targets
-        → {models, masking, data, compute}
+    cli → compare → {interop, evaluation, embedding, report, linear} → training → objectives
+        → targets → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
 `vsalt.errors`, `vsalt.durable`, `vsalt.randomness`, every `config`, `*_config` and `types` module
@@ -25,6 +25,7 @@ LAYERS = (
     ("objectives",),
     ("training",),
     ("interop", "evaluation", "embedding", "report", "linear"),
+    ("compare",),
     ("cli",),
 )
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -296,6 +297,8 @@ TREE = {
     "evaluation.knn": "def fit():\n    from vsalt.training.loop import run",
     "interop": "",
     "interop.hub": "import vsalt.models.vit",
+    "compare": "",
+    "compare.cells": "import vsalt.evaluation.knn\nfrom vsalt.config import RunConfig",
     "linear": "",
     "linear.flow": "import numpy\nfrom vsalt.errors import VsaltError\nfrom . import flow",
     "cli": "",
@@ -346,6 +349,8 @@ def test_a_good_tree_passes() -> None:
         ("training.loop", "import vsalt.evaluation.knn", "evaluation lies above training"),
         ("evaluation.knn", "import vsalt.interop.hub", "siblings"),
         ("evaluation.knn", "import vsalt.cli.main", "cli lies above evaluation"),
+        ("evaluation.knn", "import vsalt.compare.cells", "compare lies above evaluation"),
+        ("compare.cells", "import vsalt.cli.main", "cli lies above compare"),
         ("interop.hub", "import vsalt.evaluation.knn", "siblings"),
         ("evaluation.knn", "import vsalt.__main__", "lies above evaluation"),
         ("linear.flow", "import vsalt.randomness", "linear may import only"),

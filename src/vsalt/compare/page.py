@@ -99,7 +99,9 @@ def _frontiers(results: Results) -> list[Section]:
                 f"frontier-{data.name}-{index}", own, results.analysis.chance[data.name]
             )
             right = _accuracy_table(data.name, own)
-            parts.append(tag("div", chart, right, class_="beside") if chart else right)
+            # In a box of its own the chart is not stretched to the height of the table.
+            both = tag("div", tag("div", chart), right, class_="beside")
+            parts.append(both if chart else right)
         title = f"Accuracy on {data.name}"
         sections.append(Section(anchor=f"data-{data.name}", title=title, content=tuple(parts)))
     return sections
@@ -186,7 +188,7 @@ def _ends(estimate: Estimate) -> str:
 
 
 def _points(share: float) -> str:
-    return "–" if abs(share) == float("inf") else f"{100 * share:+.1f}"
+    return "–" if abs(share) == float("inf") else f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _differences(results: Results) -> Section:
@@ -199,7 +201,7 @@ def _differences(results: Results) -> Section:
             [
                 one.data if one.student is None else f"{one.data}, ViT-{one.student}",
                 flops(one.budget),
-                f"{one.arm} − {arm_name(one.against)}",
+                tag("span", f"{one.arm} − {arm_name(one.against)}", class_="whole"),
                 tag("strong", _points(estimate.value)),
                 f"{_points(estimate.low)} to {_points(estimate.high)}",
                 sure,
