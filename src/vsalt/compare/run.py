@@ -16,7 +16,7 @@ from rich.console import Console
 from vsalt import durable
 from vsalt.compare import page, results
 from vsalt.compare.cells import Cell, Choice, compare_cells, selection_cells, sweep_cells
-from vsalt.compare.configs import arm_config, check_arms, has_momentum, last_stage
+from vsalt.compare.configs import arm_config, cell_config, check_arms, has_momentum, last_stage
 from vsalt.compare.data_sets import prepare
 from vsalt.compare.result import CellResult
 from vsalt.compare.run_cell import finished
@@ -30,8 +30,8 @@ from vsalt.compare.workers import (
     stoppable,
     visible_gpus,
 )
-from vsalt.errors import printable
-from vsalt.report.numbers import duration, percent
+from vsalt.errors import ConfigError, printable, report_problems
+from vsalt.report.numbers import duration, percent, plural
 from vsalt.training.stop import InterruptedRunError
 
 SPEC = "compare.toml"
@@ -152,7 +152,7 @@ def run_compare(
         InterruptedRunError: on a signal; the same command goes on.
         VsaltError: if it cannot begin.
     """
-    check_arms(spec)
+    check_cells(spec)
     durable.create_folder(out)
     with durable.hold(out), stoppable():
         session = Session(
@@ -196,6 +196,34 @@ def _run(session: Session) -> results.Results:
     )
 
 
+def check_cells(spec: CompareSpec) -> None:
+    """Put every configuration together once, so that mistakes are told before anything is made.
+
+    Raises:
+        ConfigError: with the mistakes of all cells.
+    """
+    check_arms(spec)
+    folds = {data.name: (None,) for data in spec.data}
+    cells = [
+        *compare_cells(spec, folds, {}),
+        *selection_cells(spec, folds, {}, teaching_arms(spec)),
+    ]
+    # Rates, momenta, seeds and data change nothing about what fits together.
+    alike = {
+        (cell.arm, cell.student, cell.budget, cell.stage, cell.variant): cell
+        for cell in cells
+        if cell.is_trained
+    }
+    problems: list[str] = []
+    for cell in alike.values():
+        try:
+            cell_config(spec, cell, "rows.csv")
+        except ConfigError as error:
+            told = [f"{cell.key}: {problem}" for problem in error.problems]
+            problems += [text for text in told if text not in problems]
+    report_problems(problems)
+
+
 def averaging_arms(spec: CompareSpec) -> list[str]:
     """Return the arms whose last stage has a moving average."""
     return [
@@ -222,5 +250,6 @@ def _say_end(session: Session, found: results.Results) -> int:
     session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
     if found.left:
         why = "there was no time for them" if session.is_late else "see above"
-        session.say(f"{len(found.left)} cells are left ({why}); the same command goes on with them")
+        left = plural(len(found.left), "cell")
+        session.say(f"{left} left ({why}); the same command goes on")
     return 1 if session.failed else 0
