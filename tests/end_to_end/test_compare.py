@@ -1,9 +1,11 @@
 """`vsalt compare` on tiny networks: nothing tested is seen, nothing done is done again."""
 
 import csv
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import tomllib
 from pathlib import Path
@@ -15,11 +17,13 @@ from rich.console import Console
 from support import runs
 from support.comparisons import FOLDED, SPEC, SYNTH, write_folds
 from support.markup import Page
+from vsalt.compare import run_cell
+from vsalt.compare.plan import plan_cells, print_plan
 from vsalt.compare.run import run_compare
 from vsalt.compare.spec import read_spec
 from vsalt.errors import ConfigError, DataError, RunFolderError
 
-SWEEP = "[sweep]\nlr = [1.0, 2.0]\nmomentum = [0.9]\n"
+SWEEP = "[sweep]\nlr = [2.0]\nmomentum = [0.9]\n"
 SELECTION = """
 [selection]
 arms = ["salt"]
@@ -88,7 +92,7 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
     assert [one["arm"] for one in found["accuracies"]] == [
         "raw_pixels", "frame_difference", "random-init", "salt", "vjepa",
     ]  # fmt: skip
-    assert found["data"]["folded"] == {"num_test": 32, "num_groups": 4, "chance": 0.25}
+    assert found["data"]["folded"] == {"num_test": 32, "num_groups": 11, "chance": 0.25}
     salt = next(one for one in found["accuracies"] if one["arm"] == "salt")
     assert 0.8 * 5e7 < salt["flops"] <= 5e7
     assert 0 < salt["teacher_flops"] < salt["flops"]
@@ -98,9 +102,9 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
     cells = [one for one in found["cells"] if one["arm"] == "salt"]
     rights = sum(one["accuracy"] * one["num_test"] for one in cells)
     assert salt["value"] == pytest.approx(rights / 32)
-    assert {one["arm"]: one["lr"] for one in cells}["salt"] in (1.0, 2.0)
+    assert {one["arm"]: one["lr"] for one in cells}["salt"] == 2.0
     assert [one["chosen"] for one in found["sweep"]].count(True) == 2
-    assert found["sweep_flops"] > 4 * 0.8 * 5e7
+    assert found["sweep_flops"] > 2 * 0.8 * 5e7
     assert len(found["selection"]) == 3
     assert {one["measure"] for one in found["correlations"]} == {"loss", "val_loss", "rankme"}
     assert str(folded) not in (folded / "out" / "results.json").read_text()
@@ -128,9 +132,9 @@ def test_a_second_start_does_nothing(folded: Path) -> None:
 
 
 def test_students_of_one_teacher_share_its_training(folded: Path) -> None:
-    """Two folds and two candidates have a teacher each; the selection has none of its own."""
+    """Two folds and a candidate have a teacher each; the selection has none of its own."""
     teachers = list((folded / "out" / "stages").glob("pixel-*"))
-    assert len(teachers) == 2 + 2
+    assert len(teachers) == 2 + 1
 
 
 def test_other_settings_or_data_are_refused(folded: Path) -> None:
@@ -162,44 +166,47 @@ def test_a_deadline_ends_before_a_cell_that_would_not_fit(
 
 
 def test_a_cell_that_fails_is_named_and_others_go_on(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vsalt.compare.run_cell as module
-
-    write_folds(videos, tmp_path)
-    original = module.train
+    shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
+    for arm in ("salt", "vjepa"):
+        for fold in (0, 1):
+            shutil.rmtree(tmp_path / "out" / "cells" / f"folded.fold{fold}.{arm}.5e07.seed0")
+    original = run_cell.train
 
     def failing(stages: Any, catalogue: Any, console: Any) -> Any:
         if stages[-1].name == "vjepa":
             raise DataError("no luck")
         return original(stages, catalogue, console)
 
-    monkeypatch.setattr(module, "train", failing)
-    assert compare(SPEC + FOLDED, tmp_path) == 1
+    monkeypatch.setattr(run_cell, "train", failing)
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path) == 1
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["failed"] == ["folded.fold0.vjepa.5e07.seed0", "folded.fold1.vjepa.5e07.seed0"]
     assert {one["arm"] for one in found["accuracies"]} == {
         "raw_pixels", "frame_difference", "random-init", "salt",
     }  # fmt: skip
+    # What was trained for the cells that were removed is found again.
+    names = ("accuracies", "cells")
+    before = json.loads((folded / "out" / "results.json").read_text())
+    assert all(one in before[name] for name in names for one in found[name])
 
 
 def test_a_budget_too_small_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     spec = SPEC.replace("5e7", "1e3") + SYNTH
-    (tmp_path / "spec.toml").write_text(spec)
-    done = runs.vsalt("compare", tmp_path / "spec.toml", "--out", tmp_path / "out", "--dry-run")
-    assert done.returncode == 1
-    assert "pays no step of each stage" in done.stderr
     with pytest.raises(ConfigError, match=r"shapes\.vjepa\.1000\.seed0: .*pays no step"):
         compare(spec, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_says_what_it_costs(tmp_path: Path) -> None:
-    (tmp_path / "spec.toml").write_text(SPEC + SYNTH + SWEEP)
-    done = runs.vsalt("compare", tmp_path / "spec.toml", "--out", tmp_path / "out", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "9 cells; 9 trainings" in done.stdout
-    assert not (tmp_path / "out").exists()
+def test_a_dry_run_says_what_it_costs() -> None:
+    plans = plan_cells(read_spec(tomllib.loads(SPEC + SYNTH + SWEEP), Path()))
+    # A candidate of two arms, two floors, random-init, two arms.
+    assert len(plans) == 2 + 2 + 1 + 2
+    console = Console(record=True, width=120, file=io.StringIO())
+    print_plan(plans, console)
+    # A sweep trains on other rows, so it shares no teacher with the comparison.
+    assert "7 cells; 6 trainings" in console.export_text()
 
 
 def times(out: Path) -> dict[str, int]:
