@@ -96,7 +96,7 @@ def estimate(values: Shaped[np.ndarray, "S n"], draws: Draws) -> Estimate:
         draws: the resamples.
 
     Returns:
-        The estimate; of one group alone, infinitely wide.
+        The estimate; of one group alone, infinitely wide; without any variation, of no width.
     """
     value = float(values.mean())
     sums = np.bincount(draws.groups, weights=values.mean(axis=0))
@@ -107,10 +107,10 @@ def estimate(values: Shaped[np.ndarray, "S n"], draws: Draws) -> Estimate:
     of_seeds = _variance(by_seeds, len(values)) if len(values) > 1 else 0.0
     variance = of_groups + of_seeds
     if variance == 0 or not math.isfinite(variance):
+        # Without any variation nothing tells what a difference would have to be.
         far = 0.0 if variance == 0 else math.inf
-        return Estimate(
-            value=value, low=value - far, high=value + far, detectable=far, dof=MOST_DOF
-        )
+        low, high = value - far, value + far
+        return Estimate(value=value, low=low, high=high, detectable=math.inf, dof=MOST_DOF)
     dof = variance**2 / (
         of_groups**2 / max(1, len(sums) - 1) + of_seeds**2 / max(1, len(values) - 1)
     )

@@ -182,9 +182,11 @@ def _accuracy(found: Accuracy | None) -> Cell:
 
 
 def _ends(estimate: Estimate) -> str:
+    """Return the interval of an accuracy, which lies between 0 and 1 whatever the formula says."""
     if estimate.low == float("-inf"):
         return "[–]"
-    return f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _points(share: float) -> str:
@@ -258,7 +260,7 @@ def _selection(results: Results) -> list[Section]:
     rows: list[list[Cell]] = [
         [
             one.arm,
-            f"{MEASURES[one.measure]} {WHOSE[one.stage]}",
+            tag("span", f"{MEASURES[one.measure]} {WHOSE[one.stage]}", class_="whole"),
             count(one.num_runs),
             f"{one.r2:.2f} [{one.r2_low:.2f}, {one.r2_high:.2f}]",
             f"{one.r:+.2f}",

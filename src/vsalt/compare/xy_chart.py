@@ -114,7 +114,7 @@ def xy_chart(chart: XYChart) -> Element:
 
 def _frame(chart: XYChart) -> _Frame:
     points = [point for one in chart.series for point in one.points]
-    xs = [x for x, _, _ in points]
+    xs = [*(x for x, _, _ in points), *(chart.ticks or ())]
     heights = [value for _, value in chart.levels]
     for _, value, ends in points:
         heights += [value, *(ends or ())]
