@@ -286,7 +286,7 @@ def _warnings(steps: int, flops: int, budget_flops: int | float) -> tuple[str, .
     if steps < MIN_STEPS:
         found.append(
             f"only {steps} steps, with the smallest batch: a network of this size learns little in "
-            "so few; take a smaller --student"
+            "so few; take a smaller --student, or none"
         )
     if flops < 0.98 * budget_flops:
         found.append(f"a step is so dear that {1 - flops / budget_flops:.0%} of the budget is left")

@@ -19,7 +19,7 @@ from vsalt.training.proposal import propose
 
 CASES = [(1e12, None, "demo"), (3e16, None, "tiny-cpu"), (1e19, "S", "small-gpu")]
 LARGE = [
-    (1e13, "Ti", "tiny-cpu"),
+    (2e14, "Ti", "tiny-cpu"),
     (1e18, None, "small-gpu"),
     (1e21, "H", "paper-vith"),
     (1e22, None, "paper-vitG"),
