@@ -333,7 +333,8 @@ def constant_targets(deviation: float) -> Alarm:
         CONSTANT_TARGETS,
         f"the targets hardly vary over tokens: target_deviation {deviation:.3g} (constant below "
         f"{MIN_DEVIATION})",
-        "the encoder that gives them has collapsed (a frozen teacher: see warnings.jsonl and rankme "
-        "of its own run, and give another --teacher; a moving average: begin again with a lower "
-        "optim.lr or a higher method.momentum), or the clips are blank (look at those named here)",
+        "the encoder that gives them has collapsed (a frozen teacher: see warnings.jsonl and "
+        "rankme of its own run, and give another --teacher; a moving average: begin again with a "
+        "lower optim.lr or a higher method.momentum), or the clips are blank (look at those "
+        "named here)",
     )
