@@ -16,7 +16,7 @@ from vsalt.errors import ConfigError
 from vsalt.models.config import EncoderConfig
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.fit_steps import Amount, Cost, fill_up, fit_ratio, fit_shares
-from vsalt.training.lengths import SCALED, length_of, with_length
+from vsalt.training.lengths import SCALED, with_length
 from vsalt.training.plan import VIDEOS
 from vsalt.training.stage_cost import StageCost, stage_costs
 
@@ -40,7 +40,7 @@ def flops_of(
         ConfigError: if settings are wrong.
     """
     costs = stage_costs(config, step_shapes, teacher)
-    lengths = [length_of(stage.loop) for stage in _stages(config).values()]
+    lengths = [stage.loop.end for stage in _stages(config).values()]
     return sum(cost.flops(steps) for cost, steps in zip(costs, lengths, strict=True))
 
 
@@ -155,7 +155,7 @@ def _with_steps(
 ) -> C:
     """Fit the steps and put them into the config."""
     stages = _stages(config)
-    lengths = [length_of(stage.loop) for stage in stages.values()]
+    lengths = [stage.loop.end for stage in stages.values()]
     if shares is None:
         steps = fit_ratio(prices, lengths, budget)
     else:

@@ -18,12 +18,6 @@ SCALED = (
 """Settings of a stage that follow its length."""
 
 
-def length_of(loop: LoopConfig) -> int:
-    """Return how many steps are run: all, or those before an early stop; 0 if none."""
-    stop_at: int | None = getattr(loop, "stop_at", None)
-    return loop.steps if stop_at is None else min(stop_at, loop.steps)
-
-
 def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) -> StageConfig:
     """Return a stage that runs `length` steps, and is otherwise as like the given one as can be.
 
@@ -40,7 +34,7 @@ def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) ->
         fixed: names of `SCALED` that keep their values. A fixed `save_every` or `val_every`
             fixes both, since one must divide the other.
     """
-    old = length_of(stage.loop)
+    old = stage.loop.end
     if length == old or old == 0:
         return stage
     ratio = Fraction(length, old)
@@ -59,7 +53,7 @@ def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) ->
 
 
 def _with_steps(loop: LoopConfig, length: int, ratio: Fraction) -> LoopConfig:
-    if length_of(loop) == loop.steps:
+    if loop.end == loop.steps:
         return replace(loop, steps=length)
     steps = max(length, scaled(loop.steps, ratio))
     changes: dict[str, Any] = {"steps": steps, "stop_at": length}

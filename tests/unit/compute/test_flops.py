@@ -87,7 +87,7 @@ def config_of(method: str, case: str) -> PretrainConfig:
         if len(MASK_COUNTS.get(case, (0, 0))) == 1
         else RandomConfig(ratio=0.7, num_masks=2)
     )
-    stage = replace(config.stage, encoder=encoder, predictor=PredictorConfig(), masks=masks)
+    stage = replace(config.stage, encoder=encoder, predictor=PredictorConfig(depth=2), masks=masks)
     clip_config = replace(config.clip, num_frames=clip[0], size=clip[1:])
     return resolve(replace(config, clip=clip_config, stage=stage))
 
