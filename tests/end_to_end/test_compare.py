@@ -209,6 +209,28 @@ def test_a_dry_run_says_what_it_costs() -> None:
     assert "7 cells; 6 trainings" in console.export_text()
 
 
+def test_encoders_of_one_set_are_scored_on_another(videos: Path, tmp_path: Path) -> None:
+    """One training for both sets; the other has a probe per fold, and is never trained on."""
+    write_folds(videos, tmp_path)
+    spec = SPEC.replace(', "vjepa"', "") + SYNTH + FOLDED + 'trained_on = "shapes"\n'
+    assert compare(spec, tmp_path) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["left"] == []
+    assert len(list((tmp_path / "out" / "stages").glob("*/trained"))) == 2
+    accuracies = {(one["data"], one["arm"]): one for one in found["accuracies"]}
+    assert len(accuracies) == 2 * 4
+    assert accuracies["folded", "salt"]["flops"] == accuracies["shapes", "salt"]["flops"]
+    assert found["data"]["folded"]["num_test"] == 32
+    own = tmp_path / "out" / "cells" / "folded.salt.5e07.seed0"
+    probe = json.loads((own / "probe" / "probe.json").read_text())
+    assert len(probe["encoders"][0]["parts"]) == 2
+    trained = json.loads(
+        (Path(probe["encoders"][0]["checkpoint"]).parents[1] / "config.json").read_text()
+    )
+    shapes = tmp_path / "out" / "data" / "shapes.csv"
+    assert trained["config"]["data"]["sources"] == [str(shapes)]
+
+
 def times(out: Path) -> dict[str, int]:
     """When each cell and each stage was finished."""
     files = [*out.glob("cells/*/result.json"), *out.glob("stages/*/trained")]

@@ -135,10 +135,16 @@ def compare_cells(spec: CompareSpec, folds: Folds, choices: Mapping[str, Choice]
     return cells
 
 
+def trained_cell(spec: CompareSpec, cell: Cell) -> Cell:
+    """Return the cell whose training a cell's encoder comes from: itself, unless it transfers."""
+    return replace(cell, data=spec.data_set(cell.data).trained_name)
+
+
 def choice_key(spec: CompareSpec, data: DataSpec, fold: str | None, arm: str) -> str:
     """Return for what a choice of the sweep holds: an arm on a data set, or on one fold of it."""
     every_fold = spec.sweep is not None and spec.sweep.every_fold
-    return f"{data.name} {fold} {arm}" if every_fold else f"{data.name} {arm}"
+    name = data.trained_name
+    return f"{name} {fold} {arm}" if every_fold else f"{name} {arm}"
 
 
 def sweep_cells(spec: CompareSpec, folds: Folds, averaging: Sequence[str]) -> list[Cell]:
@@ -161,7 +167,7 @@ def sweep_cells(spec: CompareSpec, folds: Folds, averaging: Sequence[str]) -> li
         purpose="sweep",
     )
     cells = []
-    for data, arm in product(spec.data, spec.trained_arms):
+    for data, arm in product(spec.trained_data, spec.trained_arms):
         own = folds[data.name] if spec.sweep.every_fold else folds[data.name][:1]
         momenta = spec.sweep.momentum if arm in averaging else (None,)
         cells += [
@@ -187,7 +193,7 @@ def selection_cells(
     selection = spec.selection
     if selection is None:
         return []
-    data = spec.data_set(selection.data or spec.data[0].name)
+    data = spec.data_set(selection.data or spec.trained_data[0].name)
     fold = folds[data.name][0]
     cells = []
     for arm in selection.arms:

@@ -5,7 +5,7 @@ DIR/data/
   NAME.csv            all rows that take part, with a column `split`: train or test
   NAME.sweep.csv      the training rows alone, a part of them (whole groups) called test: what the
                       sweep trains on and compares candidates on
-  NAME.foldF.csv …    likewise for every fold
+  NAME.foldF.csv …    likewise for every fold; of data that is only scored, one for all folds
 """
 
 import json
@@ -50,7 +50,7 @@ def folds_of(spec: DataSpec) -> tuple[str | None, ...]:
     Raises:
         DataError: if a source cannot be used.
     """
-    if spec.folds is None:
+    if spec.folds is None or spec.trained_on is not None:
         return (None,)
     return _folds(_read(spec, [Path(source) for source in spec.sources]), spec.folds)
 
@@ -87,6 +87,9 @@ def _prepare(spec: CompareSpec, data: DataSpec, folder: Path, say: Say) -> DataS
     if data.synth is not None:
         sources = [_make(data.synth, folder / data.name, say)]
     rows = _read(data, sources)
+    if data.trained_on is not None:
+        _write(folder / _manifest_name(data.name, None, sweep=False), _to_score(rows, data), data)
+        return DataSet(name=data.name, folds=(None,))
     folds = _folds(rows, data.folds) if data.folds is not None else (None,)
     for fold in folds:
         divided = _divide(rows, data, fold)
@@ -168,6 +171,15 @@ def _divide(rows: Sequence[Row], data: DataSpec, fold: str | None) -> list[Row]:
                 "by split_column, or a column of folds by folds"
             )
     return divided
+
+
+def _to_score(rows: Sequence[Row], data: DataSpec) -> list[Row]:
+    """Return the rows that probes are fitted to and scored on, where nothing else is trained."""
+    if data.folds is None:
+        return _divide(rows, data, None)
+    _folds(rows, data.folds)
+    # Which rows are tested is for the folds to say.
+    return [_placed(row, "train") for row in rows if row.columns.get(data.folds, "").strip()]
 
 
 def _for_sweep(divided: Sequence[Row], data: DataSpec, share: float) -> list[Row]:

@@ -113,11 +113,13 @@ def _about(results: Results, data: str) -> str:
     single = (
         " One seed: how much seeds differ is not in them." if len(results.spec.seeds) < 2 else ""
     )
+    trained = results.spec.data_set(data).trained_on
+    origin = "" if trained is None else f" Encoders were trained on {trained}."
     return (
         f"{plural(analysis.num_rows[data], 'test clip')} in "
         f"{plural(analysis.num_groups[data], 'group')}, {seeds}; {results.spec.probe.kind} probe; "
         f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
-        f"bootstrap over groups and seeds.{single}"
+        f"bootstrap over groups and seeds.{single}{origin}"
     )
 
 

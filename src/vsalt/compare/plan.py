@@ -8,7 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vsalt.compare.cells import Cell, compare_cells, selection_cells, sweep_cells
+from vsalt.compare.cells import (
+    Cell,
+    compare_cells,
+    selection_cells,
+    sweep_cells,
+    trained_cell,
+)
 from vsalt.compare.configs import Config, cell_config, check_arms
 from vsalt.compare.data_sets import folds_of
 from vsalt.compare.run import averaging_arms, teaching_arms
@@ -57,12 +63,13 @@ def plan_cells(spec: CompareSpec) -> list[CellPlan]:
         if not cell.is_trained:
             plans.append(CellPlan(cell=cell, stages=(), folders=()))
             continue
-        config = cell_config(spec, cell, "rows.csv")
+        origin = trained_cell(spec, cell)
+        config = cell_config(spec, origin, "rows.csv")
         # Rates and momenta change no cost, nor do seeds and folds.
         alike = (cell.arm, cell.student, cell.budget, cell.stage, cell.variant)
         if alike not in known:
             known[alike] = tuple(_stages(config))
-        rows = f"{cell.data} {cell.fold} {cell.purpose == 'sweep'}"
+        rows = f"{origin.data} {origin.fold} {origin.purpose == 'sweep'}"
         folders = tuple(place.folder.name for place in places(config, Path(), rows))
         plans.append(CellPlan(cell=cell, stages=known[alike], folders=folders))
     return plans

@@ -186,7 +186,7 @@ def _run(session: Session) -> results.Results:
     choices = choose(spec, sweep, session.found)
     cells = compare_cells(spec, folds, choices)
     selection = selection_cells(spec, folds, choices, teaching_arms(spec))
-    if session.is_late or len(choices) < len({cell.arm for cell in sweep}) * len(spec.data):
+    if session.is_late or len(choices) < len({cell.arm for cell in sweep}) * len(spec.trained_data):
         session.say("the sweep is not finished, so the comparison does not begin yet")
     else:
         session.run(cells, "comparison")

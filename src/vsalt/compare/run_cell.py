@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vsalt import __version__, durable
 from vsalt.compare import data_sets, result
-from vsalt.compare.cells import FLOORS, Cell
+from vsalt.compare.cells import FLOORS, Cell, trained_cell
 from vsalt.compare.configs import Config, base_config, cell_config
 from vsalt.compare.result import CellResult, Prediction
 from vsalt.compare.spec import NO_GROUPS, RANDOM_INIT, CompareSpec
@@ -38,14 +38,15 @@ class Inputs:
     """All that a cell's result depends on.
 
     Attributes:
-        manifest: rows that it is trained, and probed on.
-        manifest_hash: of these rows.
+        manifest: rows that it is probed on.
+        trained_hash: hash of the rows that it is trained on; those of the same manifest, unless
+            encoders of another data set are scored.
         config: of its training; None where nothing is trained.
         sha256: hash of all of it, the probe's settings included.
     """
 
     manifest: Path
-    manifest_hash: str
+    trained_hash: str
     config: Config | None
     sha256: str
 
@@ -57,16 +58,19 @@ def inputs(spec: CompareSpec, cell: Cell, out: Path) -> Inputs:
         ConfigError: if its settings are wrong, or its budget is too small.
     """
     manifest = data_sets.manifest(out, cell)
-    config = cell_config(spec, cell, str(manifest.absolute())) if cell.is_trained else None
     manifest_hash = _catalogue(spec, cell, manifest).manifest_hash
+    origin = trained_cell(spec, cell)
+    trained_on = data_sets.manifest(out, origin)
+    trained_hash = _catalogue(spec, origin, trained_on).manifest_hash
+    config = cell_config(spec, origin, str(trained_on.absolute())) if cell.is_trained else None
     base = config or base_config(spec, cell.student)
     values = to_dict(base)
-    values["data"]["sources"] = [manifest_hash]
+    values["data"]["sources"] = [trained_hash, manifest_hash]
     probe = to_dict(spec.probe)
     text = json.dumps([__version__, to_dict(cell), values, probe], sort_keys=True)
     return Inputs(
         manifest=manifest,
-        manifest_hash=manifest_hash,
+        trained_hash=trained_hash,
         config=config,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -130,7 +134,7 @@ def run_cell(
     stage_results = []
     if given.config is not None:
         catalogue = Catalogue.load(given.config.data, seed=given.config.seed)
-        stages = places(given.config, out, given.manifest_hash)
+        stages = places(given.config, out, given.trained_hash)
         stage_results = train(stages, catalogue, screen)
     subject = _subject(spec, cell, stages)
     # result.json is written last: without it the folder is what an interrupted probe left.
@@ -172,7 +176,11 @@ def probe_options(spec: CompareSpec, cell: Cell) -> ProbeOptions:
     data, probe = spec.data_set(cell.data), spec.probe
     return ProbeOptions(
         kind=probe.kind,
-        task=TaskOptions(label_column=data.label_column, group_column=data.group_column),
+        task=TaskOptions(
+            label_column=data.label_column,
+            group_column=data.group_column,
+            folds=data.folds if data.trained_on is not None else None,
+        ),
         extract=ExtractConfig(
             windows=WindowConfig(per_row=probe.segments),
             pooling=probe.pooling,

@@ -64,6 +64,9 @@ class DataSpec:
     folds: str | None = None
     """Column of folds: one training per fold, which never sees that fold's clips; the predictions
     of all folds are scored together."""
+    trained_on: str | None = None
+    """Name of another data set: its encoders are scored here, too, and nothing is trained on this
+    one but probes. With `folds` there is a probe per fold."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -74,6 +77,11 @@ class DataSpec:
         if bool(self.sources) == (self.synth is not None):
             problems.append(f"{where}: give either sources or a table synth")
         report_problems(problems)
+
+    @property
+    def trained_name(self) -> str:
+        """Name of the data set that encoders are trained on which are scored here."""
+        return self.trained_on or self.name
 
     @property
     def training_group_column(self) -> str:
@@ -210,6 +218,11 @@ class CompareSpec:
         """The arms that are trained."""
         return tuple(arm for arm in self.arms if arm != RANDOM_INIT)
 
+    @property
+    def trained_data(self) -> tuple[DataSpec, ...]:
+        """The data sets that encoders are trained on."""
+        return tuple(data for data in self.data if data.trained_on is None)
+
     def data_set(self, name: str) -> DataSpec:
         """Return the data set of a name."""
         return next(data for data in self.data if data.name == name)
@@ -251,13 +264,13 @@ def _list_problems(spec: CompareSpec) -> list[str]:
 
 def _reference_problems(spec: CompareSpec) -> list[str]:
     """What is named elsewhere in the specification, and is not there."""
-    problems = []
+    problems = _transfer_problems(spec)
     if spec.arms and spec.reference not in spec.arms:
         problems.append(f"reference is {spec.reference}; the arms are {', '.join(spec.arms)}")
     selection = spec.selection
     if selection is None:
         return problems
-    names = [data.name for data in spec.data]
+    names = [data.name for data in spec.data if data.trained_on is None]
     if selection.data is not None and selection.data not in names:
         problems.append(f"selection.data is {selection.data!r}; there are {', '.join(names)}")
     problems += [
@@ -276,6 +289,20 @@ def _reference_problems(spec: CompareSpec) -> list[str]:
             f"selection.runs has {len(selection.runs)} entries; a correlation needs at least 3, "
             "and says little below 8"
         )
+    return problems
+
+
+def _transfer_problems(spec: CompareSpec) -> list[str]:
+    """What is wrong with data sets that are only scored."""
+    trained = [data.name for data in spec.data if data.trained_on is None and data.folds is None]
+    problems = [
+        f"data {data.name}: trained_on is {data.trained_on!r}; it must be a data set that is "
+        f"trained on, without folds: {', '.join(trained) or 'there is none'}"
+        for data in spec.data
+        if data.trained_on is not None and data.trained_on not in trained
+    ]
+    if spec.data and all(data.trained_on is not None for data in spec.data):
+        problems.append("every data set has trained_on; one must be trained on")
     return problems
 
 
