@@ -48,7 +48,8 @@ def test_completion_knows_verbs_and_flags(tmp_path: Path, monkeypatch: pytest.Mo
     assert completions(script, ["vsalt", "pr"]) == ["pretrain", "probe"]
     assert completions(script, ["vsalt", "probe", ""]) == ["fit", "eval", "predict"]
     assert completions(script, ["vsalt", "salt", "--teacher.optim.cl"]) == [
-        "--teacher.optim.clip-norm"
+        "--teacher.optim.clip-after-warmup",
+        "--teacher.optim.clip-norm",
     ]
     assert completions(script, ["vsalt", "salt", "--data", "x", "--see"]) == ["--seed"]
 
