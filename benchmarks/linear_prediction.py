@@ -5,14 +5,15 @@ usage: python benchmarks/linear_prediction.py [--noise 0 30] [--stops 0.1 0.25 1
 
 Theory: a pixel teacher learns features by lambda. Stopped early, it has not what is predictable but
 weak (small lambda, large rho), and its student cannot get that back; noise in the videos makes the
-same factor weaker still. Here the strong factor is the shape of the moving object, the weak one the
-texture painted on it. Its motion is probed, too, of which covariances say nothing.
+same factor weaker still. The factors are shape, texture and motion of the one object that moves;
+which of them a teacher learns early, and which late, is seen from its own checkpoints.
 
 For every level of noise: a synthetic set, `vsalt linear data` of its pixels, one teacher of preset
-demo, students of its checkpoints at the given shares of its steps (all train alike), linear probes
-of all of them. Kept is (accuracy - chance) / (accuracy of the last stop - chance). The theory is
-wrong if an early stop keeps as much of texture as of shape. Whatever has run is not run again:
-folders in --work, numbers in --out (benchmarks/results/linear_prediction.json).
+demo, students of its checkpoints at the given shares of its steps (all train alike), V-JEPA for as
+many steps as teacher and student together, linear probes of all of them. Kept is (accuracy -
+chance) / (accuracy of the last stop - chance). The theory is wrong if students of an early stop
+keep as much of what the teacher learns late as of what it learns early. Whatever has run is not run
+again: folders in --work, numbers in --out (benchmarks/results/linear_prediction.json).
 """
 
 import argparse
@@ -102,6 +103,16 @@ def arm(folder: Path, noise: float, seed: int, args: argparse.Namespace) -> dict
     stops = train(folder, data, seed, args)
     encoders = {f"{kind}@{share:g}": path for share in stops for kind, path in stops[share].items()}
     scores = {task: probe(folder / f"probe-{task}", data, encoders, task, seed) for task in TASKS}
+    moving = {"vjepa": folder / "vjepa"}
+    steps = sum(int(number) for number in args.steps.split(":"))
+    run(
+        moving["vjepa"],
+        *("--method", "vjepa", "--steps", str(steps), "--save-every", str(steps)),
+        *stage_words(data, seed),
+    )
+    for task in TASKS:
+        found = probe(folder / f"probe-vjepa-{task}", data, moving, task, seed)
+        scores[task]["accuracy"]["vjepa"] = found["accuracy"]["vjepa"]
     result = json.loads((theory / "linear_data.json").read_text())
     return {"theory": {"agreement": result["agreement"], "counts": result["counts"]}, **scores}
 
@@ -115,7 +126,7 @@ def train(
     at = {share: max(1, round(share * teacher_steps)) for share in args.stops}
     every = math.gcd(*at.values(), teacher_steps)
     teacher = folder / "teacher"
-    stage = ("--preset", "demo", "--data", str(data), "--seed", str(seed))
+    stage = stage_words(data, seed)
     run(
         teacher,
         *("--method", "pixel", "--steps", str(teacher_steps), "--save-every", str(every), *stage),
@@ -132,6 +143,10 @@ def train(
         )
         found[share] = {"teacher": checkpoint, "student": student}
     return found
+
+
+def stage_words(data: Path, seed: int) -> tuple[str, ...]:
+    return ("--preset", "demo", "--data", str(data), "--seed", str(seed))
 
 
 def run(folder: Path, *words: str) -> None:
@@ -177,6 +192,8 @@ def show(found: dict[str, Any]) -> None:
             for stop in stops:
                 cells = [kept(numbers[task], f"{kind}@{stop}", f"{kind}@1") for task in TASKS]
                 print(f"{f'{kind}@{stop}':<14}" + "".join(f"{cell:>20}" for cell in cells))
+        vjepa = [f"{numbers[task]['accuracy']['vjepa']:.1%}" for task in TASKS]
+        print(f"{'vjepa':<14}" + "".join(f"{cell:>20}" for cell in vjepa))
         chance = "".join(f"{numbers[task]['chance']:>20.1%}" for task in TASKS)
         print(f"{'chance':<14}{chance}")
 
