@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from support.colours import contrast, palettes
 from support.javascript import dump_dom
 from vsalt.linear.page.controls import SLIDERS
 from vsalt.linear.page.render import SCRIPTS, part, render_page
@@ -94,29 +95,9 @@ def test_without_javascript_there_is_a_text(page: str) -> None:
     assert "needs JavaScript" in found[1]
 
 
-def palettes() -> dict[str, dict[str, str]]:
-    light, dark = part("style.css").split("@media (prefers-color-scheme: dark)")
-    return {
-        name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", css))
-        for name, css in (("light", light), ("dark", dark))
-    }
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG defines it, from sRGB."""
-    shares = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_enough_contrast(scheme: str) -> None:
-    colours = palettes()[scheme]
+    colours = palettes(part("style.css"))[scheme]
     for ground in ("page", "panel"):
         for name in ("ink", "muted", "link", "limit", "curve-0", "curve-1", "clean", "noisy"):
             assert contrast(colours[name], colours[ground]) >= TEXT, name
@@ -127,7 +108,7 @@ def test_colours_are_those_of_reports() -> None:
     style = resources.files("vsalt.report").joinpath("style.css").read_text(encoding="utf-8")
     light, dark = style.split("@media (prefers-color-scheme: dark)")
     for scheme, css in (("light", light), ("dark", dark)):
-        for name, colour in palettes()[scheme].items():
+        for name, colour in palettes(part("style.css"))[scheme].items():
             if name not in ("clean", "noisy"):
                 assert f"--{name}: {colour};" in css
 
