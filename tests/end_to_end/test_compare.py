@@ -192,6 +192,55 @@ def test_a_cell_that_fails_is_named_and_others_go_on(
     assert all(one in before[name] for name in names for one in found[name])
 
 
+def test_without_a_choice_of_the_sweep_a_fold_waits(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never begins with a choice that nobody has made; others do."""
+    write_folds(videos, tmp_path)
+    original = run_cell.train
+
+    def failing(stages: Any, catalogue: Any, console: Any) -> Any:
+        if stages[0].config.data.sources[0].endswith("folded.fold1.sweep.csv"):
+            raise DataError("no luck")
+        return original(stages, catalogue, console)
+
+    monkeypatch.setattr(run_cell, "train", failing)
+    spec = SPEC.replace('["random-init", "salt", "vjepa"]', '["salt"]') + FOLDED
+    assert compare(spec + SWEEP + "every_fold = true\n", tmp_path) == 1
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["failed"] == ["sweep.folded.fold1.salt.5e07.seed0.lr2"]
+    assert found["left"] == [*found["failed"], "folded.fold1.salt.5e07.seed0"]
+    trained = [one for one in found["cells"] if one["arm"] == "salt"]
+    assert [(one["fold"], one["lr"]) for one in trained] == [("0", 2.0)]
+    log = tmp_path / "out" / "cells" / found["failed"][0] / "log.txt"
+    assert "failed: no luck" in log.read_text()
+
+
+def test_a_candidate_that_diverges_is_not_chosen_and_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SPEC.replace('["random-init", "salt", "vjepa"]', '["pixel"]\nreference = "pixel"')
+    spec += SYNTH + "[sweep]\nlr = [1.0, 1e30]\n"
+    assert compare(spec, tmp_path) == 0
+    first = (tmp_path / "out" / "results.json").read_bytes()
+    found = json.loads(first)
+    assert (found["left"], found["failed"]) == ([], [])
+    chosen, diverged = found["sweep"]
+    assert (chosen["lr"], chosen["chosen"], chosen["accuracy"] is None) == (1.0, True, False)
+    assert (diverged["lr"], diverged["chosen"], diverged["accuracy"]) == (1e30, False, None)
+    assert 0 < diverged["flops"] < chosen["flops"]
+    assert found["sweep_flops"] == diverged["flops"] + chosen["flops"]
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert "diverged" in [cell.text for cell in page.all("td")]
+
+    def trained_again(*given: Any) -> Any:
+        raise AssertionError(given)
+
+    monkeypatch.setattr(run_cell, "train", trained_again)
+    assert compare(spec, tmp_path) == 0
+    assert (tmp_path / "out" / "results.json").read_bytes() == first
+
+
 def test_a_budget_too_small_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     spec = SPEC.replace("5e7", "1e3") + SYNTH
     with pytest.raises(ConfigError, match=r"shapes\.vjepa\.1000\.seed0: .*pays no step"):

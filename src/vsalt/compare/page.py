@@ -7,7 +7,7 @@ from vsalt import __version__, durable
 from vsalt.compare.analysis import Accuracy
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.result import CellResult
-from vsalt.compare.results import Results, as_json, environment
+from vsalt.compare.results import Results, environment, swept
 from vsalt.compare.xy_chart import XYChart, XYSeries, xy_chart
 from vsalt.report.html import Child, Element, render_page, tag
 from vsalt.report.numbers import count, flops, number, percent, plural, short
@@ -225,8 +225,8 @@ def _differences(results: Results) -> Section:
 
 
 def _sweep(results: Results) -> list[Section]:
-    swept = as_json(results)["sweep"]
-    if not swept:
+    found = swept(results)
+    if not found:
         return []
     rows: list[list[Cell]] = [
         [
@@ -234,14 +234,14 @@ def _sweep(results: Results) -> list[Section]:
             one["arm"],
             f"× {one['lr']:g}",
             "" if one["momentum"] is None else f"{one['momentum']:g}",
-            percent(one["accuracy"]),
+            "diverged" if one["accuracy"] is None else percent(one["accuracy"]),
             flops(one["flops"]),
             "chosen" if one["chosen"] else "",
         ]
-        for one in swept
+        for one in found
     ]
     heads = ("data", "arm", "learning rate", "momentum", "accuracy", "FLOPs", "")
-    total = sum(one["flops"] for one in swept)
+    total = sum(one["flops"] for one in found)
     text = note(
         "Every arm got the same search at the smallest budget, by the first seed, scored on a part "
         "of the training clips that neither these trainings nor their probes learned from. It took "

@@ -19,7 +19,7 @@ from vsalt import __version__, durable
 from vsalt.compare.analysis import Analysis, analyse
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.cells import Cell, Choice, choice_key
-from vsalt.compare.result import CellResult
+from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
 from vsalt.compare.spec import CompareSpec
 from vsalt.config import to_dict
@@ -43,6 +43,7 @@ class Results:
         found: results of all finished cells, by key; those of sweep and selection, too.
         sweep: cells of the sweep.
         choices: what it has chosen, by `choice_key`.
+        diverged: candidates that have diverged, by key.
         analysis: accuracies and differences.
         runs: finished runs of the model selection.
         correlations: over these.
@@ -55,6 +56,7 @@ class Results:
     found: Mapping[str, CellResult]
     sweep: tuple[Cell, ...]
     choices: Mapping[str, Choice]
+    diverged: Mapping[str, Divergence]
     analysis: Analysis
     runs: tuple[SelectionRun, ...]
     correlations: tuple[Correlation, ...]
@@ -64,13 +66,15 @@ class Results:
 
 def collect(
     spec: CompareSpec,
+    out: Path,
+    *,
     cells: Sequence[Cell],
     sweep: Sequence[Cell],
     selection: Sequence[Cell],
-    found: Mapping[str, CellResult],
     choices: Mapping[str, Choice],
+    found: Mapping[str, CellResult],
     failed: Mapping[str, str],
-    out: Path,
+    diverged: Mapping[str, Divergence],
 ) -> Results:
     """Analyse what is finished."""
     runs = selection_runs(selection, found)
@@ -81,10 +85,11 @@ def collect(
         found=found,
         sweep=tuple(sweep),
         choices=choices,
+        diverged=diverged,
         analysis=analyse(spec, cells, found, out),
         runs=tuple(runs),
         correlations=tuple(correlations(runs)),
-        left=tuple(cell.key for cell in every if cell.key not in found),
+        left=tuple(cell.key for cell in every if cell.key not in found.keys() | diverged),
         failed=failed,
     )
 
@@ -105,7 +110,7 @@ def write_results(results: Results, out: Path) -> None:
 
 def as_json(results: Results) -> dict[str, Any]:
     """Return all results as plain values."""
-    sweep = [results.found[cell.key] for cell in results.sweep if cell.key in results.found]
+    sweep = swept(results)
     return {
         "environment": environment(),
         "spec": _plain_spec(results.spec),
@@ -121,8 +126,8 @@ def as_json(results: Results) -> dict[str, Any]:
         },
         "accuracies": _accuracies(results),
         "differences": _differences(results),
-        "sweep": [_swept(result, results) for result in sweep],
-        "sweep_flops": sum(result.flops for result in sweep),
+        "sweep": sweep,
+        "sweep_flops": sum(one["flops"] for one in sweep),
         "selection": [
             {
                 **{name: getattr(run, name) for name in ("arm", "stage", "variant", "accuracy")},
@@ -193,19 +198,27 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _swept(result: CellResult, results: Results) -> dict[str, Any]:
-    cell = result.cell
-    key = choice_key(results.spec, results.spec.data_set(cell.data), cell.fold, cell.arm)
-    return {
-        "data": cell.data,
-        "fold": cell.fold,
-        "arm": cell.arm,
-        "lr": cell.choice.lr,
-        "momentum": cell.choice.momentum,
-        "flops": result.flops,
-        "accuracy": result.accuracy,
-        "chosen": results.choices.get(key) == cell.choice,
-    }
+def swept(results: Results) -> list[dict[str, Any]]:
+    """Return the candidates of the sweep; the accuracy of one that has diverged is None."""
+    rows = []
+    for cell in results.sweep:
+        ended = results.found.get(cell.key) or results.diverged.get(cell.key)
+        if ended is None:
+            continue
+        key = choice_key(results.spec, results.spec.data_set(cell.data), cell.fold, cell.arm)
+        rows.append(
+            {
+                "data": cell.data,
+                "fold": cell.fold,
+                "arm": cell.arm,
+                "lr": cell.choice.lr,
+                "momentum": cell.choice.momentum,
+                "flops": ended.flops,
+                "accuracy": ended.accuracy if isinstance(ended, CellResult) else None,
+                "chosen": results.choices.get(key) == cell.choice,
+            }
+        )
+    return rows
 
 
 def _row(result: CellResult) -> dict[str, Any]:

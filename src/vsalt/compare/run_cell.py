@@ -14,14 +14,14 @@ from vsalt import __version__, durable
 from vsalt.compare import data_sets, result
 from vsalt.compare.cells import FLOORS, Cell, trained_cell
 from vsalt.compare.configs import Config, base_config, cell_config
-from vsalt.compare.result import CellResult, Prediction
+from vsalt.compare.result import CellResult, Divergence, Prediction
 from vsalt.compare.spec import NO_GROUPS, RANDOM_INIT, CompareSpec
-from vsalt.compare.stages import StagePlace, encoder_of, places, train
+from vsalt.compare.stages import StagePlace, encoder_of, places, spent_flops, train
 from vsalt.config import to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
 from vsalt.data.manifest import Row, read_source
-from vsalt.errors import DataError, RunFolderError
+from vsalt.errors import DataError, NonFiniteError, RunFolderError
 from vsalt.evaluation.floors import floor
 from vsalt.evaluation.probe import ProbeOptions, fit_subjects
 from vsalt.evaluation.protocol import TaskOptions
@@ -111,6 +111,14 @@ def finished(spec: CompareSpec, cell: Cell, out: Path) -> CellResult | None:
     return found
 
 
+def diverged(spec: CompareSpec, cell: Cell, out: Path) -> Divergence | None:
+    """Return how a cell has diverged, if it has with the settings and data of now."""
+    found = result.read_divergence(out, cell)
+    if found is None or found.inputs_sha256 != inputs(spec, cell, out).sha256:
+        return None
+    return found
+
+
 def run_cell(
     spec: CompareSpec, cell: Cell, out: Path, *, console: Callable[[Path], Console]
 ) -> CellResult:
@@ -124,6 +132,7 @@ def run_cell(
 
     Raises:
         VsaltError: as training and probes do; what is trained is kept.
+        NonFiniteError: if a training diverges; that is written down.
         DataError: if a test clip was seen in training.
     """
     own = result.folder(out, cell)
@@ -135,7 +144,14 @@ def run_cell(
     if given.config is not None:
         catalogue = Catalogue.load(given.config.data, seed=given.config.seed)
         stages = places(given.config, out, given.trained_hash)
-        stage_results = train(stages, catalogue, screen)
+        try:
+            stage_results = train(stages, catalogue, screen)
+        except NonFiniteError as error:
+            found = Divergence(
+                inputs_sha256=given.sha256, flops=spent_flops(stages), error=str(error)
+            )
+            result.write_divergence(out, cell, found)
+            raise
     subject = _subject(spec, cell, stages)
     # result.json is written last: without it the folder is what an interrupted probe left.
     shutil.rmtree(own / PROBE, ignore_errors=True)
@@ -148,7 +164,7 @@ def run_cell(
     )
     _check_unseen(cell, probed)
     encoder = probed.encoders[0]
-    found = CellResult(
+    whole = CellResult(
         cell=cell,
         inputs_sha256=given.sha256,
         accuracy=encoder.metrics.accuracy,
@@ -156,8 +172,8 @@ def run_cell(
         chance=probed.chance.uniform,
         stages=tuple(stage_results),
     )
-    result.write_result(out, found, _predictions(spec, cell, given.manifest, own / PROBE))
-    return found
+    result.write_result(out, whole, _predictions(spec, cell, given.manifest, own / PROBE))
+    return whole
 
 
 def _subject(spec: CompareSpec, cell: Cell, stages: list[StagePlace]) -> Subject:

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,12 @@ def train(stages: list[StagePlace], catalogue: Catalogue, console: Console) -> l
 def encoder_of(place: StagePlace) -> LoadedEncoder:
     """Return the encoder of a finished stage, that of its last step for all methods."""
     return load_encoder(_last(place).path)
+
+
+def spent_flops(stages: Sequence[StagePlace]) -> int:
+    """Return the exact FLOPs of all steps that are saved, of stages that are finished or not."""
+    saved = [CheckpointFolder(place.folder, keep_last=1).latest() for place in stages]
+    return sum(int(last.meta["flops_exact"]) for last in saved if last is not None)
 
 
 def _train_one(

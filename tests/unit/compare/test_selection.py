@@ -9,9 +9,9 @@ from scipy import stats
 from vsalt.compare.cells import Cell, Choice
 from vsalt.compare.result import CellResult
 from vsalt.compare.selection import correlations, pearson, r2_interval, ranks, selection_runs
-from vsalt.compare.spec import CompareSpec, DataSpec
+from vsalt.compare.spec import CompareSpec, DataSpec, SweepSpec
 from vsalt.compare.stages import StageResult, smoothed
-from vsalt.compare.sweep import choose
+from vsalt.compare.sweep import choose, unchosen
 from vsalt.compare.timing import Timings
 
 
@@ -77,6 +77,20 @@ def test_the_sweep_chooses_the_best_and_among_equals_the_nearest() -> None:
     assert choose(spec, cells, found) == {"a salt": Choice(lr=2.0)}
     del found[cells[0].key]
     assert choose(spec, cells, found) == {}
+    # One that has diverged is a result, as long as another has not.
+    assert choose(spec, cells, found, [cells[0].key]) == {"a salt": Choice(lr=2.0)}
+    assert choose(spec, cells, {}, [cell.key for cell in cells]) == {}
+
+
+def test_every_fold_waits_for_its_own_choice() -> None:
+    data = DataSpec(name="a", sources=("x",), folds="fold")
+    spec = CompareSpec(
+        arms=("salt",), budgets=(1e9,), data=(data,), sweep=SweepSpec(every_fold=True)
+    )
+    cells = [Cell(data="a", fold=fold, arm="salt", purpose="sweep") for fold in ("0", "1")]
+    choices = choose(spec, cells, {cells[0].key: result(cells[0], 0.5)})
+    assert choices == {"a 0 salt": Choice()}
+    assert unchosen(spec, cells, choices) == ["a 1 salt"]
 
 
 def test_smoothing_is_a_mean_at_first_and_forgets() -> None:
