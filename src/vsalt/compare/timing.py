@@ -1,6 +1,8 @@
 """How long cells take, from those that were done before."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 from vsalt.compare.cells import Cell
@@ -20,8 +22,8 @@ class Timings:
         self._known: list[tuple[str, float | None, float]] = []
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
-                # A line may be cut short where the program was killed.
-                if line.endswith("}"):
+                # A line may be cut short where the program was killed; it says nothing.
+                with contextlib.suppress(json.JSONDecodeError):
                     entry = json.loads(line)
                     self._known.append((entry["arm"], entry["budget"], entry["seconds"]))
 
@@ -29,8 +31,13 @@ class Timings:
         """Remember a cell that was done."""
         self._known.append((cell.arm, cell.budget, seconds))
         entry = {"arm": cell.arm, "budget": cell.budget, "seconds": round(seconds, 3)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": cell.key, **entry}) + "\n")
+        with self._path.open("a+b") as file:
+            # What follows a line that was cut short must not become a part of it.
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(f"{json.dumps({'key': cell.key, **entry})}\n".encode())
 
     def expect(self, cell: Cell) -> float | None:
         """Return how many seconds a cell will take; None where nothing is known yet.

@@ -116,3 +116,5 @@ def test_seconds_are_expected_from_what_was_done(tmp_path: Path) -> None:
     assert again.expect(cell) == pytest.approx(15.0)
     assert again.expect(other) == pytest.approx(30.0)
     assert again.expect(Cell(data="a", arm="random-init", seed=0)) is None
+    again.add(cell, 60.0)
+    assert Timings(tmp_path).expect(cell) == pytest.approx(30.0)
