@@ -7,7 +7,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +326,30 @@ def test_worker_processes_find_the_same(tmp_path: Path) -> None:
     done = runs.vsalt("compare", spec, "--out", two, "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_the_start_that_was_killed(tmp_path: Path) -> None:
+    """They would work on the cells of the next one, which begins at once."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC.replace("5e7", "5e10") + SYNTH)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "vsalt", "compare", str(spec), "--out", str(out)]
+    start = subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(list(out.glob("stages/*/metrics.jsonl"))) == 2)
+    children = Path(f"/proc/{start.pid}/task/{start.pid}/children").read_text().split()
+    assert len(children) >= 2
+    start.kill()
+    start.wait()
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    # A signal lets a training save what it has done.
+    assert len(list(out.glob("stages/*/checkpoints/latest"))) == 2
+    assert not list(out.glob("cells/*salt*/result.json"))
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.05)

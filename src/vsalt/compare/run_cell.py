@@ -31,6 +31,7 @@ from vsalt.evaluation.subjects import Subject, random_init, trained
 from vsalt.training.extract import ExtractConfig, WindowConfig
 
 PROBE = "probe"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,14 @@ def run_cell(
     own = result.folder(out, cell)
     durable.create_folder(own)
     screen = console(own / result.LOG)
+    # A worker that has outlived its start may still be on this cell.
+    with durable.wait_to_hold(own / LOCK):
+        found = finished(spec, cell, out)
+        return found if found is not None else _run(spec, cell, out, screen)
+
+
+def _run(spec: CompareSpec, cell: Cell, out: Path, screen: Console) -> CellResult:
+    own = result.folder(out, cell)
     given = inputs(spec, cell, out)
     stages: list[StagePlace] = []
     stage_results = []
@@ -147,10 +156,10 @@ def run_cell(
         try:
             stage_results = train(stages, catalogue, screen)
         except NonFiniteError as error:
-            found = Divergence(
+            divergence = Divergence(
                 inputs_sha256=given.sha256, flops=spent_flops(stages), error=str(error)
             )
-            result.write_divergence(out, cell, found)
+            result.write_divergence(out, cell, divergence)
             raise
     subject = _subject(spec, cell, stages)
     # result.json is written last: without it the folder is what an interrupted probe left.
@@ -164,7 +173,7 @@ def run_cell(
     )
     _check_unseen(cell, probed)
     encoder = probed.encoders[0]
-    whole = CellResult(
+    found = CellResult(
         cell=cell,
         inputs_sha256=given.sha256,
         accuracy=encoder.metrics.accuracy,
@@ -172,8 +181,8 @@ def run_cell(
         chance=probed.chance.uniform,
         stages=tuple(stage_results),
     )
-    result.write_result(out, whole, _predictions(spec, cell, given.manifest, own / PROBE))
-    return whole
+    result.write_result(out, found, _predictions(spec, cell, given.manifest, own / PROBE))
+    return found
 
 
 def _subject(spec: CompareSpec, cell: Cell, stages: list[StagePlace]) -> Subject:

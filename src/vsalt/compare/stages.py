@@ -5,8 +5,6 @@ setting, in data, seed and the stages before them share them; so a teacher is tr
 many students learn from it. A stage that was killed goes on from its checkpoint.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
@@ -164,11 +162,9 @@ def _last(place: StagePlace) -> Checkpoint:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process of the comparison works on a stage, and hold it."""
-    with contextlib.ExitStack() as stack:
-        # Beside the folder: the one inside is that of all verbs, which do not wait.
-        lock = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "a"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stack.enter_context(durable.hold(folder))
+    # Beside the folder: the lock inside is that of all verbs, which do not wait.
+    beside = folder.with_name(f".{folder.name}.lock")
+    with durable.wait_to_hold(beside), durable.hold(folder):
         yield
 
 

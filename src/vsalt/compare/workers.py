@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -256,8 +257,20 @@ def _serve(spec: CompareSpec, out: Path, line: Connection, num_workers: int) -> 
     # SIGTERM, after which a training saves and ends.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(max(1, cores // num_workers))
+    threading.Thread(target=_stop_when_orphaned, daemon=True).start()
+    # Those that torch would take alone, so that OMP_NUM_THREADS is heeded.
+    torch.set_num_threads(max(1, torch.get_num_threads() // num_workers))
     with contextlib.suppress(EOFError, InterruptedRunError):
         while (cell := line.recv()) is not None:
             line.send(_try(spec, out, cell))
+
+
+def _stop_when_orphaned() -> None:
+    """Stop this process as a signal would when the one that gives out cells has died.
+
+    Another start of the command may follow at once, and two must not work on one cell.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker waits for its parent's end"
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
