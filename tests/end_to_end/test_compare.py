@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from support import runs
 from support.comparisons import FOLDED, SPEC, SYNTH, write_folds
 from support.markup import Page
 from vsalt.compare import run_cell
+from vsalt.compare.bootstrap import draw, estimate
 from vsalt.compare.plan import plan_cells, print_plan
 from vsalt.compare.run import run_compare
 from vsalt.compare.spec import read_spec
@@ -114,6 +116,35 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
     assert str(folded) not in (folded / "out" / "results.json").read_text()
     with (folded / "out" / "results.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(found["cells"])
+
+
+def test_groups_json_is_enough_to_find_all_intervals_again(folded: Path) -> None:
+    """Accuracies and differences from numbers of right rows per group, without any other file."""
+    points = json.loads((folded / "out" / "groups.json").read_text())
+    found = json.loads((folded / "out" / "results.json").read_text())
+
+    def values(point: dict[str, Any]) -> np.ndarray:
+        rows = [
+            [right for times in zip(seed, point["rows"], strict=True) for right in once(*times)]
+            for seed in point["right"]
+        ]
+        return np.array(rows, dtype=np.float64)
+
+    def once(right: int, rows: int) -> list[int]:
+        return [1] * right + [0] * (rows - right)
+
+    groups = np.repeat(np.arange(11), points[0]["rows"])
+    draws = draw(groups, 1)
+    by_arm = {point["arm"]: values(point) for point in points}
+    assert [point["seeds"] for point in points] == [[None], [None], [0], [0], [0]]
+    for one in found["accuracies"]:
+        again = estimate(by_arm[one["arm"]], draws)
+        assert (one["value"], one["high"]) == pytest.approx((again.value, again.high), rel=1e-5)
+    for one in found["differences"]:
+        again = estimate(by_arm[one["arm"]] - by_arm[one["against"]], draws)
+        ends = (one["low"], one["value"], one["high"])
+        assert ends == pytest.approx((again.low, again.value, again.high), rel=1e-5, abs=1e-12)
+    assert "scene" not in (folded / "out" / "groups.json").read_text()
 
 
 def test_the_page_is_whole(folded: Path) -> None:

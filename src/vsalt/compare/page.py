@@ -115,9 +115,10 @@ def _about(results: Results, data: str) -> str:
     )
     trained = results.spec.data_set(data).trained_on
     origin = "" if trained is None else f" Encoders were trained on {trained}."
+    groups = analysis.groups[data]
     return (
-        f"{plural(analysis.num_rows[data], 'test clip')} in "
-        f"{plural(analysis.num_groups[data], 'group')}, {seeds}; {results.spec.probe.kind} probe; "
+        f"{plural(len(groups), 'test clip')} in "
+        f"{plural(int(groups.max()) + 1, 'group')}, {seeds}; {results.spec.probe.kind} probe; "
         f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
         f"bootstrap over groups and seeds.{single}{origin}"
     )

@@ -1,7 +1,8 @@
-"""The results as files that go into a repository: results.json and results.csv.
+"""The results as files that go into a repository: results.json, results.csv and groups.json.
 
-They hold no paths, no times and nothing per row, so that the same comparison gives the same files
-wherever and however often interrupted it was done.
+They hold no paths, no times, and no names of rows or groups, so that the same comparison gives the
+same files wherever and however often interrupted it was done. groups.json has what all intervals
+are computed from.
 """
 
 import csv
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vsalt import __version__, durable
@@ -26,6 +28,7 @@ from vsalt.config import to_dict
 
 RESULTS_JSON = "results.json"
 RESULTS_CSV = "results.csv"
+GROUPS_JSON = "groups.json"
 COLUMNS = (
     "data", "fold", "student", "arm", "budget", "seed", "lr", "momentum", "flops", "teacher_flops",
     "num_test", "accuracy", "loss", "val_loss", "rankme", "teacher_loss", "teacher_val_loss",
@@ -95,8 +98,10 @@ def collect(
 
 
 def write_results(results: Results, out: Path) -> None:
-    """Write results.json and results.csv."""
+    """Write results.json, results.csv and groups.json."""
     durable.write_file(out / RESULTS_JSON, json.dumps(as_json(results), indent=1) + "\n")
+    lines = ",\n".join(json.dumps(one) for one in _by_group(results))
+    durable.write_file(out / GROUPS_JSON, f"[\n{lines}\n]\n")
     with (
         durable.whole_file(out / RESULTS_CSV) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
@@ -118,8 +123,8 @@ def as_json(results: Results) -> dict[str, Any]:
         "failed": sorted(results.failed),
         "data": {
             name: {
-                "num_test": results.analysis.num_rows[name],
-                "num_groups": results.analysis.num_groups[name],
+                "num_test": len(results.analysis.groups[name]),
+                "num_groups": int(results.analysis.groups[name].max()) + 1,
                 "chance": chance,
             }
             for name, chance in results.analysis.chance.items()
@@ -140,6 +145,31 @@ def as_json(results: Results) -> dict[str, Any]:
             _row(results.found[cell.key]) for cell in results.cells if cell.key in results.found
         ],
     }
+
+
+def _by_group(results: Results) -> list[dict[str, Any]]:
+    """Return of every point how many rows of each group are right, by seed.
+
+    Groups are numbered; `rows` says how many rows each has. These numbers are all that accuracies,
+    differences and their intervals depend on.
+    """
+    points = []
+    for one in results.analysis.accuracies:
+        point, groups = one.point, results.analysis.groups[one.point.data]
+        points.append(
+            {
+                "data": point.data,
+                "student": point.student,
+                "arm": point.arm,
+                "budget": point.budget,
+                "seeds": list(point.seeds),
+                "rows": np.bincount(groups).tolist(),
+                "right": [
+                    np.bincount(groups, weights=row).astype(int).tolist() for row in point.right
+                ],
+            }
+        )
+    return points
 
 
 def environment() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 DIR/
   compare.toml        the specification as it was given
   data/ stages/ cells/ seconds.jsonl
-  results.csv results.json report.html    of all that is finished
+  results.csv results.json groups.json report.html    of all that is finished
 """
 
 import time
@@ -287,7 +287,7 @@ def teaching_arms(spec: CompareSpec) -> list[str]:
 def _say_end(session: Session, found: results.Results) -> int:
     for key, error in session.failed.items():
         session.say(f"failed: {key}: {error}")
-    names = (results.RESULTS_CSV, results.RESULTS_JSON, page.PAGE)
+    names = (results.RESULTS_CSV, results.RESULTS_JSON, results.GROUPS_JSON, page.PAGE)
     session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
     if found.left:
         why = "there was no time for them" if session.is_late else "see above"
