@@ -8,6 +8,7 @@ from vsalt.compare.analysis import Accuracy
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.result import CellResult
 from vsalt.compare.results import Results, environment, swept
+from vsalt.compare.selection import Correlation
 from vsalt.compare.xy_chart import XYChart, XYSeries, xy_chart
 from vsalt.report.html import Child, Element, render_page, tag
 from vsalt.report.numbers import count, flops, number, percent, plural, short
@@ -20,6 +21,12 @@ FLOOR_NAMES = {"raw_pixels": "raw pixels", "frame_difference": "frame difference
 MEASURES = {"loss": "training loss", "val_loss": "held-out loss", "rankme": "RankMe"}
 WHOSE = {"runs": "of the last stage", "teachers": "of the teacher"}
 MOST_LISTED = 40
+FEW_SEEDS = {
+    1: " One seed: how much seeds differ is not in them.",
+    2: " Two seeds can agree by chance: where seeds differ more than groups do, an interval holds "
+    "the truth in only about 84 % of cases.",
+}
+"""What intervals do not promise; measured by simulation (tests/unit/compare/test_bootstrap.py)."""
 
 
 def write_page(results: Results, out: Path, *, text: str, command: str) -> None:
@@ -110,9 +117,7 @@ def _frontiers(results: Results) -> list[Section]:
 def _about(results: Results, data: str) -> str:
     analysis = results.analysis
     seeds = plural(len(results.spec.seeds), "seed")
-    single = (
-        " One seed: how much seeds differ is not in them." if len(results.spec.seeds) < 2 else ""
-    )
+    few = FEW_SEEDS.get(len(results.spec.seeds), "")
     trained = results.spec.data_set(data).trained_on
     origin = "" if trained is None else f" Encoders were trained on {trained}."
     groups = analysis.groups[data]
@@ -120,7 +125,7 @@ def _about(results: Results, data: str) -> str:
         f"{plural(len(groups), 'test clip')} in "
         f"{plural(int(groups.max()) + 1, 'group')}, {seeds}; {results.spec.probe.kind} probe; "
         f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
-        f"bootstrap over groups and seeds.{single}{origin}"
+        f"bootstrap over groups and seeds.{few}{origin}"
     )
 
 
@@ -217,7 +222,8 @@ def _differences(results: Results) -> Section:
     text = note(
         "In percentage points of accuracy, on the same clips by the same seeds. “Smallest told” is "
         "the true difference that such an experiment finds in four of five cases: what is smaller "
-        "than that, this set and these seeds could hardly show."
+        "than that, this set and these seeds could hardly show. Of twenty differences that are "
+        "none, one is told by chance."
     )
     content: tuple[Child, ...] = (note("No two arms are finished yet."),)
     if rows:
@@ -258,12 +264,13 @@ def _selection(results: Results) -> list[Section]:
     text = note(
         "Runs of equal steps with other settings: does a measure that needs no label tell which "
         "run is better? R² is the share of the accuracies' variance that a line explains, with its "
-        "95 % interval when runs are resampled."
+        "95 % interval when runs are resampled; with few runs it is rough. One seed trained each "
+        f"run.{_other_tasks(results)}"
     )
     rows: list[list[Cell]] = [
         [
             one.arm,
-            tag("span", f"{MEASURES[one.measure]} {WHOSE[one.stage]}", class_="whole"),
+            _measure(one),
             count(one.num_runs),
             f"{one.r2:.2f} [{one.r2_low:.2f}, {one.r2_high:.2f}]",
             f"{one.r:+.2f}",
@@ -295,10 +302,28 @@ def _selection(results: Results) -> list[Section]:
     ]
 
 
+def _other_tasks(results: Results) -> str:
+    """Say which runs have losses that are not those of the others' task."""
+    others = list(dict.fromkeys(run.variant for run in results.runs if not run.same_task))
+    if not others:
+        return ""
+    names = ", ".join(others)
+    return (
+        f" With other masks or another target a loss is that of another task ({names}): it may be "
+        "higher or lower whatever was learned, so R² stands also without these runs."
+    )
+
+
+def _measure(one: Correlation) -> Element:
+    whole = tag("span", f"{MEASURES[one.measure]} {WHOSE[one.stage]}", class_="whole")
+    few = tag("small", "same masks and target") if one.same_task else None
+    return tag("span", whole, few)
+
+
 def _scatters(results: Results) -> list[Element]:
     """Return accuracy over each measure, for each arm."""
     figures = []
-    for one in results.correlations:
+    for one in (one for one in results.correlations if not one.same_task):
         points = tuple(
             (value, run.accuracy, None)
             for run in results.runs

@@ -80,7 +80,7 @@ def collect(
     diverged: Mapping[str, Divergence],
 ) -> Results:
     """Analyse what is finished."""
-    runs = selection_runs(selection, found)
+    runs = selection_runs(spec, selection, found)
     every = (*sweep, *cells, *selection)
     return Results(
         spec=spec,
@@ -135,7 +135,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "sweep_flops": sum(one["flops"] for one in sweep),
         "selection": [
             {
-                **{name: getattr(run, name) for name in ("arm", "stage", "variant", "accuracy")},
+                **{name: value for name, value in vars(run).items() if name != "measures"},
                 **run.measures,
             }
             for run in results.runs

@@ -1,6 +1,7 @@
 """Correlations against scipy; choices of the sweep; smoothing; expected seconds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from scipy import stats
 from vsalt.compare.cells import Cell, Choice
 from vsalt.compare.result import CellResult
 from vsalt.compare.selection import correlations, pearson, r2_interval, ranks, selection_runs
-from vsalt.compare.spec import CompareSpec, DataSpec, SweepSpec
+from vsalt.compare.spec import CompareSpec, DataSpec, SelectionSpec, SweepSpec
 from vsalt.compare.stages import StageResult, smoothed
 from vsalt.compare.sweep import choose, unchosen
 from vsalt.compare.timing import Timings
+from vsalt.config import from_dict
 
 
 def test_correlations_are_those_of_scipy() -> None:
@@ -46,6 +48,15 @@ def result(cell: Cell, accuracy: float, *, loss: float = 1.0, teacher: float = 2
     )
 
 
+def spec_of(**selection: Any) -> CompareSpec:
+    return CompareSpec(
+        arms=("salt",),
+        budgets=(1e9,),
+        data=(DataSpec(name="a", sources=("x",)),),
+        selection=from_dict(SelectionSpec, selection),
+    )
+
+
 def test_runs_are_measured_by_the_stage_that_varies() -> None:
     cells = [
         Cell(data="a", arm="salt", purpose="selection", stage=stage, variant=str(index))
@@ -56,11 +67,17 @@ def test_runs_are_measured_by_the_stage_that_varies() -> None:
         cell.key: result(cell, 0.1 * place, loss=-float(place), teacher=float(place**2))
         for place, cell in enumerate(cells)
     }
-    runs = selection_runs(cells, found)
+    variants = [{"name": str(index), "settings": {"optim": {"lr": 1.0}}} for index in range(4)]
+    variants[3]["settings"] = {"image-masks": {"name": "tube"}}
+    spec = spec_of(runs=variants, teachers=[*variants[:3], {"name": "3"}])
+    runs = selection_runs(spec, cells, found)
+    assert [run.same_task for run in runs] == [True, True, True, False, *4 * [True]]
     assert [run.measures["loss"] for run in runs] == [0, -1, -2, -3, 16, 25, 36, 49]
-    of_runs, of_teachers = correlations(runs)
+    of_runs, of_alike_runs, of_teachers = correlations(runs)
     assert (of_runs.stage, of_runs.measure, of_runs.num_runs) == ("runs", "loss", 4)
     assert (of_runs.r, of_runs.r2, of_runs.spearman) == pytest.approx((-1, 1, -1))
+    assert (of_runs.same_task, of_alike_runs.same_task) == (False, True)
+    assert (of_alike_runs.stage, of_alike_runs.num_runs) == ("runs", 3)
     assert of_teachers.stage == "teachers"
     assert 0.9 < of_teachers.r2 < 1
 
