@@ -156,6 +156,12 @@ def test_the_page_is_whole(folded: Path) -> None:
     titles = [title.text for title in page.all("title")]
     assert "Accuracy over compute" in titles
     assert "salt: held-out loss of the last stage" in titles
+    # What is not trained stands below no budget.
+    heads = [head.text for head in page.all("th")]
+    assert heads[:3] == ["arm", "untrained", "5.00e+07 FLOPs"]
+    # The run `few` has other masks.
+    text = " ".join(note.text for note in page.all("p"))
+    assert "that of another task (few)" in text
 
 
 def test_a_second_start_does_nothing(folded: Path) -> None:
@@ -164,6 +170,20 @@ def test_a_second_start_does_nothing(folded: Path) -> None:
     assert compare(SPEC + FOLDED + SWEEP + SELECTION, folded) == 0
     assert times(folded / "out") == before
     assert (folded / "out" / "results.json").read_bytes() == results
+
+
+def test_the_devices_are_those_of_the_trainings(folded: Path, tmp_path: Path) -> None:
+    """Results that are written again on another machine do not claim to be from there."""
+    shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
+    known = json.loads((folded / "out" / "results.json").read_text())["environment"]
+    assert known["device"] == "cpu"
+    first = min((tmp_path / "out" / "stages").glob("*/environment.json"))
+    record = json.loads(first.read_text())
+    record["starts"][0] |= {"device": "cuda", "device_name": "H", "torch": "1.0"}
+    first.write_text(json.dumps(record))
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["environment"]
+    assert found == known | {"device": "H, cpu", "torch": f"1.0, {known['torch']}"}
 
 
 def test_students_of_one_teacher_share_its_training(folded: Path) -> None:

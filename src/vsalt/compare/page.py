@@ -7,7 +7,7 @@ from vsalt import __version__, durable
 from vsalt.compare.analysis import Accuracy
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.result import CellResult
-from vsalt.compare.results import Results, environment, swept
+from vsalt.compare.results import Results, swept
 from vsalt.compare.selection import Correlation
 from vsalt.compare.xy_chart import XYChart, XYSeries, xy_chart
 from vsalt.report.html import Child, Element, render_page, tag
@@ -164,18 +164,20 @@ def _pareto(name: str, found: Sequence[Accuracy], chance: float) -> Element | No
 
 
 def _accuracy_table(data: str, found: Sequence[Accuracy]) -> Element:
-    """Return one row per arm, one column per budget."""
-    budgets = sorted({one.point.budget for one in found if one.point.budget is not None})
-    arms = dict.fromkeys(one.point.arm for one in found)
+    """Return one row per arm, one column per budget; what is not trained has one of its own."""
+    budgets = sorted(
+        {one.point.budget for one in found}, key=lambda budget: -1 if budget is None else budget
+    )
     rows: list[list[Cell]] = []
-    for arm in arms:
+    for arm in dict.fromkeys(one.point.arm for one in found):
         own = {one.point.budget: one for one in found if one.point.arm == arm}
-        if None in own:
-            rows.append([arm_name(arm), *(_accuracy(own[None]) for _ in budgets[:1])])
-            rows[-1] += [""] * (max(1, len(budgets)) - 1)
-            continue
-        rows.append([arm, *(_accuracy(own.get(budget)) for budget in budgets)])
-    heads = ("arm", *(f"{flops(budget)} FLOPs" for budget in budgets)) if budgets else ("arm", "")
+        cells = (
+            "" if (budget is None) != (None in own) else _accuracy(own.get(budget))
+            for budget in budgets
+        )
+        rows.append([arm_name(arm), *cells])
+    named = ("untrained" if budget is None else f"{flops(budget)} FLOPs" for budget in budgets)
+    heads = ("arm", *named)
     return table(f"Accuracies on {data}", heads, rows, numeric=range(1, len(heads)))
 
 
@@ -347,9 +349,8 @@ def _scatters(results: Results) -> list[Element]:
 
 def _origin(results: Results, text: str, command: str) -> Section:
     """Return how the comparison was made, and every cell."""
-    made = environment()
     pairs: list[tuple[str, Child]] = [("command", tag("code", command))]
-    pairs += [(name, str(value)) for name, value in made.items()]
+    pairs += results.environment.items()
     every = [results.found[cell.key] for cell in results.cells if cell.key in results.found]
     content: tuple[Child, ...] = (
         facts(pairs),

@@ -10,25 +10,29 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vsalt import __version__, durable
+from vsalt import durable
 from vsalt.compare.analysis import Analysis, analyse
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.cells import Cell, Choice, choice_key
 from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
 from vsalt.compare.spec import CompareSpec
+from vsalt.compare.stages import STAGES
 from vsalt.config import to_dict
+from vsalt.training import run_folder
+from vsalt.training.config import DeviceConfig
+from vsalt.training.device import choose_device, choose_precision
+from vsalt.training.environment import describe
 
 RESULTS_JSON = "results.json"
 RESULTS_CSV = "results.csv"
 GROUPS_JSON = "groups.json"
+VERSIONS = ("vsalt", "torch", "numpy", "av")
 COLUMNS = (
     "data", "fold", "student", "arm", "budget", "seed", "lr", "momentum", "flops", "teacher_flops",
     "num_test", "accuracy", "loss", "val_loss", "rankme", "teacher_loss", "teacher_val_loss",
@@ -52,6 +56,7 @@ class Results:
         correlations: over these.
         left: keys of the cells that are not finished.
         failed: why cells failed, by key.
+        environment: see `environment`.
     """
 
     spec: CompareSpec
@@ -65,6 +70,7 @@ class Results:
     correlations: tuple[Correlation, ...]
     left: tuple[str, ...]
     failed: Mapping[str, str]
+    environment: Mapping[str, str]
 
 
 def collect(
@@ -94,6 +100,7 @@ def collect(
         correlations=tuple(correlations(runs)),
         left=tuple(cell.key for cell in every if cell.key not in found.keys() | diverged),
         failed=failed,
+        environment=environment(out),
     )
 
 
@@ -117,7 +124,7 @@ def as_json(results: Results) -> dict[str, Any]:
     """Return all results as plain values."""
     sweep = swept(results)
     return {
-        "environment": environment(),
+        "environment": dict(results.environment),
         "spec": _plain_spec(results.spec),
         "left": list(results.left),
         "failed": sorted(results.failed),
@@ -172,13 +179,26 @@ def _by_group(results: Results) -> list[dict[str, Any]]:
     return points
 
 
-def environment() -> dict[str, Any]:
-    """Return what the numbers depend on beside the specification."""
-    on_gpu = torch.cuda.is_available()
+def environment(out: Path) -> dict[str, str]:
+    """Return what the numbers depend on beside the specification.
+
+    It is of all starts of all trainings, which may have been elsewhere than here, and several where
+    they differ. Without any training it is that of now.
+    """
+    starts = [
+        start
+        for path in out.glob(f"{STAGES}/*/{run_folder.ENVIRONMENT}")
+        for start in durable.read_json(path)["starts"]
+    ]
+    if not starts:
+        device = choose_device("auto")
+        starts = [describe(device, choose_precision(DeviceConfig(), device), 1, "")]
+    devices = {
+        start["device_name"] if start["device"] == "cuda" else start["device"] for start in starts
+    }
+    versions = {name: {start[name] for start in starts} for name in VERSIONS}
     return {
-        "vsalt": __version__,
-        **{name: metadata.version(name) for name in ("torch", "numpy", "av")},
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        name: ", ".join(sorted(values)) for name, values in {**versions, "device": devices}.items()
     }
 
 

@@ -246,12 +246,13 @@ def check_cells(spec: CompareSpec) -> None:
     check_arms(spec)
     folds = {data.name: (None,) for data in spec.data}
     cells = [
+        *sweep_cells(spec, folds, averaging_arms(spec)),
         *compare_cells(spec, folds, {}),
         *selection_cells(spec, folds, {}, teaching_arms(spec)),
     ]
-    # Rates, momenta, seeds and data change nothing about what fits together.
+    # Rates, seeds and data change nothing about what fits together.
     alike = {
-        (cell.arm, cell.student, cell.budget, cell.stage, cell.variant): cell
+        (cell.arm, cell.student, cell.budget, cell.choice.momentum, cell.stage, cell.variant): cell
         for cell in cells
         if cell.is_trained
     }

@@ -8,6 +8,7 @@ import pytest
 
 from vsalt.compare.cells import Choice, compare_cells, selection_cells, sweep_cells
 from vsalt.compare.configs import Config, arm_config, base_config, cell_config, check_arms
+from vsalt.compare.run import check_cells
 from vsalt.compare.spec import CompareSpec, SelectionSpec, read_spec
 from vsalt.config import PretrainConfig, SaltRunConfig, from_dict
 from vsalt.errors import ConfigError
@@ -198,6 +199,11 @@ def test_runs_of_a_selection_have_equal_steps() -> None:
     cell = selection_cells(spec, FOLDS, {}, [])[-1]
     with pytest.raises(ConfigError, match=r"selection\.runs long: student\.loop would make it"):
         cell_config(spec, cell, "rows.csv")
+
+
+def test_candidates_of_the_sweep_are_checked_before_anything_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"sweep\.b\.vjepa\S*: method\.momentum is 2\.0"):
+        check_cells(spec_of(sweep={"momentum": [0.99, 2.0]}))
 
 
 def test_a_share_of_the_flops_goes_to_the_teacher() -> None:
