@@ -200,7 +200,11 @@ def _ends(estimate: Estimate) -> str:
 
 
 def _points(share: float) -> str:
-    return "–" if abs(share) == float("inf") else f"{100 * share:+.1f}".replace("-", "−")
+    return "–" if abs(share) == float("inf") else _signed(100 * share, digits=1)
+
+
+def _signed(value: float, *, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _differences(results: Results) -> Section:
@@ -266,8 +270,8 @@ def _selection(results: Results) -> list[Section]:
     text = note(
         "Runs of equal steps with other settings: does a measure that needs no label tell which "
         "run is better? R² is the share of the accuracies' variance that a line explains, with its "
-        "95 % interval when runs are resampled; with few runs it is rough. One seed trained each "
-        f"run.{_other_tasks(results)}"
+        "95 % interval by Fisher's z. Each run was trained once, by the first seed."
+        f"{_other_tasks(results)}"
     )
     rows: list[list[Cell]] = [
         [
@@ -275,8 +279,8 @@ def _selection(results: Results) -> list[Section]:
             _measure(one),
             count(one.num_runs),
             f"{one.r2:.2f} [{one.r2_low:.2f}, {one.r2_high:.2f}]",
-            f"{one.r:+.2f}",
-            f"{one.spearman:+.2f}",
+            _signed(one.r),
+            _signed(one.spearman),
         ]
         for one in results.correlations
     ]
@@ -312,7 +316,8 @@ def _other_tasks(results: Results) -> str:
     names = ", ".join(others)
     return (
         f" With other masks or another target a loss is that of another task ({names}): it may be "
-        "higher or lower whatever was learned, so R² stands also without these runs."
+        "higher or lower whatever was learned. Where three others are left, R² stands once more "
+        "without these runs."
     )
 
 
@@ -337,7 +342,7 @@ def _scatters(results: Results) -> list[Element]:
                 XYChart(
                     name=f"selection-{one.arm}-{one.stage}-{one.measure.replace('_', '-')}",
                     title=f"{one.arm}: {MEASURES[one.measure]} {WHOSE[one.stage]}",
-                    explanation=f"R² {one.r2:.2f}, Spearman {one.spearman:+.2f}.",
+                    explanation=f"R² {one.r2:.2f}, Spearman {_signed(one.spearman)}.",
                     x_unit=MEASURES[one.measure],
                     series=(XYSeries(name=f"{one.num_runs} runs", points=points),),
                     connected=False,

@@ -27,15 +27,31 @@ def test_correlations_are_those_of_scipy() -> None:
     assert pearson(np.ones(5), np.arange(5.0)) == 0
 
 
-def test_the_interval_of_r2_covers_the_truth_roughly() -> None:
-    """Of 25 runs; a percentile bootstrap of few runs is rough, and is said to be."""
+@pytest.mark.parametrize("num_runs", [4, 8, 25])
+@pytest.mark.parametrize("r2", [0.0, 0.25, 0.95])
+def test_the_interval_of_r2_covers_the_truth(num_runs: int, r2: float) -> None:
+    """Also where nothing goes with accuracy, which is what the contrast may show."""
     generator = np.random.default_rng(3)
     covered = 0
-    for _ in range(200):
-        x = generator.normal(size=25)
-        low, high = r2_interval(x, x + 0.75 * generator.normal(size=25), num=300)
-        covered += low <= 0.64 <= high
-    assert 0.85 <= covered / 200 <= 1.0
+    for _ in range(500):
+        x = generator.normal(size=num_runs)
+        y = np.sqrt(r2) * x + np.sqrt(1 - r2) * generator.normal(size=num_runs)
+        low, high = r2_interval(pearson(x, y), num_runs)
+        covered += low <= r2 <= high
+    # Binomial with 500 trials: 0.95 has a standard deviation of 0.01.
+    assert covered / 500 >= 0.91
+
+
+def test_the_interval_of_r2_is_that_of_scipy_or_all() -> None:
+    x = np.random.default_rng(0).normal(size=9)
+    y = 3 * x + np.random.default_rng(1).normal(size=9)
+    ends = stats.pearsonr(x, y).confidence_interval(0.95)
+    assert ends.low > 0
+    for sign in (1, -1):
+        found = r2_interval(pearson(x, sign * y), 9)
+        assert found == pytest.approx((ends.low**2, ends.high**2), rel=1e-5)
+    assert r2_interval(0.99, 3) == (0.0, 1.0)
+    assert r2_interval(1.0, 8) == pytest.approx((1.0, 1.0))
 
 
 def result(cell: Cell, accuracy: float, *, loss: float = 1.0, teacher: float = 2.0) -> CellResult:
