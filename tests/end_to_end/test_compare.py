@@ -98,7 +98,9 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
     assert [one["arm"] for one in found["accuracies"]] == [
         "raw_pixels", "frame_difference", "random-init", "salt", "vjepa",
     ]  # fmt: skip
-    assert found["data"]["folded"] == {"num_test": 32, "num_groups": 11, "chance": 0.25}
+    assert found["data"]["folded"] == {
+        "num_test": 32, "num_groups": 11, "num_shared": 0, "chance": 0.25,
+    }  # fmt: skip
     salt = next(one for one in found["accuracies"] if one["arm"] == "salt")
     assert 0.8 * 5e7 < salt["flops"] <= 5e7
     assert 0 < salt["teacher_flops"] < salt["flops"]

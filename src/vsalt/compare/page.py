@@ -121,10 +121,12 @@ def _about(results: Results, data: str) -> str:
     trained = results.spec.data_set(data).trained_on
     origin = "" if trained is None else f" Encoders were trained on {trained}."
     groups = analysis.groups[data]
+    shared = results.sets[data].num_shared
+    torn = f" Of {shared} of them the group is trained on, too." if shared else ""
     return (
         f"{plural(len(groups), 'test clip')} in "
         f"{plural(int(groups.max()) + 1, 'group')}, {seeds}; {results.spec.probe.kind} probe; "
-        f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
+        f"chance {percent(analysis.chance[data])}.{torn} Lines and brackets: 95 % intervals by a "
         f"bootstrap over groups and seeds.{few}{origin}"
     )
 

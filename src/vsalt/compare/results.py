@@ -19,6 +19,7 @@ from vsalt import durable
 from vsalt.compare.analysis import Analysis, analyse
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.cells import Cell, Choice, choice_key
+from vsalt.compare.data_sets import DataSet
 from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
 from vsalt.compare.spec import CompareSpec
@@ -46,6 +47,7 @@ class Results:
 
     Attributes:
         spec: the comparison.
+        sets: its data sets, by name.
         cells: those of the comparison, in their order.
         found: results of all finished cells, by key; those of sweep and selection, too.
         sweep: cells of the sweep.
@@ -60,6 +62,7 @@ class Results:
     """
 
     spec: CompareSpec
+    sets: Mapping[str, DataSet]
     cells: tuple[Cell, ...]
     found: Mapping[str, CellResult]
     sweep: tuple[Cell, ...]
@@ -77,6 +80,7 @@ def collect(
     spec: CompareSpec,
     out: Path,
     *,
+    sets: Mapping[str, DataSet],
     cells: Sequence[Cell],
     sweep: Sequence[Cell],
     selection: Sequence[Cell],
@@ -90,6 +94,7 @@ def collect(
     every = (*sweep, *cells, *selection)
     return Results(
         spec=spec,
+        sets=sets,
         cells=tuple(cells),
         found=found,
         sweep=tuple(sweep),
@@ -132,6 +137,7 @@ def as_json(results: Results) -> dict[str, Any]:
             name: {
                 "num_test": len(results.analysis.groups[name]),
                 "num_groups": int(results.analysis.groups[name].max()) + 1,
+                "num_shared": results.sets[name].num_shared,
                 "chance": chance,
             }
             for name, chance in results.analysis.chance.items()

@@ -218,6 +218,7 @@ def _run(session: Session) -> results.Results:
     return results.collect(
         spec,
         out,
+        sets=sets,
         cells=cells,
         sweep=sweep,
         selection=selection,

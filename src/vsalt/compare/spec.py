@@ -57,8 +57,8 @@ class DataSpec:
     label_column: str = "label"
     """Column of the class."""
     group_column: str = "group"
-    """Column of groups (people, scenes): never torn apart, and resampled together. none: every row
-    stands alone."""
+    """Column of groups (people, scenes): resampled together, and torn apart by nothing but the
+    column of splits or folds. none: every row stands alone."""
     split_column: str = "split"
     """Column that says train or test; not used with `folds`."""
     folds: str | None = None
