@@ -22,6 +22,7 @@ from rich.console import Console
 from support import runs
 from support.comparisons import FOLDED, SPEC, SYNTH, write_folds
 from support.markup import Page
+from vsalt import durable
 from vsalt.compare import run_cell
 from vsalt.compare.bootstrap import draw, estimate
 from vsalt.compare.plan import plan_cells, print_plan
@@ -220,6 +221,26 @@ def test_a_deadline_ends_before_a_cell_that_would_not_fit(
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (found["cells"], found["failed"]) == ([], [])
     assert len(found["left"]) == 2 * 5
+
+
+def test_no_time_is_enough_to_write_what_is_done(folded: Path, tmp_path: Path) -> None:
+    shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "out" / "cells" / "folded.fold1.vjepa.5e07.seed0")
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path, hours=1e-6) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["left"] == ["folded.fold1.vjepa.5e07.seed0"]
+    assert [one["arm"] for one in found["accuracies"]][-1] == "salt"
+    assert len(found["selection"]) == 3
+
+
+def test_two_starts_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with (
+        durable.hold(tmp_path / "out"),
+        pytest.raises(RunFolderError, match=f"in use by process {os.getpid()}"),
+    ):
+        compare(SPEC + SYNTH, tmp_path)
+    assert not (tmp_path / "out" / "data").exists()
 
 
 def test_a_cell_that_fails_is_named_and_others_go_on(

@@ -1,5 +1,6 @@
 """Correlations against scipy; choices of the sweep; smoothing; expected seconds."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,17 @@ def test_seconds_are_expected_from_what_was_done(tmp_path: Path) -> None:
     assert again.expect(Cell(data="a", arm="random-init", seed=0)) is None
     again.add(cell, 60.0)
     assert Timings(tmp_path).expect(cell) == pytest.approx(30.0)
+
+
+def test_a_probe_alone_does_not_tell_how_long_a_training_takes(tmp_path: Path) -> None:
+    timings = Timings(tmp_path)
+    scored = Cell(data="other", arm="salt", budget=1e9, seed=0)
+    swept = Cell(data="a", arm="salt", budget=1e9, seed=0, purpose="sweep")
+    timings.add(scored, 1.0)
+    # Better than nothing.
+    assert timings.expect(dataclasses.replace(swept, purpose="compare")) == pytest.approx(1.0)
+    timings.add(swept, 100.0)
+    for known in (timings, Timings(tmp_path)):
+        assert known.expect(dataclasses.replace(swept, purpose="compare")) == pytest.approx(100.0)
+        assert known.expect(dataclasses.replace(scored, seed=1)) == pytest.approx(1.0)
+        assert known.expect(Cell(data="a", arm="pixel", budget=2e9)) == pytest.approx(200.0)
