@@ -123,11 +123,12 @@ def correlations(runs: Sequence[SelectionRun]) -> list[Correlation]:
     """Correlate every measure with accuracy, for each arm and each stage that varies.
 
     Where some runs have other masks or another target, it is done once more without these: their
-    losses are those of another task, harder or easier, whatever has been learned.
+    losses are those of another task, harder or easier, whatever has been learned. Variants that
+    come to the same settings, such as a rate that the sweep has chosen anyway, are one run.
     """
     found = []
     for arm, stage in dict.fromkeys((run.arm, run.stage) for run in runs):
-        own = [run for run in runs if (run.arm, run.stage) == (arm, stage)]
+        own = _distinct([run for run in runs if (run.arm, run.stage) == (arm, stage)])
         alike = [run for run in own if run.same_task]
         kinds = [(own, False)] if len(alike) == len(own) else [(own, False), (alike, True)]
         found += [
@@ -137,6 +138,14 @@ def correlations(runs: Sequence[SelectionRun]) -> list[Correlation]:
             if len(pairs := _pairs(chosen, measure)) >= FEWEST
         ]
     return found
+
+
+def _distinct(runs: Sequence[SelectionRun]) -> list[SelectionRun]:
+    """Leave the first of runs that agree in all numbers, which no two trainings do."""
+    known: dict[tuple[float | None, ...], SelectionRun] = {}
+    for run in runs:
+        known.setdefault((run.accuracy, *run.measures.values()), run)
+    return list(known.values())
 
 
 def _pairs(runs: Sequence[SelectionRun], measure: str) -> Float[np.ndarray, "n 2"]:

@@ -96,6 +96,9 @@ def test_runs_are_measured_by_the_stage_that_varies() -> None:
     assert (of_runs.same_task, of_alike_runs.same_task) == (False, True)
     assert (of_alike_runs.stage, of_alike_runs.num_runs) == ("runs", 3)
     assert of_teachers.stage == "teachers"
+    # A variant that comes to the settings of another one is the same run, and counts once.
+    again = [*runs, dataclasses.replace(runs[0], variant="again")]
+    assert correlations(again) == correlations(runs)
     assert 0.9 < of_teachers.r2 < 1
 
 
