@@ -67,6 +67,16 @@ def hold(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def wait_to_hold(path: Path) -> Iterator[None]:
+    """Wait until no other process holds a file that serves as a lock, and hold it."""
+    with contextlib.ExitStack() as stack:
+        with explain_write_errors(f"the lock {path}"):
+            lock = stack.enter_context(open(path, "a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _take(lock: FileIO, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,17 +7,24 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from support import runs
 from support.comparisons import FOLDED, SPEC, SYNTH, write_folds
 from support.markup import Page
+from vsalt import durable
 from vsalt.compare import run_cell
+from vsalt.compare.bootstrap import draw, estimate
 from vsalt.compare.plan import plan_cells, print_plan
 from vsalt.compare.run import run_compare
 from vsalt.compare.spec import read_spec
@@ -92,7 +99,9 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
     assert [one["arm"] for one in found["accuracies"]] == [
         "raw_pixels", "frame_difference", "random-init", "salt", "vjepa",
     ]  # fmt: skip
-    assert found["data"]["folded"] == {"num_test": 32, "num_groups": 11, "chance": 0.25}
+    assert found["data"]["folded"] == {
+        "num_test": 32, "num_groups": 11, "num_shared": 0, "chance": 0.25,
+    }  # fmt: skip
     salt = next(one for one in found["accuracies"] if one["arm"] == "salt")
     assert 0.8 * 5e7 < salt["flops"] <= 5e7
     assert 0 < salt["teacher_flops"] < salt["flops"]
@@ -112,6 +121,35 @@ def test_results_hold_what_was_asked_for(folded: Path) -> None:
         assert len(list(csv.DictReader(file))) == len(found["cells"])
 
 
+def test_groups_json_is_enough_to_find_all_intervals_again(folded: Path) -> None:
+    """Accuracies and differences from numbers of right rows per group, without any other file."""
+    points = json.loads((folded / "out" / "groups.json").read_text())
+    found = json.loads((folded / "out" / "results.json").read_text())
+
+    def values(point: dict[str, Any]) -> np.ndarray:
+        rows = [
+            [right for times in zip(seed, point["rows"], strict=True) for right in once(*times)]
+            for seed in point["right"]
+        ]
+        return np.array(rows, dtype=np.float64)
+
+    def once(right: int, rows: int) -> list[int]:
+        return [1] * right + [0] * (rows - right)
+
+    groups = np.repeat(np.arange(11), points[0]["rows"])
+    draws = draw(groups, 1)
+    by_arm = {point["arm"]: values(point) for point in points}
+    assert [point["seeds"] for point in points] == [[None], [None], [0], [0], [0]]
+    for one in found["accuracies"]:
+        again = estimate(by_arm[one["arm"]], draws)
+        assert (one["value"], one["high"]) == pytest.approx((again.value, again.high), rel=1e-5)
+    for one in found["differences"]:
+        again = estimate(by_arm[one["arm"]] - by_arm[one["against"]], draws)
+        ends = (one["low"], one["value"], one["high"])
+        assert ends == pytest.approx((again.low, again.value, again.high), rel=1e-5, abs=1e-12)
+    assert "scene" not in (folded / "out" / "groups.json").read_text()
+
+
 def test_the_page_is_whole(folded: Path) -> None:
     page = Page((folded / "out" / "report.html").read_text(encoding="utf-8"))
     headings = [heading.text for heading in page.all("h2")]
@@ -121,6 +159,12 @@ def test_the_page_is_whole(folded: Path) -> None:
     titles = [title.text for title in page.all("title")]
     assert "Accuracy over compute" in titles
     assert "salt: held-out loss of the last stage" in titles
+    # What is not trained stands below no budget.
+    heads = [head.text for head in page.all("th")]
+    assert heads[:3] == ["arm", "untrained", "5.00e+07 FLOPs"]
+    # The run `few` has other masks.
+    text = " ".join(note.text for note in page.all("p"))
+    assert "that of another task (few)" in text
 
 
 def test_a_second_start_does_nothing(folded: Path) -> None:
@@ -129,6 +173,20 @@ def test_a_second_start_does_nothing(folded: Path) -> None:
     assert compare(SPEC + FOLDED + SWEEP + SELECTION, folded) == 0
     assert times(folded / "out") == before
     assert (folded / "out" / "results.json").read_bytes() == results
+
+
+def test_the_devices_are_those_of_the_trainings(folded: Path, tmp_path: Path) -> None:
+    """Results that are written again on another machine do not claim to be from there."""
+    shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
+    known = json.loads((folded / "out" / "results.json").read_text())["environment"]
+    assert known["device"] == "cpu"
+    first = min((tmp_path / "out" / "stages").glob("*/environment.json"))
+    record = json.loads(first.read_text())
+    record["starts"][0] |= {"device": "cuda", "device_name": "H", "torch": "1.0"}
+    first.write_text(json.dumps(record))
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["environment"]
+    assert found == known | {"device": "H, cpu", "torch": f"1.0, {known['torch']}"}
 
 
 def test_students_of_one_teacher_share_its_training(folded: Path) -> None:
@@ -165,6 +223,26 @@ def test_a_deadline_ends_before_a_cell_that_would_not_fit(
     assert len(found["left"]) == 2 * 5
 
 
+def test_no_time_is_enough_to_write_what_is_done(folded: Path, tmp_path: Path) -> None:
+    shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "out" / "cells" / "folded.fold1.vjepa.5e07.seed0")
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path, hours=1e-6) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["left"] == ["folded.fold1.vjepa.5e07.seed0"]
+    assert [one["arm"] for one in found["accuracies"]][-1] == "salt"
+    assert len(found["selection"]) == 3
+
+
+def test_two_starts_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with (
+        durable.hold(tmp_path / "out"),
+        pytest.raises(RunFolderError, match=f"in use by process {os.getpid()}"),
+    ):
+        compare(SPEC + SYNTH, tmp_path)
+    assert not (tmp_path / "out" / "data").exists()
+
+
 def test_a_cell_that_fails_is_named_and_others_go_on(
     folded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +268,55 @@ def test_a_cell_that_fails_is_named_and_others_go_on(
     names = ("accuracies", "cells")
     before = json.loads((folded / "out" / "results.json").read_text())
     assert all(one in before[name] for name in names for one in found[name])
+
+
+def test_without_a_choice_of_the_sweep_a_fold_waits(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never begins with a choice that nobody has made; others do."""
+    write_folds(videos, tmp_path)
+    original = run_cell.train
+
+    def failing(stages: Any, catalogue: Any, console: Any) -> Any:
+        if stages[0].config.data.sources[0].endswith("folded.fold1.sweep.csv"):
+            raise DataError("no luck")
+        return original(stages, catalogue, console)
+
+    monkeypatch.setattr(run_cell, "train", failing)
+    spec = SPEC.replace('["random-init", "salt", "vjepa"]', '["salt"]') + FOLDED
+    assert compare(spec + SWEEP + "every_fold = true\n", tmp_path) == 1
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["failed"] == ["sweep.folded.fold1.salt.5e07.seed0.lr2"]
+    assert found["left"] == [*found["failed"], "folded.fold1.salt.5e07.seed0"]
+    trained = [one for one in found["cells"] if one["arm"] == "salt"]
+    assert [(one["fold"], one["lr"]) for one in trained] == [("0", 2.0)]
+    log = tmp_path / "out" / "cells" / found["failed"][0] / "log.txt"
+    assert "failed: no luck" in log.read_text()
+
+
+def test_a_candidate_that_diverges_is_not_chosen_and_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SPEC.replace('["random-init", "salt", "vjepa"]', '["pixel"]\nreference = "pixel"')
+    spec += SYNTH + "[sweep]\nlr = [1.0, 1e30]\n"
+    assert compare(spec, tmp_path) == 0
+    first = (tmp_path / "out" / "results.json").read_bytes()
+    found = json.loads(first)
+    assert (found["left"], found["failed"]) == ([], [])
+    chosen, diverged = found["sweep"]
+    assert (chosen["lr"], chosen["chosen"], chosen["accuracy"] is None) == (1.0, True, False)
+    assert (diverged["lr"], diverged["chosen"], diverged["accuracy"]) == (1e30, False, None)
+    assert 0 < diverged["flops"] < chosen["flops"]
+    assert found["sweep_flops"] == diverged["flops"] + chosen["flops"]
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert "diverged" in [cell.text for cell in page.all("td")]
+
+    def trained_again(*given: Any) -> Any:
+        raise AssertionError(given)
+
+    monkeypatch.setattr(run_cell, "train", trained_again)
+    assert compare(spec, tmp_path) == 0
+    assert (tmp_path / "out" / "results.json").read_bytes() == first
 
 
 def test_a_budget_too_small_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -273,3 +400,30 @@ def test_worker_processes_find_the_same(tmp_path: Path) -> None:
     done = runs.vsalt("compare", spec, "--out", two, "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_the_start_that_was_killed(tmp_path: Path) -> None:
+    """They would work on the cells of the next one, which begins at once."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC.replace("5e7", "5e10") + SYNTH)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "vsalt", "compare", str(spec), "--out", str(out)]
+    start = subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(list(out.glob("stages/*/metrics.jsonl"))) == 2)
+    children = Path(f"/proc/{start.pid}/task/{start.pid}/children").read_text().split()
+    assert len(children) >= 2
+    start.kill()
+    start.wait()
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    # A signal lets a training save what it has done.
+    assert len(list(out.glob("stages/*/checkpoints/latest"))) == 2
+    assert not list(out.glob("cells/*salt*/result.json"))
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.05)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from vsalt.durable import (
     read_json,
     require_free_disk,
     sync_tree,
+    wait_to_hold,
     write_file,
     write_json,
 )
@@ -51,6 +53,27 @@ def test_a_folder_has_one_holder_which_death_sets_free(tmp_path: Path) -> None:
             pytest.fail("held twice")
     with hold(tmp_path):
         pass
+
+
+def test_who_waits_holds_as_soon_as_another_has_died(tmp_path: Path) -> None:
+    program = HOLDER.replace(" hold", " wait_to_hold")
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "lock"], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        held = threading.Event()
+
+        def wait() -> None:
+            with wait_to_hold(tmp_path / "lock"):
+                held.set()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not held.wait(0.2)
+        holder.kill()
+        waiting.join(timeout=60)
+        assert held.is_set()
 
 
 def test_errors_of_the_holder_are_not_the_locks(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ class Point:
         budget: FLOPs that were given; None where nothing is trained.
         flops: exact FLOPs of a cell, the mean over seeds and folds.
         teacher_flops: those of all stages but the last, likewise.
+        chance: accuracy of an even guess.
+        seeds: of its rows in `right`; None of floors.
         right: of each seed and test row, whether its answer is right.
     """
 
@@ -35,6 +37,8 @@ class Point:
     budget: float | None
     flops: float
     teacher_flops: float
+    chance: float
+    seeds: tuple[int | None, ...]
     right: Bool[np.ndarray, "S n"]
 
 
@@ -66,15 +70,13 @@ class Analysis:
         accuracies: of every point whose cells are all finished.
         differences: between those.
         chance: accuracy of an even guess, by data set.
-        num_rows: test rows of each data set.
-        num_groups: groups of the test rows of each data set.
+        groups: number of the group of every test row, by data set.
     """
 
     accuracies: tuple[Accuracy, ...]
     differences: tuple[Difference, ...]
     chance: Mapping[str, float]
-    num_rows: Mapping[str, int]
-    num_groups: Mapping[str, int]
+    groups: Mapping[str, Int[np.ndarray, "n"]]
 
 
 def analyse(
@@ -97,8 +99,7 @@ def analyse(
     accuracies: list[Accuracy] = []
     differences: list[Difference] = []
     chance: dict[str, float] = {}
-    num_rows: dict[str, int] = {}
-    num_groups: dict[str, int] = {}
+    groups: dict[str, Int[np.ndarray, "n"]] = {}
     for data in spec.data:
         reader = _Reader(data.name, out)
         points = [
@@ -113,15 +114,13 @@ def analyse(
             Accuracy(point=point, estimate=_estimate(point.right, draws)) for point in points
         ]
         differences += _differences(spec, points, draws)
-        chance[data.name] = next(one.chance for one in found.values() if one.cell.data == data.name)
-        num_rows[data.name] = len(reader.groups)
-        num_groups[data.name] = int(reader.groups.max()) + 1
+        chance[data.name] = points[0].chance
+        groups[data.name] = reader.groups
     return Analysis(
         accuracies=tuple(accuracies),
         differences=tuple(differences),
         chance=chance,
-        num_rows=num_rows,
-        num_groups=num_groups,
+        groups=groups,
     )
 
 
@@ -150,6 +149,8 @@ class _Reader:
             budget=first.budget,
             flops=float(np.mean([result.flops for result in results])),
             teacher_flops=float(np.mean([result.teacher_flops for result in results])),
+            chance=results[0].chance,
+            seeds=tuple(by_seed),
             right=np.stack([is_right(predictions) for predictions in by_seed.values()]),
         )
 

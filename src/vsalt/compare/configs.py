@@ -14,6 +14,8 @@ from vsalt.training.budget import flops_of, with_flops
 from vsalt.training.build import resolve, resolve_salt
 
 Config: TypeAlias = SaltRunConfig | PretrainConfig
+ENCODER_NUMBERS = ("width", "depth", "heads", "mlp_width")
+"""Settings that override an encoder's size; predictors have them, too."""
 STAGE_SETTINGS = ("method", "masks", "image_masks", "encoder", "predictor", "optim", "loop")
 
 
@@ -28,12 +30,20 @@ def base_config(spec: CompareSpec, student: str | None) -> SaltRunConfig:
         config = _of_size(config, student)
     changed = with_settings(config, spec.settings, "settings")
     assert isinstance(changed, SaltRunConfig)
+    encoder = changed.student.encoder
+    if student is not None and all(getattr(encoder, part) for part in ENCODER_NUMBERS):
+        report_problems(
+            [
+                f"settings give the encoder's {', '.join(ENCODER_NUMBERS)}, so that students = "
+                f'["{student}"] would change nothing; leave one of the two out'
+            ]
+        )
     return changed
 
 
 def _of_size(config: SaltRunConfig, size: str) -> SaltRunConfig:
     """Give every stage an encoder of a size, with the predictor that goes with it."""
-    numbers: dict[str, Any] = {"width": None, "depth": None, "heads": None, "mlp_width": None}
+    numbers: dict[str, Any] = dict.fromkeys(ENCODER_NUMBERS)
     stages: dict[str, Any] = {}
     for name in config.stages:
         stage: StageConfig = getattr(config, name)
@@ -62,9 +72,31 @@ def with_settings(config: Config, settings: Settings, where: str) -> Config:
         if shared:
             tree[name] = _merged(shared, given.get(name, {}))
     try:
-        return from_dict(type(config), tree, base=config)
+        changed = from_dict(type(config), tree, base=config)
+        report_problems(
+            [problem for name in stages for problem in _idle_size(tree, name, config, changed)]
+        )
     except ConfigError as error:
         raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from error
+    return changed
+
+
+def _idle_size(tree: Settings, name: str, before: Config, after: Config) -> list[str]:
+    """Tell of another size of an encoder that is given and plays no role.
+
+    Presets of small networks have numbers in its place, and a run that keeps them would be taken
+    for one of another size.
+    """
+    encoder = tree.get(name, {}).get("encoder", {})
+    old, new = getattr(before, name).encoder, getattr(after, name).encoder
+    numbers = {part: getattr(new, part) for part in ENCODER_NUMBERS}
+    if old.size == new.size or None in numbers.values() or encoder.keys() & numbers.keys():
+        return []
+    given = ", ".join(f"{part} = {value}" for part, value in numbers.items())
+    return [
+        f"{name}.encoder.size is {new.size!r}, which changes nothing, since these are set: "
+        f"{given}; give them in its place"
+    ]
 
 
 def _merged(under: Mapping[str, Any], over: Any) -> dict[str, Any]:
@@ -83,7 +115,7 @@ def arm_config(spec: CompareSpec, arm: str, student: str | None, choice: Choice)
     Raises:
         ConfigError: for settings that there are not, or that are not allowed.
     """
-    config: Config = ARMS[arm](base_config(spec, student))
+    config: Config = ARMS[spec.base_of(arm)](base_config(spec, student))
     own = spec.arm.get(arm)
     if own is not None:
         config = with_settings(config, own.settings, f"arm.{arm}.settings")
@@ -187,10 +219,19 @@ def _varied(spec: CompareSpec, cell: Cell, config: Config) -> Config:
     assert cell.variant is not None
     settings = variants[cell.variant].settings
     where = f"selection.{cell.stage} {cell.variant}"
-    if isinstance(config, PretrainConfig):
-        return with_settings(config, {"stage": settings}, where)
-    name = config.stages[0] if cell.stage == "teachers" else config.stages[-1]
-    return with_settings(config, {name: settings}, where)
+    name = "stage"
+    if isinstance(config, SaltRunConfig):
+        name = config.stages[0] if cell.stage == "teachers" else config.stages[-1]
+    varied = with_settings(config, {name: settings}, where)
+    steps = last_stage(config).loop.end
+    if last_stage(varied).loop.end != steps:
+        report_problems(
+            [
+                f"{where}: {name}.loop would make it another number of steps than {steps}; runs of "
+                "a selection have equal steps, or their losses cannot be compared"
+            ]
+        )
+    return varied
 
 
 def _lean(config: Config) -> Config:
@@ -212,16 +253,15 @@ def check_arms(spec: CompareSpec) -> None:
         ConfigError: with the mistakes of all arms.
     """
     problems: list[str] = []
-    for arm in dict.fromkeys(
-        (*spec.trained_arms, *(spec.selection.arms if spec.selection else ()))
-    ):
+    trained = dict.fromkeys((*spec.trained_arms, *(spec.selection.arms if spec.selection else ())))
+    for arm in trained:
         for student in spec.students or (None,):
             try:
                 _shares(spec, arm, arm_config(spec, arm, student, Choice()))
             except ConfigError as error:
                 problems += [text for text in error.problems if text not in problems]
     for arm in spec.arm:
-        if arm not in spec.trained_arms:
+        if arm not in trained:
             problems.append(f"arm.{arm}: {arm} is not among the arms that are trained")
     report_problems(problems)
 

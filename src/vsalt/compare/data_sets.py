@@ -18,7 +18,7 @@ import numpy as np
 
 from vsalt import durable
 from vsalt.compare.cells import Cell
-from vsalt.compare.spec import CompareSpec, DataSpec, SynthSet
+from vsalt.compare.spec import NO_GROUPS, CompareSpec, DataSpec, SynthSet
 from vsalt.config import to_dict
 from vsalt.data.clean_manifest import write_manifest
 from vsalt.data.manifest import ManifestColumns, Row, read_source
@@ -26,6 +26,7 @@ from vsalt.data.synthetic import synthesise
 from vsalt.errors import DataError, RunFolderError
 from vsalt.evaluation.heads import Say
 from vsalt.evaluation.protocol import choose_selection, group_numbers
+from vsalt.report.numbers import plural
 
 DATA = "data"
 SPLIT = "split"
@@ -38,10 +39,12 @@ class DataSet:
     Attributes:
         name: of the specification.
         folds: their values in order, or (None,).
+        num_shared: test rows, of all folds, of whose group other rows are for training.
     """
 
     name: str
     folds: tuple[str | None, ...]
+    num_shared: int
 
 
 def folds_of(spec: DataSpec) -> tuple[str | None, ...]:
@@ -87,17 +90,31 @@ def _prepare(spec: CompareSpec, data: DataSpec, folder: Path, say: Say) -> DataS
     if data.synth is not None:
         sources = [_make(data.synth, folder / data.name, say)]
     rows = _read(data, sources)
+    folds = _folds(rows, data.folds) if data.folds is not None else (None,)
+    num_shared = sum(_num_shared(_divide(rows, data, fold), data) for fold in folds)
+    if num_shared:
+        say(
+            f"data {data.name}: {plural(num_shared, 'test row')} of groups that training rows are "
+            "of, too; then accuracies are higher than on other groups"
+        )
     if data.trained_on is not None:
         _write(folder / _manifest_name(data.name, None, sweep=False), _to_score(rows, data), data)
-        return DataSet(name=data.name, folds=(None,))
-    folds = _folds(rows, data.folds) if data.folds is not None else (None,)
+        return DataSet(name=data.name, folds=(None,), num_shared=num_shared)
     for fold in folds:
         divided = _divide(rows, data, fold)
         _write(folder / _manifest_name(data.name, fold, sweep=False), divided, data)
         if spec.sweep is not None and (spec.sweep.every_fold or fold == folds[0]):
             path = folder / _manifest_name(data.name, fold, sweep=True)
             _write(path, _for_sweep(divided, data, spec.sweep.share), data)
-    return DataSet(name=data.name, folds=folds)
+    return DataSet(name=data.name, folds=folds, num_shared=num_shared)
+
+
+def _num_shared(divided: Sequence[Row], data: DataSpec) -> int:
+    """Count test rows whose group is torn: the source says which rows are tested, not we."""
+    if data.group_column == NO_GROUPS:
+        return 0
+    trained = {row.group for row in divided if row.split == "train"} - {None}
+    return sum(row.split == "test" and row.group in trained for row in divided)
 
 
 def _make(synth: SynthSet, folder: Path, say: Say) -> Path:
@@ -177,7 +194,6 @@ def _to_score(rows: Sequence[Row], data: DataSpec) -> list[Row]:
     """Return the rows that probes are fitted to and scored on, where nothing else is trained."""
     if data.folds is None:
         return _divide(rows, data, None)
-    _folds(rows, data.folds)
     # Which rows are tested is for the folds to say.
     return [_placed(row, "train") for row in rows if row.columns.get(data.folds, "").strip()]
 

@@ -7,7 +7,8 @@ from vsalt import __version__, durable
 from vsalt.compare.analysis import Accuracy
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.result import CellResult
-from vsalt.compare.results import Results, as_json, environment
+from vsalt.compare.results import Results, swept
+from vsalt.compare.selection import Correlation
 from vsalt.compare.xy_chart import XYChart, XYSeries, xy_chart
 from vsalt.report.html import Child, Element, render_page, tag
 from vsalt.report.numbers import count, flops, number, percent, plural, short
@@ -20,6 +21,12 @@ FLOOR_NAMES = {"raw_pixels": "raw pixels", "frame_difference": "frame difference
 MEASURES = {"loss": "training loss", "val_loss": "held-out loss", "rankme": "RankMe"}
 WHOSE = {"runs": "of the last stage", "teachers": "of the teacher"}
 MOST_LISTED = 40
+FEW_SEEDS = {
+    1: " One seed: how much seeds differ is not in them.",
+    2: " Two seeds can agree by chance: where seeds differ more than groups do, an interval holds "
+    "the truth in only about 84 % of cases.",
+}
+"""What intervals do not promise; measured by simulation (tests/unit/compare/test_bootstrap.py)."""
 
 
 def write_page(results: Results, out: Path, *, text: str, command: str) -> None:
@@ -110,16 +117,17 @@ def _frontiers(results: Results) -> list[Section]:
 def _about(results: Results, data: str) -> str:
     analysis = results.analysis
     seeds = plural(len(results.spec.seeds), "seed")
-    single = (
-        " One seed: how much seeds differ is not in them." if len(results.spec.seeds) < 2 else ""
-    )
+    few = FEW_SEEDS.get(len(results.spec.seeds), "")
     trained = results.spec.data_set(data).trained_on
     origin = "" if trained is None else f" Encoders were trained on {trained}."
+    groups = analysis.groups[data]
+    shared = results.sets[data].num_shared
+    torn = f" Of {shared} of them the group is trained on, too." if shared else ""
     return (
-        f"{plural(analysis.num_rows[data], 'test clip')} in "
-        f"{plural(analysis.num_groups[data], 'group')}, {seeds}; {results.spec.probe.kind} probe; "
-        f"chance {percent(analysis.chance[data])}. Lines and brackets: 95 % intervals by a "
-        f"bootstrap over groups and seeds.{single}{origin}"
+        f"{plural(len(groups), 'test clip')} in "
+        f"{plural(int(groups.max()) + 1, 'group')}, {seeds}; {results.spec.probe.kind} probe; "
+        f"chance {percent(analysis.chance[data])}.{torn} Lines and brackets: 95 % intervals by a "
+        f"bootstrap over groups and seeds.{few}{origin}"
     )
 
 
@@ -158,18 +166,20 @@ def _pareto(name: str, found: Sequence[Accuracy], chance: float) -> Element | No
 
 
 def _accuracy_table(data: str, found: Sequence[Accuracy]) -> Element:
-    """Return one row per arm, one column per budget."""
-    budgets = sorted({one.point.budget for one in found if one.point.budget is not None})
-    arms = dict.fromkeys(one.point.arm for one in found)
+    """Return one row per arm, one column per budget; what is not trained has one of its own."""
+    budgets = sorted(
+        {one.point.budget for one in found}, key=lambda budget: -1 if budget is None else budget
+    )
     rows: list[list[Cell]] = []
-    for arm in arms:
+    for arm in dict.fromkeys(one.point.arm for one in found):
         own = {one.point.budget: one for one in found if one.point.arm == arm}
-        if None in own:
-            rows.append([arm_name(arm), *(_accuracy(own[None]) for _ in budgets[:1])])
-            rows[-1] += [""] * (max(1, len(budgets)) - 1)
-            continue
-        rows.append([arm, *(_accuracy(own.get(budget)) for budget in budgets)])
-    heads = ("arm", *(f"{flops(budget)} FLOPs" for budget in budgets)) if budgets else ("arm", "")
+        cells = (
+            "" if (budget is None) != (None in own) else _accuracy(own.get(budget))
+            for budget in budgets
+        )
+        rows.append([arm_name(arm), *cells])
+    named = ("untrained" if budget is None else f"{flops(budget)} FLOPs" for budget in budgets)
+    heads = ("arm", *named)
     return table(f"Accuracies on {data}", heads, rows, numeric=range(1, len(heads)))
 
 
@@ -192,7 +202,11 @@ def _ends(estimate: Estimate) -> str:
 
 
 def _points(share: float) -> str:
-    return "–" if abs(share) == float("inf") else f"{100 * share:+.1f}".replace("-", "−")
+    return "–" if abs(share) == float("inf") else _signed(100 * share, digits=1)
+
+
+def _signed(value: float, *, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _differences(results: Results) -> Section:
@@ -216,7 +230,8 @@ def _differences(results: Results) -> Section:
     text = note(
         "In percentage points of accuracy, on the same clips by the same seeds. “Smallest told” is "
         "the true difference that such an experiment finds in four of five cases: what is smaller "
-        "than that, this set and these seeds could hardly show."
+        "than that, this set and these seeds could hardly show. Of twenty differences that are "
+        "none, one is told by chance."
     )
     content: tuple[Child, ...] = (note("No two arms are finished yet."),)
     if rows:
@@ -225,8 +240,8 @@ def _differences(results: Results) -> Section:
 
 
 def _sweep(results: Results) -> list[Section]:
-    swept = as_json(results)["sweep"]
-    if not swept:
+    found = swept(results)
+    if not found:
         return []
     rows: list[list[Cell]] = [
         [
@@ -234,14 +249,14 @@ def _sweep(results: Results) -> list[Section]:
             one["arm"],
             f"× {one['lr']:g}",
             "" if one["momentum"] is None else f"{one['momentum']:g}",
-            percent(one["accuracy"]),
+            "diverged" if one["accuracy"] is None else percent(one["accuracy"]),
             flops(one["flops"]),
             "chosen" if one["chosen"] else "",
         ]
-        for one in swept
+        for one in found
     ]
     heads = ("data", "arm", "learning rate", "momentum", "accuracy", "FLOPs", "")
-    total = sum(one["flops"] for one in swept)
+    total = sum(one["flops"] for one in found)
     text = note(
         "Every arm got the same search at the smallest budget, by the first seed, scored on a part "
         "of the training clips that neither these trainings nor their probes learned from. It took "
@@ -257,16 +272,17 @@ def _selection(results: Results) -> list[Section]:
     text = note(
         "Runs of equal steps with other settings: does a measure that needs no label tell which "
         "run is better? R² is the share of the accuracies' variance that a line explains, with its "
-        "95 % interval when runs are resampled."
+        "95 % interval by Fisher's z. Each run was trained once, by the first seed."
+        f"{_other_tasks(results)}"
     )
     rows: list[list[Cell]] = [
         [
             one.arm,
-            tag("span", f"{MEASURES[one.measure]} {WHOSE[one.stage]}", class_="whole"),
+            _measure(one),
             count(one.num_runs),
             f"{one.r2:.2f} [{one.r2_low:.2f}, {one.r2_high:.2f}]",
-            f"{one.r:+.2f}",
-            f"{one.spearman:+.2f}",
+            _signed(one.r),
+            _signed(one.spearman),
         ]
         for one in results.correlations
     ]
@@ -294,10 +310,29 @@ def _selection(results: Results) -> list[Section]:
     ]
 
 
+def _other_tasks(results: Results) -> str:
+    """Say which runs have losses that are not those of the others' task."""
+    others = list(dict.fromkeys(run.variant for run in results.runs if not run.same_task))
+    if not others:
+        return ""
+    names = ", ".join(others)
+    return (
+        f" With other masks or another target a loss is that of another task ({names}): it may be "
+        "higher or lower whatever was learned. Where three others are left, R² stands once more "
+        "without these runs."
+    )
+
+
+def _measure(one: Correlation) -> Element:
+    whole = tag("span", f"{MEASURES[one.measure]} {WHOSE[one.stage]}", class_="whole")
+    few = tag("small", "same masks and target") if one.same_task else None
+    return tag("span", whole, few)
+
+
 def _scatters(results: Results) -> list[Element]:
     """Return accuracy over each measure, for each arm."""
     figures = []
-    for one in results.correlations:
+    for one in (one for one in results.correlations if not one.same_task):
         points = tuple(
             (value, run.accuracy, None)
             for run in results.runs
@@ -309,7 +344,7 @@ def _scatters(results: Results) -> list[Element]:
                 XYChart(
                     name=f"selection-{one.arm}-{one.stage}-{one.measure.replace('_', '-')}",
                     title=f"{one.arm}: {MEASURES[one.measure]} {WHOSE[one.stage]}",
-                    explanation=f"R² {one.r2:.2f}, Spearman {one.spearman:+.2f}.",
+                    explanation=f"R² {one.r2:.2f}, Spearman {_signed(one.spearman)}.",
                     x_unit=MEASURES[one.measure],
                     series=(XYSeries(name=f"{one.num_runs} runs", points=points),),
                     connected=False,
@@ -321,9 +356,8 @@ def _scatters(results: Results) -> list[Element]:
 
 def _origin(results: Results, text: str, command: str) -> Section:
     """Return how the comparison was made, and every cell."""
-    made = environment()
     pairs: list[tuple[str, Child]] = [("command", tag("code", command))]
-    pairs += [(name, str(value)) for name, value in made.items()]
+    pairs += results.environment.items()
     every = [results.found[cell.key] for cell in results.cells if cell.key in results.found]
     content: tuple[Child, ...] = (
         facts(pairs),

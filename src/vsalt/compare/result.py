@@ -2,6 +2,7 @@
 
 DIR/cells/KEY/
   result.json         all that is known of the cell; written last, so its presence marks the end
+  diverged.json       instead of it: that its training has diverged, and after how many FLOPs
   predictions.jsonl   one line per test row: row, group, label, predicted
   probe/              as `vsalt probe fit` writes it
   log.txt             what its training and its probe have said
@@ -22,6 +23,7 @@ from vsalt.errors import RunFolderError
 
 CELLS = "cells"
 RESULT = "result.json"
+DIVERGED = "diverged.json"
 PREDICTIONS = "predictions.jsonl"
 LOG = "log.txt"
 
@@ -74,6 +76,21 @@ class CellResult:
         return sum(stage.flops for stage in self.stages[:-1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """That a cell's training has met a loss or gradient which is not finite.
+
+    Attributes:
+        inputs_sha256: hash of all that this depends on.
+        flops: exact FLOPs of all stages until then.
+        error: what the training has said.
+    """
+
+    inputs_sha256: str
+    flops: int
+    error: str
+
+
 def folder(out: Path, cell: Cell) -> Path:
     """Return a cell's folder."""
     return out / CELLS / cell.key
@@ -118,6 +135,17 @@ def _result(record: dict[str, Any]) -> CellResult:
         chance=record["chance"],
         stages=tuple(StageResult(**stage) for stage in record["stages"]),
     )
+
+
+def write_divergence(out: Path, cell: Cell, divergence: Divergence) -> None:
+    """Write that a cell has diverged."""
+    durable.write_json(folder(out, cell) / DIVERGED, dataclasses.asdict(divergence))
+
+
+def read_divergence(out: Path, cell: Cell) -> Divergence | None:
+    """Return how a cell has diverged, if it has."""
+    path = folder(out, cell) / DIVERGED
+    return Divergence(**durable.read_json(path)) if path.exists() else None
 
 
 def read_predictions(out: Path, cell: Cell) -> list[Prediction]:

@@ -3,7 +3,7 @@
 DIR/
   compare.toml        the specification as it was given
   data/ stages/ cells/ seconds.jsonl
-  results.csv results.json report.html    of all that is finished
+  results.csv results.json groups.json report.html    of all that is finished
 """
 
 import time
@@ -15,15 +15,23 @@ from rich.console import Console
 
 from vsalt import durable
 from vsalt.compare import page, results
-from vsalt.compare.cells import Cell, Choice, compare_cells, selection_cells, sweep_cells
+from vsalt.compare.cells import (
+    Cell,
+    Choice,
+    choice_key,
+    compare_cells,
+    selection_cells,
+    sweep_cells,
+)
 from vsalt.compare.configs import arm_config, cell_config, check_arms, has_momentum, last_stage
 from vsalt.compare.data_sets import prepare
-from vsalt.compare.result import CellResult
-from vsalt.compare.run_cell import finished
+from vsalt.compare.result import CellResult, Divergence
+from vsalt.compare.run_cell import diverged, finished
 from vsalt.compare.spec import CompareSpec
-from vsalt.compare.sweep import choose
+from vsalt.compare.sweep import choose, unchosen
 from vsalt.compare.timing import Timings
 from vsalt.compare.workers import (
+    Failure,
     Outcome,
     run_here,
     run_in_processes,
@@ -50,6 +58,8 @@ class Session:
         timings: how long cells take.
         found: results of finished cells, by key.
         failed: why cells failed in this session, by key.
+        diverged: candidates of the sweep whose training has diverged, by key. That is a finding,
+            not a failure: they are not chosen, and not done again.
         is_late: whether the deadline has kept a cell from beginning.
     """
 
@@ -61,6 +71,7 @@ class Session:
     timings: Timings
     found: dict[str, CellResult] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    diverged: dict[str, Divergence] = field(default_factory=dict)
     is_late: bool = False
 
     def say(self, text: str) -> None:
@@ -74,7 +85,9 @@ class Session:
             result = finished(self.spec, cell, self.out)
             if result is not None:
                 self.found[cell.key] = result
-        left = [cell for cell in cells if cell.key not in self.found]
+            elif cell.purpose == "sweep":
+                self._note_divergence(cell)
+        left = [cell for cell in cells if cell.key not in self.found.keys() | self.diverged]
         if cells:
             done = len(cells) - len(left)
             self.say(f"{what}: {len(cells)} cells" + (f", {done} done before" if done else ""))
@@ -103,17 +116,15 @@ class Session:
     def _note(self, outcome: Outcome, count: str, cells: Sequence[Cell]) -> None:
         """Remember how a cell has ended, and say so in a line."""
         key = outcome.cell.key
-        if outcome.error is not None:
-            self.failed[key] = outcome.error
-            self.say(f"{count} {key} FAILED: {outcome.error}")
+        if outcome.failure is not None:
+            self._note_failure(outcome.cell, outcome.failure, count)
             return
         result = finished(self.spec, outcome.cell, self.out)
         assert result is not None, "a cell without an error has a result"
         self.found[key] = result
         self.timings.add(outcome.cell, outcome.seconds)
-        rest = [
-            cell for cell in cells if cell.key not in self.found and cell.key not in self.failed
-        ]
+        ended = self.found.keys() | self.failed.keys() | self.diverged.keys()
+        rest = [cell for cell in cells if cell.key not in ended]
         expected = [self.timings.expect(cell) for cell in rest]
         left = ""
         if rest and None not in expected:
@@ -122,6 +133,19 @@ class Session:
         self.say(
             f"{count} {key}: accuracy {percent(result.accuracy)}, {duration(outcome.seconds)}{left}"
         )
+
+    def _note_failure(self, cell: Cell, failure: Failure, count: str) -> None:
+        if cell.purpose == "sweep" and failure.diverged:
+            self._note_divergence(cell)
+            self.say(f"{count} {cell.key} diverged: {failure.error}")
+            return
+        self.failed[cell.key] = failure.error
+        self.say(f"{count} {cell.key} FAILED: {failure.error}")
+
+    def _note_divergence(self, cell: Cell) -> None:
+        divergence = diverged(self.spec, cell, self.out)
+        if divergence is not None:
+            self.diverged[cell.key] = divergence
 
 
 def run_compare(
@@ -183,17 +207,35 @@ def _run(session: Session) -> results.Results:
     folds = {name: one.folds for name, one in sets.items()}
     sweep = sweep_cells(spec, folds, averaging_arms(spec))
     session.run(sweep, "sweep")
-    choices = choose(spec, sweep, session.found)
+    choices = choose(spec, sweep, session.found, session.diverged)
     cells = compare_cells(spec, folds, choices)
     selection = selection_cells(spec, folds, choices, teaching_arms(spec))
-    if session.is_late or len(choices) < len({cell.arm for cell in sweep}) * len(spec.trained_data):
-        session.say("the sweep is not finished, so the comparison does not begin yet")
-    else:
-        session.run(cells, "comparison")
-        session.run(selection, "model selection")
+    missing = unchosen(spec, sweep, choices)
+    if missing:
+        session.say(f"without a choice of the sweep, these do not begin yet: {', '.join(missing)}")
+    session.run(_chosen(spec, cells, missing), "comparison")
+    session.run(_chosen(spec, selection, missing), "model selection")
     return results.collect(
-        spec, cells, sweep, selection, session.found, choices, session.failed, out
+        spec,
+        out,
+        sets=sets,
+        cells=cells,
+        sweep=sweep,
+        selection=selection,
+        choices=choices,
+        found=session.found,
+        failed=session.failed,
+        diverged=session.diverged,
     )
+
+
+def _chosen(spec: CompareSpec, cells: Sequence[Cell], missing: Sequence[str]) -> list[Cell]:
+    """Return the cells that need not wait for the sweep."""
+    return [
+        cell
+        for cell in cells
+        if choice_key(spec, spec.data_set(cell.data), cell.fold, cell.arm) not in missing
+    ]
 
 
 def check_cells(spec: CompareSpec) -> None:
@@ -205,12 +247,13 @@ def check_cells(spec: CompareSpec) -> None:
     check_arms(spec)
     folds = {data.name: (None,) for data in spec.data}
     cells = [
+        *sweep_cells(spec, folds, averaging_arms(spec)),
         *compare_cells(spec, folds, {}),
         *selection_cells(spec, folds, {}, teaching_arms(spec)),
     ]
-    # Rates, momenta, seeds and data change nothing about what fits together.
+    # Rates, seeds and data change nothing about what fits together.
     alike = {
-        (cell.arm, cell.student, cell.budget, cell.stage, cell.variant): cell
+        (cell.arm, cell.student, cell.budget, cell.choice.momentum, cell.stage, cell.variant): cell
         for cell in cells
         if cell.is_trained
     }
@@ -246,7 +289,7 @@ def teaching_arms(spec: CompareSpec) -> list[str]:
 def _say_end(session: Session, found: results.Results) -> int:
     for key, error in session.failed.items():
         session.say(f"failed: {key}: {error}")
-    names = (results.RESULTS_CSV, results.RESULTS_JSON, page.PAGE)
+    names = (results.RESULTS_CSV, results.RESULTS_JSON, results.GROUPS_JSON, page.PAGE)
     session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
     if found.left:
         why = "there was no time for them" if session.is_late else "see above"

@@ -14,14 +14,14 @@ from vsalt import __version__, durable
 from vsalt.compare import data_sets, result
 from vsalt.compare.cells import FLOORS, Cell, trained_cell
 from vsalt.compare.configs import Config, base_config, cell_config
-from vsalt.compare.result import CellResult, Prediction
+from vsalt.compare.result import CellResult, Divergence, Prediction
 from vsalt.compare.spec import NO_GROUPS, RANDOM_INIT, CompareSpec
-from vsalt.compare.stages import StagePlace, encoder_of, places, train
+from vsalt.compare.stages import StagePlace, encoder_of, places, spent_flops, train
 from vsalt.config import to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
 from vsalt.data.manifest import Row, read_source
-from vsalt.errors import DataError, RunFolderError
+from vsalt.errors import DataError, NonFiniteError, RunFolderError
 from vsalt.evaluation.floors import floor
 from vsalt.evaluation.probe import ProbeOptions, fit_subjects
 from vsalt.evaluation.protocol import TaskOptions
@@ -31,6 +31,7 @@ from vsalt.evaluation.subjects import Subject, random_init, trained
 from vsalt.training.extract import ExtractConfig, WindowConfig
 
 PROBE = "probe"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,14 @@ def finished(spec: CompareSpec, cell: Cell, out: Path) -> CellResult | None:
     return found
 
 
+def diverged(spec: CompareSpec, cell: Cell, out: Path) -> Divergence | None:
+    """Return how a cell has diverged, if it has with the settings and data of now."""
+    found = result.read_divergence(out, cell)
+    if found is None or found.inputs_sha256 != inputs(spec, cell, out).sha256:
+        return None
+    return found
+
+
 def run_cell(
     spec: CompareSpec, cell: Cell, out: Path, *, console: Callable[[Path], Console]
 ) -> CellResult:
@@ -124,18 +133,34 @@ def run_cell(
 
     Raises:
         VsaltError: as training and probes do; what is trained is kept.
+        NonFiniteError: if a training diverges; that is written down.
         DataError: if a test clip was seen in training.
     """
     own = result.folder(out, cell)
     durable.create_folder(own)
     screen = console(own / result.LOG)
+    # A worker that has outlived its start may still be on this cell.
+    with durable.wait_to_hold(own / LOCK):
+        found = finished(spec, cell, out)
+        return found if found is not None else _run(spec, cell, out, screen)
+
+
+def _run(spec: CompareSpec, cell: Cell, out: Path, screen: Console) -> CellResult:
+    own = result.folder(out, cell)
     given = inputs(spec, cell, out)
     stages: list[StagePlace] = []
     stage_results = []
     if given.config is not None:
         catalogue = Catalogue.load(given.config.data, seed=given.config.seed)
         stages = places(given.config, out, given.trained_hash)
-        stage_results = train(stages, catalogue, screen)
+        try:
+            stage_results = train(stages, catalogue, screen)
+        except NonFiniteError as error:
+            divergence = Divergence(
+                inputs_sha256=given.sha256, flops=spent_flops(stages), error=str(error)
+            )
+            result.write_divergence(out, cell, divergence)
+            raise
     subject = _subject(spec, cell, stages)
     # result.json is written last: without it the folder is what an interrupted probe left.
     shutil.rmtree(own / PROBE, ignore_errors=True)

@@ -57,8 +57,8 @@ class DataSpec:
     label_column: str = "label"
     """Column of the class."""
     group_column: str = "group"
-    """Column of groups (people, scenes): never torn apart, and resampled together. none: every row
-    stands alone."""
+    """Column of groups (people, scenes): resampled together, and torn apart by nothing but the
+    column of splits or folds. none: every row stands alone."""
     split_column: str = "split"
     """Column that says train or test; not used with `folds`."""
     folds: str | None = None
@@ -172,6 +172,9 @@ class SelectionSpec:
 class ArmSpec:
     """What one arm has for itself."""
 
+    base: str | None = None
+    """For an arm of a name of one's own, such as a teacher of another size: the arm that it is,
+    before these settings."""
     teacher_share: float | None = None
     """Of two stages, the first one's share of the FLOPs."""
     settings: Settings = field(default_factory=dict)
@@ -223,6 +226,11 @@ class CompareSpec:
         """The data sets that encoders are trained on."""
         return tuple(data for data in self.data if data.trained_on is None)
 
+    def base_of(self, arm: str) -> str:
+        """Return the arm that an arm's settings are put over; itself, unless it has a base."""
+        own = self.arm.get(arm)
+        return own.base if own is not None and own.base is not None else arm
+
     def data_set(self, name: str) -> DataSpec:
         """Return the data set of a name."""
         return next(data for data in self.data if data.name == name)
@@ -246,10 +254,14 @@ def _list_problems(spec: CompareSpec) -> list[str]:
         twice = [str(value) for value, times in Counter(values).items() if times > 1]
         if twice:
             problems.append(f"{name}: {', '.join(twice)} is given twice")
-    known = (RANDOM_INIT, *ARMS)
+    known = (RANDOM_INIT, *ARMS, *_own_arms(spec))
     for arm in dict.fromkeys((*spec.arms, *spec.arm)):
         if arm not in known:
-            problems.append(f"there is no arm {arm!r}; there are {', '.join(known)}")
+            problems.append(
+                f"there is no arm {arm!r}; there are {', '.join(known)}, and those that a table "
+                f"[arm.{arm}] with a base makes"
+            )
+    problems += _base_problems(spec)
     if not all(budget >= 1 for budget in spec.budgets):
         problems.append(f"budgets are {list(spec.budgets)}; all must be at least 1 FLOP")
     shares = {"teacher_share": spec.teacher_share}
@@ -259,6 +271,26 @@ def _list_problems(spec: CompareSpec) -> list[str]:
         for name, share in shares.items()
         if share is not None and not 0 < share < 1
     ]
+    return problems
+
+
+def _own_arms(spec: CompareSpec) -> list[str]:
+    """Names of the arms that the specification makes."""
+    return [name for name, own in spec.arm.items() if own.base is not None]
+
+
+def _base_problems(spec: CompareSpec) -> list[str]:
+    """What is wrong with arms that the specification makes."""
+    problems = []
+    for name in _own_arms(spec):
+        base = spec.arm[name].base
+        if base not in ARMS:
+            problems.append(f"arm.{name}.base is {base!r}; there are {', '.join(ARMS)}")
+        if name in (RANDOM_INIT, *ARMS) or not NAME.fullmatch(name):
+            problems.append(
+                f"arm.{name}: an arm with a base needs a name of its own, of letters, digits, _ "
+                "and -, that no other arm has"
+            )
     return problems
 
 
@@ -273,10 +305,11 @@ def _reference_problems(spec: CompareSpec) -> list[str]:
     names = [data.name for data in spec.data if data.trained_on is None]
     if selection.data is not None and selection.data not in names:
         problems.append(f"selection.data is {selection.data!r}; there are {', '.join(names)}")
+    trained = (*ARMS, *_own_arms(spec))
     problems += [
-        f"selection.arms: there is no arm {arm!r} to train; there are {', '.join(ARMS)}"
+        f"selection.arms: there is no arm {arm!r} to train; there are {', '.join(trained)}"
         for arm in selection.arms
-        if arm not in ARMS
+        if arm not in trained
     ]
     for what, variants in (("runs", selection.runs), ("teachers", selection.teachers)):
         given = [variant.name for variant in variants]

@@ -5,12 +5,10 @@ setting, in data, seed and the stages before them share them; so a teacher is tr
 many students learn from it. A stage that was killed goes on from its checkpoint.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +123,12 @@ def encoder_of(place: StagePlace) -> LoadedEncoder:
     return load_encoder(_last(place).path)
 
 
+def spent_flops(stages: Sequence[StagePlace]) -> int:
+    """Return the exact FLOPs of all steps that are saved, of stages that are finished or not."""
+    saved = [CheckpointFolder(place.folder, keep_last=1).latest() for place in stages]
+    return sum(int(last.meta["flops_exact"]) for last in saved if last is not None)
+
+
 def _train_one(
     place: StagePlace, before: StagePlace | None, catalogue: Catalogue, console: Console
 ) -> None:
@@ -158,11 +162,9 @@ def _last(place: StagePlace) -> Checkpoint:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process of the comparison works on a stage, and hold it."""
-    with contextlib.ExitStack() as stack:
-        # Beside the folder: the one inside is that of all verbs, which do not wait.
-        lock = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "a"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stack.enter_context(durable.hold(folder))
+    # Beside the folder: the lock inside is that of all verbs, which do not wait.
+    beside = folder.with_name(f".{folder.name}.lock")
+    with durable.wait_to_hold(beside), durable.hold(folder):
         yield
 
 

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +26,24 @@ from rich.console import Console
 from vsalt.compare.cells import Cell
 from vsalt.compare.run_cell import run_cell
 from vsalt.compare.spec import CompareSpec
-from vsalt.errors import VsaltError
+from vsalt.errors import NonFiniteError, VsaltError, printable
 from vsalt.training.stop import SIGNALS, InterruptedRunError
 
 LOG_WIDTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a cell has no result.
+
+    Attributes:
+        error: in words.
+        diverged: whether a loss or gradient that is not finite ended a training, so that the same
+            settings would end it again.
+    """
+
+    error: str
+    diverged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +53,12 @@ class Outcome:
     Attributes:
         cell: which one.
         seconds: that it took.
-        error: why it failed, if it did.
+        failure: why it has no result, if it has none.
     """
 
     cell: Cell
     seconds: float
-    error: str | None
+    failure: Failure | None
 
 
 Admit = Callable[[Cell], bool]
@@ -84,12 +99,12 @@ def run_here(
 
 def _timed(spec: CompareSpec, out: Path, cell: Cell) -> Outcome:
     begin = time.monotonic()
-    error = _try(spec, out, cell)
-    return Outcome(cell=cell, seconds=time.monotonic() - begin, error=error)
+    failure = _try(spec, out, cell)
+    return Outcome(cell=cell, seconds=time.monotonic() - begin, failure=failure)
 
 
-def _try(spec: CompareSpec, out: Path, cell: Cell) -> str | None:
-    """Run a cell; return why it failed. What is a defect is written to the cell's log, too."""
+def _try(spec: CompareSpec, out: Path, cell: Cell) -> Failure | None:
+    """Run a cell; return why it failed, which its log says, too; of a defect it says where."""
     with contextlib.ExitStack() as files:
 
         def console(log: Path) -> Console:
@@ -103,13 +118,15 @@ def _try(spec: CompareSpec, out: Path, cell: Cell) -> str | None:
         except InterruptedRunError:
             raise
         except VsaltError as error:
-            return str(error)
+            for screen in logs:
+                screen.print(printable(f"failed: {error}"), soft_wrap=True)
+            return Failure(error=str(error), diverged=isinstance(error, NonFiniteError))
         # One broken cell, such as one that does not fit into memory, must not end all others.
         except Exception as error:
             text = traceback.format_exc()
             for screen in logs:
                 screen.print(text, soft_wrap=True)
-            return f"{type(error).__name__}: {error} (see the log of the cell)"
+            return Failure(error=f"{type(error).__name__}: {error} (see the log of the cell)")
     return None
 
 
@@ -218,12 +235,13 @@ def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
 def _collect(worker: _Worker) -> Outcome:
     assert worker.cell is not None
     try:
-        error: str | None = worker.line.recv()
-    except EOFError:
+        failure: Failure | None = worker.line.recv()
+    except (EOFError, OSError):
         worker.process.join()
-        error = f"its process ended with code {worker.process.exitcode}; is memory short?"
+        code = worker.process.exitcode
+        failure = Failure(error=f"its process ended with code {code}; is memory short?")
     seconds = time.monotonic() - worker.begin
-    return Outcome(cell=worker.cell, seconds=seconds, error=error)
+    return Outcome(cell=worker.cell, seconds=seconds, failure=failure)
 
 
 def _end(worker: _Worker) -> None:
@@ -239,8 +257,20 @@ def _serve(spec: CompareSpec, out: Path, line: Connection, num_workers: int) -> 
     # SIGTERM, after which a training saves and ends.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(max(1, cores // num_workers))
+    threading.Thread(target=_stop_when_orphaned, daemon=True).start()
+    # Those that torch would take alone, so that OMP_NUM_THREADS is heeded.
+    torch.set_num_threads(max(1, torch.get_num_threads() // num_workers))
     with contextlib.suppress(EOFError, InterruptedRunError):
         while (cell := line.recv()) is not None:
             line.send(_try(spec, out, cell))
+
+
+def _stop_when_orphaned() -> None:
+    """Stop this process as a signal would when the one that gives out cells has died.
+
+    Another start of the command may follow at once, and two must not work on one cell.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker waits for its parent's end"
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from vsalt.compare.bootstrap import detectable, draw, estimate, t_quantile
+from vsalt.compare.page import FEW_SEEDS
 
 SEEDS, GROUPS, SIZE = 3, 24, 6
 ROWS = np.repeat(np.arange(GROUPS), SIZE)
@@ -17,12 +18,17 @@ def test_quantiles_are_those_of_scipy(dof: float, share: float) -> None:
 
 
 def sample(
-    generator: np.random.Generator, mean: float, *, of_seeds: float, of_groups: float
+    generator: np.random.Generator,
+    mean: float,
+    *,
+    of_seeds: float,
+    of_groups: float,
+    num_seeds: int = SEEDS,
 ) -> np.ndarray:
     """Values of seeds and rows whose groups, seeds and rows vary by normal deviates."""
-    seeds = of_seeds * generator.normal(size=(SEEDS, 1))
+    seeds = of_seeds * generator.normal(size=(num_seeds, 1))
     groups = of_groups * generator.normal(size=GROUPS)[ROWS]
-    return mean + seeds + groups + 0.3 * generator.normal(size=(SEEDS, len(ROWS)))
+    return mean + seeds + groups + 0.3 * generator.normal(size=(num_seeds, len(ROWS)))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,20 @@ def test_intervals_cover_the_truth(of_seeds: float, of_groups: float) -> None:
         covered += found.low <= 0.1 <= found.high
     # Binomial with 400 trials: 0.95 has a standard deviation of 0.011.
     assert 0.91 <= covered / 400 <= 0.99
+
+
+def test_intervals_of_two_seeds_promise_less_and_the_page_says_how_much() -> None:
+    """Two seeds that agree by chance hide that seeds differ."""
+    generator = np.random.default_rng(0)
+    draws = draw(ROWS, 2, num=400)
+    covered = 0
+    for _ in range(600):
+        values = sample(generator, 0.1, of_seeds=0.2, of_groups=0.05, num_seeds=2)
+        found = estimate(values, draws)
+        covered += found.low <= 0.1 <= found.high
+    # Binomial with 600 trials: 0.84 has a standard deviation of 0.015.
+    assert covered / 600 == pytest.approx(0.84, abs=0.045)
+    assert "84 %" in FEW_SEEDS[2]
 
 
 def test_percentiles_of_rows_would_not_cover() -> None:

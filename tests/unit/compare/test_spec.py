@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from vsalt.compare.cells import Choice, compare_cells, selection_cells, sweep_cells
-from vsalt.compare.configs import Config, arm_config, cell_config, check_arms
-from vsalt.compare.spec import CompareSpec, read_spec
-from vsalt.config import PretrainConfig, SaltRunConfig
+from vsalt.compare.configs import Config, arm_config, base_config, cell_config, check_arms
+from vsalt.compare.run import check_cells
+from vsalt.compare.spec import CompareSpec, SelectionSpec, read_spec
+from vsalt.config import PretrainConfig, SaltRunConfig, from_dict
 from vsalt.errors import ConfigError
 from vsalt.training.budget import flops_of
 
@@ -136,6 +137,73 @@ def test_settings_are_put_over_each_other() -> None:
     assert getattr(vjepa.stage.method, "momentum") == 0.9  # noqa: B009
     sized = arm_config(spec, "salt", "S", Choice())
     assert [stage.encoder.architecture.width for stage in stages(sized)] == [384, 384]
+
+
+def test_an_arm_of_ones_own_has_another_teacher() -> None:
+    """So the matrix has an axis of teachers: as many arms as there are teachers."""
+    wide = {"width": 192, "depth": 4, "heads": 4, "mlp_width": 768}
+    own = {"base": "salt", "settings": {"teacher": {"encoder": wide}}}
+    spec = spec_of(arms=["salt", "salt-wide-teacher"], arm={"salt-wide-teacher": own})
+    check_arms(spec)
+    salt, other = (arm_config(spec, arm, None, Choice()) for arm in spec.arms)
+    assert isinstance(salt, SaltRunConfig)
+    assert isinstance(other, SaltRunConfig)
+    assert other.teacher.encoder.architecture == (192, 4, 4, 768)
+    assert (other.student, other.clip) == (salt.student, salt.clip)
+    cell = next(
+        dataclasses.replace(cell, budget=10 * BUDGET)
+        for cell in compare_cells(spec, FOLDS, {})
+        if cell.arm == "salt-wide-teacher"
+    )
+    assert 0.97 * 10 * BUDGET < flops_of(cell_config(spec, cell, "rows.csv")) <= 10 * BUDGET
+    runs = [{"name": name} for name in "abc"]
+    chosen = dataclasses.replace(
+        spec, selection=from_dict(SelectionSpec, {"runs": runs, "arms": ["salt-wide-teacher"]})
+    )
+    assert len(selection_cells(chosen, FOLDS, {}, [])) == 3
+
+
+def test_arms_of_ones_own_are_checked() -> None:
+    with pytest.raises(ConfigError) as caught:
+        spec_of(
+            arms=["salt", "wide", "a/b"],
+            arm={"wide": {"base": "slat"}, "a/b": {"base": "salt"}, "pixel": {"base": "salt"}},
+        )
+    told = "\n".join(caught.value.problems)
+    assert "arm.wide.base is 'slat'" in told
+    assert "arm.a/b: an arm with a base needs a name of its own" in told
+    assert "arm.pixel: an arm with a base needs a name of its own" in told
+
+
+def test_a_size_that_would_change_nothing_is_refused() -> None:
+    """The preset's networks are given by numbers, which a size does not take away."""
+    spec = spec_of(arm={"salt": {"settings": {"teacher": {"encoder": {"size": "S"}}}}})
+    with pytest.raises(
+        ConfigError, match=r"arm\.salt\.settings: teacher\.encoder\.size is 'S', which changes"
+    ):
+        check_arms(spec)
+    numbers = {"width": 24, "depth": 1, "heads": 2, "mlp_width": 48}
+    spec = spec_of(students=["Ti", "S"], settings={"encoder": numbers})
+    with pytest.raises(ConfigError, match=r'students = \["S"\] would change nothing'):
+        check_arms(spec)
+    # Together with its numbers, or where a preset has none, a size means something.
+    check_arms(spec_of(arm={"salt": {"settings": {"encoder": {"size": "S", **numbers}}}}))
+    spec = spec_of(preset="tiny-cpu", settings={"student": {"encoder": {"size": "S"}}})
+    assert base_config(spec, None).student.encoder.architecture.width == 384
+
+
+def test_runs_of_a_selection_have_equal_steps() -> None:
+    runs = [{"name": name} for name in ("a", "b")]
+    runs.append({"name": "long", "settings": {"loop": {"steps": 100_000}}})
+    spec = spec_of(selection={"runs": runs, "arms": ["salt"]})
+    cell = selection_cells(spec, FOLDS, {}, [])[-1]
+    with pytest.raises(ConfigError, match=r"selection\.runs long: student\.loop would make it"):
+        cell_config(spec, cell, "rows.csv")
+
+
+def test_candidates_of_the_sweep_are_checked_before_anything_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"sweep\.b\.vjepa\S*: method\.momentum is 2\.0"):
+        check_cells(spec_of(sweep={"momentum": [0.99, 2.0]}))
 
 
 def test_a_share_of_the_flops_goes_to_the_teacher() -> None:
