@@ -38,6 +38,10 @@ class StageCost:
         """Return the exact operations of the first `steps` steps."""
         return flops_until(steps, self.batch_size, self.step_shapes, self.clip_flops).exact
 
+    def six_nd(self, steps: int) -> float:
+        """Return the same by SALT's convention."""
+        return flops_until(steps, self.batch_size, self.step_shapes, self.clip_flops).six_nd
+
     def clips(self, steps: int) -> int:
         """Return the training clips of so many steps."""
         return steps * self.batch_size

@@ -54,9 +54,7 @@ def test_clips_and_the_ratio_of_given_steps(
     assert "hours, at that rate" not in rows
 
 
-def test_what_followed_the_budget_is_said(
-    videos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_followed_the_budget_is_said(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--clips", "8960"]
     for name in ("teacher", "student"):
         words += [f"--{name}.optim.warmup-steps", "100"]
