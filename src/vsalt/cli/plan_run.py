@@ -3,18 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vsalt.cli.parse import parse
 from vsalt.compute.findings import FINDINGS
 from vsalt.errors import ConfigError
+from vsalt.models.config import SizeName
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from vsalt.training.proposal import Choice, Proposal
-
-Size = Literal["Ti", "S", "B", "L", "H", "g", "G"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class PlanArgs:
     """Exact operations of both stages, such as 1e15."""
     data_clips: int
     """Training clips that you have."""
-    student: Size | None = None
+    student: SizeName | None = None
     """Size of the student. Unset: that of the preset whose own cost is nearest to the budget."""
     flops_per_second: float | None = None
     """Exact operations per second of your device, for the hours."""

@@ -10,6 +10,7 @@ from vsalt.config import SaltRunConfig
 from vsalt.errors import ConfigError
 from vsalt.models.config import ENCODERS, EncoderConfig
 from vsalt.presets import salt_preset
+from vsalt.presets.paper import SIZES as LETTERS
 from vsalt.training.budget import flops_of
 from vsalt.training.fit_steps import largest
 from vsalt.training.lengths import with_length
@@ -18,7 +19,7 @@ from vsalt.training.stage_cost import StageCost, stage_costs
 PRESETS = {
     "Ti": "tiny-cpu",
     "S": "small-gpu",
-    **{size: f"paper-vit{size if size in 'gG' else size.lower()}" for size in SIZES},
+    **{size: f"paper-vit{letter}" for letter, size in LETTERS.items()},
 }
 """By size of the student: where all other settings come from."""
 LADDER = ("demo", *PRESETS.values())

@@ -42,10 +42,6 @@ class StageCost:
         """Return the same by SALT's convention."""
         return flops_until(steps, self.batch_size, self.step_shapes, self.clip_flops).six_nd
 
-    def clips(self, steps: int) -> int:
-        """Return the training clips of so many steps."""
-        return steps * self.batch_size
-
 
 def stage_costs(
     config: PretrainConfig | SaltRunConfig,
