@@ -16,7 +16,7 @@ from vsalt.training.fit_steps import largest
 from vsalt.training.lengths import with_length
 from vsalt.training.stage_cost import StageCost, stage_costs
 
-PRESETS = {
+PRESETS: dict[str, str] = {
     "Ti": "tiny-cpu",
     "S": "small-gpu",
     **{size: f"paper-vit{letter}" for letter, size in LETTERS.items()},
