@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `vsalt`; by default those of this process.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = with_hyphens(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["-V"]):
         print(f"vsalt {__version__}")
         return 0
@@ -66,6 +66,20 @@ def overview(names: Sequence[str] = tuple(VERBS)) -> str:
         "  --version  print the version",
     ]
     return "\n".join(lines)
+
+
+def with_hyphens(words: Sequence[str]) -> list[str]:
+    """Return a line with its flags spelt --as-this, where the parser takes --as_this as well.
+
+    Some flags are read before the rest is parsed, because others' defaults depend on them. In the
+    other spelling they would be taken by the parser, and then have no effect.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    flags = [word.partition("=") for word in words[:end]]
+    return [
+        (flag.replace("_", "-") if flag.startswith("--") else flag) + equals + value
+        for flag, equals, value in flags
+    ] + list(words[end:])
 
 
 def find_verb(words: Sequence[str]) -> str | None:

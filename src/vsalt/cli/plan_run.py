@@ -3,18 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vsalt.cli.parse import parse
 from vsalt.compute.findings import FINDINGS
 from vsalt.errors import ConfigError
+from vsalt.models.config import SizeName
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from vsalt.training.proposal import Choice, Proposal
-
-Size = Literal["Ti", "S", "B", "L", "H", "g", "G"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,8 @@ class PlanArgs:
     """Exact operations of both stages, such as 1e15."""
     data_clips: int
     """Training clips that you have."""
-    student: Size | None = None
-    """Size of the student. Unset: the largest one whose preset the budget pays."""
+    student: SizeName | None = None
+    """Size of the student. Unset: that of the preset whose own cost is nearest to the budget."""
     flops_per_second: float | None = None
     """Exact operations per second of your device, for the hours."""
     measure: bool = False
@@ -76,7 +75,8 @@ def _plain(
         "steps": dict(zip(("teacher", "student"), found.steps, strict=True)),
         "batch_size": found.config.student.loop.batch_size,
         "flops_exact": dict(zip(("teacher", "student"), found.flops, strict=True)),
-        "outside": FINDINGS["budget"].distance(args.budget_flops),
+        "flops_six_nd": found.six_nd,
+        "outside": FINDINGS["budget"].distance(found.six_nd),
         "choices": [_with_finding(choice) for choice in found.choices],
         "warnings": list(found.warnings),
         "flops_per_second": rates,
@@ -99,9 +99,9 @@ def _print(
     console.print(_table(found.choices))
     total = sum(found.flops)
     console.print(
-        f"the budget is {args.budget_flops:.3g} FLOPs, "
-        f"{FINDINGS['budget'].distance(args.budget_flops)}; this run takes {total:.4g} "
-        f"({found.flops[0]:.3g} teacher, {found.flops[1]:.3g} student)"
+        f"the budget is {args.budget_flops:.3g} FLOPs; this run takes {total:.4g} "
+        f"({found.flops[0]:.3g} teacher, {found.flops[1]:.3g} student), by 6ND "
+        f"{found.six_nd:.3g}: {FINDINGS['budget'].distance(found.six_nd)}"
     )
     if hours is not None and rates is not None:
         said = " and ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))

@@ -33,7 +33,7 @@ class Finding:
 
         Example:
             >>> FINDINGS["budget"].distance(5e13)
-            '10^7 times below the least measured (4.8e+20 FLOPs)'
+            '10^7 times below the least measured (4.8e+20 FLOPs by 6ND)'
             >>> FINDINGS["budget"].distance(1e21)
             'within what was measured'
         """
@@ -57,7 +57,7 @@ FINDINGS = {
         measured="3.6 million videos, ViT-B to G, 120,000 to 240,000 steps of 3,072 clips",
         low=4.79e20,
         high=2.617e21,
-        unit="FLOPs",
+        unit="FLOPs by 6ND",
     ),
     "split": Finding(
         says="of two-stage splits, 40,000 teacher steps were best at 120,000, 160,000 and 240,000 "
@@ -119,9 +119,11 @@ def teacher_steps(steps: int, batch_size: int) -> int:
 
 
 def times(factor: int | float) -> str:
-    """Write a factor: 2.4 times, 310 times, 10^7 times."""
+    """Write a factor: 1.03 times, 2.4 times, 310 times, 10^7 times."""
     if factor >= 1000:
         return f"10^{round(math.log10(factor))} times"
+    if factor < 1.1:
+        return f"{factor:.2f} times"
     return f"{factor:.0f} times" if factor >= 10 else f"{factor:.1f} times"
 
 

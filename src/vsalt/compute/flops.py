@@ -56,8 +56,12 @@ def six_nd_trained_encoder(num_params: int, shapes: ClipShapes) -> float:
 
 
 def six_nd_predictor(num_params: int, shapes: ClipShapes) -> float:
-    """6 N D with D = all of the clip's tokens per mask (context and targets together)."""
-    return 6.0 * num_params * shapes.num_tokens * len(shapes.masks)
+    """6 N D with D = all of the clip's tokens per mask (context and targets together).
+
+    Hidden tokens that are not predicted are no part of them.
+    """
+    left_out = (1 - shapes.context_share) * (1 - shapes.target_share)
+    return 6.0 * num_params * shapes.num_tokens * (1 - left_out) * len(shapes.masks)
 
 
 def six_nd_frozen_encoder(num_params: int, shapes: ClipShapes) -> float:

@@ -15,11 +15,13 @@ class ClipShapes:
         masks: (context, target) tokens of every mask kind.
         context_share: what the 6 N D convention takes for the share of tokens that an encoder sees
             under one mask; SALT's for multi-block masks, else the configured one.
+        target_share: the configured share of the hidden tokens that are predicted.
     """
 
     grid: tuple[int, int, int]
     masks: tuple[tuple[int, int], ...]
     context_share: float = PAPER_CONTEXT_SHARE
+    target_share: float = 1.0
 
     @property
     def num_tokens(self) -> int:

@@ -164,6 +164,13 @@ def _with_steps(
             max(1, number) if length else 0 for number, length in zip(found, lengths, strict=True)
         ]
         steps = fill_up(prices, at_least, budget)
+    if not any(lengths):
+        raise ConfigError(
+            [
+                f"{words} is for stages that are trained, but no stage has steps, whose ratio it "
+                "keeps; give each loop.steps above 0, or leave the budget out"
+            ]
+        )
     if steps is None:
         least = sum(price(1) for price, length in zip(prices, lengths, strict=True) if length)
         raise ConfigError(

@@ -87,22 +87,28 @@ class OptimConfig:
             )
         return problems
 
+    def warmup_of(self, num_steps: int) -> int:
+        """Return the steps of warm-up of a run: those that are given, or their usual share."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return round(WARMUP_SHARE * num_steps)
+
     def resolved(self, num_steps: int, batch_size: int) -> "OptimConfig":
         """Return the config for a run: warm-up in steps, learning rates for its batch size."""
         ratio = batch_size / self.lr_batch_size
         factor = {"sqrt": ratio**0.5, "linear": ratio, "none": 1.0}[self.lr_scaling]
-        warmup = self.warmup_steps
+        warmup = self.warmup_of(num_steps)
         problems = []
         # A stage of no steps has no schedule that could be wrong.
-        if num_steps and warmup is not None and warmup >= num_steps:
+        if num_steps and warmup >= num_steps:
             problems.append(
                 f"optim.warmup-steps is {warmup}, but the run has {num_steps} steps; set it "
                 f"below that, or to None for {WARMUP_SHARE:.0%} of the run"
             )
-        elif num_steps and (warmup or 0) + self.cooldown_steps > num_steps:
+        elif num_steps and warmup + self.cooldown_steps > num_steps:
             problems.append(
                 f"optim.cooldown-steps is {self.cooldown_steps}, but after warm-up the run has "
-                f"{num_steps - (warmup or 0)} steps; set it to that or less"
+                f"{num_steps - warmup} steps; set it to that or less"
             )
         report_problems(problems)
         return replace(
@@ -111,7 +117,7 @@ class OptimConfig:
             lr_start=self.lr_start * factor,
             lr_final=self.lr_final * factor,
             lr_batch_size=batch_size,
-            warmup_steps=round(WARMUP_SHARE * num_steps) if warmup is None else warmup,
+            warmup_steps=warmup,
         )
 
 
@@ -179,9 +185,12 @@ class LoopConfig:
         return self.steps if self.stop_at is None else self.stop_at
 
     def with_steps(self, steps: int) -> "LoopConfig":
-        """Return the config for another number of steps; `stop_at` stays the same part of them."""
-        if self.stop_at is None or not self.steps:
-            return replace(self, steps=steps)
+        """Return the config for another number of steps; `stop_at` stays the same part of them.
+
+        Without steps there is nothing to stop.
+        """
+        if self.stop_at is None or steps <= 0:
+            return replace(self, steps=steps, stop_at=None)
         stop_at = round(self.stop_at * steps / self.steps)
         return replace(self, steps=steps, stop_at=max(1, min(steps, stop_at)))
 

@@ -10,6 +10,7 @@ from vsalt.training.config import LoopConfig, OptimConfig
 
 SCALED = (
     "optim.warmup_steps",
+    "optim.cooldown_steps",
     "loop.save_every",
     "loop.val_every",
     "loop.log_every",
@@ -25,7 +26,7 @@ def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) ->
       checkpoints stays about the same; checkpoints keep their number of `val_loss`.
     - `log_every` and `health_every` shrink in proportion, and do not grow: a longer run has more
       records, a shorter one not fewer.
-    - `warmup_steps`, where it is given in steps, keeps its share of the run.
+    - `warmup_steps`, where it is given in steps, and `cooldown_steps` keep their shares of the run.
     - a stage that stops early (`stop_at`) keeps the share of its schedule that it runs.
 
     Args:
@@ -46,15 +47,12 @@ def with_length(stage: StageConfig, length: int, fixed: Collection[str] = ()) ->
         log_every=_at_most(loop.log_every, ratio, "loop.log_every" in fixed),
         health_every=_at_most(loop.health_every, ratio, "loop.health_every" in fixed),
     )
-    optim = stage.optim
-    if "optim.warmup_steps" not in fixed:
-        optim = _with_warmup(optim, ratio, loop.steps)
-    return replace(stage, loop=loop, optim=optim)
+    return replace(stage, loop=loop, optim=_with_schedule(stage.optim, ratio, loop.steps, fixed))
 
 
 def _with_steps(loop: LoopConfig, length: int, ratio: Fraction) -> LoopConfig:
     if loop.end == loop.steps:
-        return replace(loop, steps=length)
+        return replace(loop, steps=length, stop_at=None)
     steps = max(length, scaled(loop.steps, ratio))
     changes: dict[str, Any] = {"steps": steps, "stop_at": length}
     return replace(loop, **changes)
@@ -71,11 +69,17 @@ def _at_most(value: int, ratio: Fraction, fixed: bool) -> int:
     return value if fixed else min(value, scaled(value, ratio))
 
 
-def _with_warmup(optim: OptimConfig, ratio: Fraction, steps: int) -> OptimConfig:
-    if optim.warmup_steps is None:
-        return optim
-    warmup = round(optim.warmup_steps * ratio)
-    return replace(optim, warmup_steps=min(warmup, steps - 1))
+def _with_schedule(
+    optim: OptimConfig, ratio: Fraction, steps: int, fixed: Collection[str]
+) -> OptimConfig:
+    """Let warm-up and cool-down follow; where rounding makes them too long, warm-up goes first."""
+    if optim.warmup_steps is not None and "optim.warmup_steps" not in fixed:
+        warmup = min(round(optim.warmup_steps * ratio), steps - 1)
+        optim = replace(optim, warmup_steps=warmup)
+    if "optim.cooldown_steps" not in fixed:
+        left = max(0, steps - optim.warmup_of(steps))
+        optim = replace(optim, cooldown_steps=min(round(optim.cooldown_steps * ratio), left))
+    return optim
 
 
 def scaled(value: int, ratio: Fraction) -> int:

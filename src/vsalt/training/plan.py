@@ -140,7 +140,9 @@ def clip_shapes(config: PretrainConfig, shape: Shape = "video") -> ClipShapes:
     given = config.stage.masks_of(shape)
     masks = build_mask_sampler(given, grid, config.seed)
     share = PAPER_CONTEXT_SHARE if given.name == "multiblock" else 1 - given.ratio
-    return ClipShapes(grid=grid, masks=masks.counts, context_share=share)
+    return ClipShapes(
+        grid=grid, masks=masks.counts, context_share=share, target_share=given.target_share
+    )
 
 
 def _published_flops(
@@ -158,6 +160,7 @@ def _published_flops(
         stage.method.name in ("pixel", "salt")
         and (video.grid, len(video.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
         and math.isclose(video.context_share, PAPER_CONTEXT_SHARE)
+        and video.target_share == 1
         and stage.predictor.architecture == paper.PREDICTOR_SHAPE
         and all(
             encoder.size in paper.ENCODER_PARAMS and encoder.architecture == ENCODERS[encoder.size]

@@ -1,27 +1,33 @@
 """Which run of SALT to begin with a budget of operations, and what each choice rests on."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vsalt.compute.findings import FINDINGS, SIZES, teacher_steps
+from vsalt.compute.findings import FINDINGS, SIZES, teacher_steps, times
 from vsalt.config import SaltRunConfig
 from vsalt.errors import ConfigError
 from vsalt.models.config import ENCODERS, EncoderConfig
 from vsalt.presets import salt_preset
+from vsalt.presets.paper import SIZES as LETTERS
 from vsalt.training.budget import flops_of
 from vsalt.training.fit_steps import largest
 from vsalt.training.lengths import with_length
 from vsalt.training.stage_cost import StageCost, stage_costs
 
-PRESETS = {
+PRESETS: dict[str, str] = {
     "Ti": "tiny-cpu",
     "S": "small-gpu",
-    **{size: f"paper-vit{size if size in 'gG' else size.lower()}" for size in SIZES},
+    **{size: f"paper-vit{letter}" for letter, size in LETTERS.items()},
 }
 """By size of the student: where all other settings come from."""
 LADDER = ("demo", *PRESETS.values())
 """From the cheapest to the dearest, for budgets without a given size."""
+FAR = 100
+"""A run of so many times its preset's own operations is warned of."""
+MANY_PASSES = 10
+"""Likewise of so many times the most passes that were measured."""
 MIN_STEPS = 1000
 """Batches are halved for as long as there are fewer steps in all."""
 MIN_BATCH = 8
@@ -57,6 +63,7 @@ class Proposal:
         config: the whole configuration.
         steps: of teacher and student.
         flops: exact operations of both.
+        six_nd: operations of the whole run as SALT's tables count them; those of the findings.
         choices: what was decided, and why.
         command: words of the command line that begins it; DATA and RUN are to be filled in.
         warnings: what speaks against it.
@@ -66,6 +73,7 @@ class Proposal:
     config: SaltRunConfig
     steps: tuple[int, int]
     flops: tuple[int, int]
+    six_nd: float
     choices: tuple[Choice, ...]
     command: str
     warnings: tuple[str, ...]
@@ -77,13 +85,13 @@ def propose(budget_flops: int | float, data_clips: int, student: str | None = No
     Args:
         budget_flops: exact operations of both stages.
         data_clips: training clips that there are.
-        student: size of the student, Ti to G; None: the largest whose preset the budget pays.
+        student: size of the student, Ti to G; None: that of the preset which costs about so much.
 
     Raises:
         ConfigError: if the budget does not pay one step of each stage, or a value is not allowed.
     """
     _check(budget_flops, data_clips, student)
-    preset = PRESETS[student] if student else _affordable(budget_flops)
+    preset = PRESETS[student] if student else _nearest(budget_flops)
     config = salt_preset(preset)
     costs = stage_costs(config)
     batch_size = config.student.loop.batch_size
@@ -97,23 +105,23 @@ def propose(budget_flops: int | float, data_clips: int, student: str | None = No
         raise ConfigError(
             [
                 f"--budget-flops is {budget_flops:.3g}; one step of each stage of preset {preset} "
-                f"takes {least:.3g} with {batch_size} clips; give more, or a smaller --student"
+                f"takes {least:.3g} with {batch_size} clips; give more{_or_smaller(preset)}"
             ]
         )
     steps = _split(number, batch_size)
-    first, last = (
-        _at_batch(cost, batch_size).flops(count) for cost, count in zip(costs, steps, strict=True)
-    )
-    flops = (first, last)
+    teacher_cost, student_cost = (_at_batch(cost, batch_size) for cost in costs)
+    flops = (teacher_cost.flops(steps[0]), student_cost.flops(steps[1]))
+    six_nd = teacher_cost.six_nd(steps[0]) + student_cost.six_nd(steps[1])
     config = _configure(config, steps, batch_size)
     return Proposal(
         preset=preset,
         config=config,
         steps=steps,
         flops=flops,
-        choices=_choices(config, preset, flops, budget_flops, data_clips, student),
+        six_nd=six_nd,
+        choices=_choices(config, preset, flops, six_nd, data_clips, student),
         command=_command(config, preset),
-        warnings=_warnings(number, sum(flops), budget_flops),
+        warnings=_warnings(preset, number, batch_size, sum(flops), budget_flops, data_clips),
     )
 
 
@@ -129,14 +137,18 @@ def _check(budget_flops: int | float, data_clips: int, student: str | None) -> N
         raise ConfigError(problems)
 
 
-def _affordable(budget_flops: int | float) -> str:
-    """Return the dearest preset whose own length the budget pays; the cheapest if it pays none."""
-    chosen = LADDER[0]
-    for name in LADDER[1:]:
-        if flops_of(salt_preset(name)) > budget_flops:
-            break
-        chosen = name
-    return chosen
+def _nearest(budget_flops: int | float) -> str:
+    """Return the preset whose own cost is nearest to the budget, as a ratio."""
+
+    def ratio(name: str) -> float:
+        return abs(math.log(budget_flops) - math.log(flops_of(salt_preset(name))))
+
+    return min(LADDER, key=ratio)
+
+
+def _or_smaller(preset: str) -> str:
+    """Say how else to get more steps; there is nothing smaller than the cheapest preset."""
+    return "" if preset == LADDER[0] else ", or a smaller --student, or none"
 
 
 def _at_batch(cost: StageCost, batch_size: int) -> StageCost:
@@ -191,7 +203,7 @@ def _choices(
     config: SaltRunConfig,
     preset: str,
     flops: tuple[int, int],
-    budget_flops: int | float,
+    six_nd: float,
     data_clips: int,
     asked: str | None,
 ) -> tuple[Choice, ...]:
@@ -211,10 +223,10 @@ def _choices(
             f"{_name(student.encoder)}, preset {preset}",
             "as asked; all other settings are the preset's"
             if asked
-            else "the dearest preset whose own length the budget pays, or the cheapest one; a rule "
-            "of ours, and no finding says that it is the best size, least of all on small budgets",
+            else "the preset whose own cost is nearest to the budget, as a ratio; a rule of ours, "
+            "and no finding says that it is the best size, least of all on small budgets",
             "budget" if student.encoder.size in SIZES else None,
-            found["budget"].distance(budget_flops),
+            found["budget"].distance(six_nd),
         ),
         Choice(
             "teacher",
@@ -281,13 +293,39 @@ def _name(encoder: EncoderConfig) -> str:
     return f"ViT of {encoder.architecture.depth} blocks of width {encoder.architecture.width}"
 
 
-def _warnings(steps: int, flops: int, budget_flops: int | float) -> tuple[str, ...]:
+def _warnings(
+    preset: str,
+    steps: int,
+    batch_size: int,
+    flops: int,
+    budget_flops: int | float,
+    data_clips: int,
+) -> tuple[str, ...]:
     found = []
     if steps < MIN_STEPS:
         found.append(
             f"only {steps} steps, with the smallest batch: a network of this size learns little in "
-            "so few; take a smaller --student, or none"
+            f"so few; give more{_or_smaller(preset)}"
         )
     if flops < 0.98 * budget_flops:
         found.append(f"a step is so dear that {1 - flops / budget_flops:.0%} of the budget is left")
+    longer = flops / flops_of(salt_preset(preset))
+    if longer > FAR:
+        larger = "" if preset == LADDER[-1] else ", or a larger --student, or none"
+        found.append(
+            f"{times(longer)} what preset {preset} costs, which is not made for that; give "
+            f"less{larger}"
+        )
+    passes = steps * batch_size / data_clips
+    most = FINDINGS["passes"].high
+    if passes > MANY_PASSES * most:
+        found.append(
+            f"{_count(passes)} passes over the data, where at most {most} were measured; give more "
+            "clips, or less to spend"
+        )
+    if batch_size > data_clips:
+        found.append(
+            f"a step takes {batch_size:,} clips, of which there are {data_clips:,}: it has some of "
+            "them more than once; give more clips"
+        )
     return tuple(found)

@@ -38,9 +38,9 @@ class StageCost:
         """Return the exact operations of the first `steps` steps."""
         return flops_until(steps, self.batch_size, self.step_shapes, self.clip_flops).exact
 
-    def clips(self, steps: int) -> int:
-        """Return the training clips of so many steps."""
-        return steps * self.batch_size
+    def six_nd(self, steps: int) -> float:
+        """Return the same by SALT's convention."""
+        return flops_until(steps, self.batch_size, self.step_shapes, self.clip_flops).six_nd
 
 
 def stage_costs(
@@ -71,23 +71,23 @@ def stage_costs(
 
 
 def resolve_any_length(config: C, step_shapes: StepShapes = VIDEOS) -> C:
-    """Resolve a configuration of which the length, and so the warm-up, is still to be chosen.
+    """Resolve a configuration of which the length is still to be chosen, and what follows from it.
 
     Raises:
         ConfigError: if anything else is wrong.
     """
     if isinstance(config, PretrainConfig):
-        resolved = resolve(replace(config, stage=_without_warmup(config.stage)))
+        resolved = resolve(replace(config, stage=_without_lengths(config.stage)))
     else:
         stages: dict[str, Any] = {
-            name: _without_warmup(getattr(config, name)) for name in config.stages
+            name: _without_lengths(getattr(config, name)) for name in config.stages
         }
         resolved = resolve_salt(replace(config, **stages))
     return with_image_masks(resolved) if "image" in step_shapes.shapes else resolved
 
 
-def _without_warmup(stage: StageConfig) -> StageConfig:
-    return replace(stage, optim=replace(stage.optim, warmup_steps=None))
+def _without_lengths(stage: StageConfig) -> StageConfig:
+    return replace(stage, optim=replace(stage.optim, warmup_steps=None, cooldown_steps=0))
 
 
 def _stage_cost(

@@ -3,7 +3,7 @@
 import math
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from vsalt.training import run_folder
 from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
+from vsalt.training.lengths import SCALED
 from vsalt.training.locate import load_encoder
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
@@ -74,7 +75,8 @@ def start_salt(
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
     for name in config.stages:
-        _say_lengths(name, getattr(config, name), getattr(resolved, name), console)
+        given, stage = getattr(config, name), getattr(resolved, name)
+        _say_lengths(name, given, stage, console, _followers(budget, f"{name}."))
     plans = plan_salt(resolved, catalogue.shapes)
     _say_rate(budget, console)
     print_plans(plans, console, preset=preset, flops_per_second=rates)
@@ -113,7 +115,7 @@ def start_stage(
     resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
-    _say_lengths("stage", config.stage, resolved.stage, console)
+    _say_lengths("stage", config.stage, resolved.stage, console, _followers(budget))
     title = resolved.stage.method.name
     plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
     _say_rate(budget, console)
@@ -259,16 +261,36 @@ def _describe_splits(config: DataConfig, catalogue: Catalogue) -> str:
     return f"; not used: {', '.join(parts)}"
 
 
-def _say_lengths(name: str, given: StageConfig, resolved: StageConfig, console: Console) -> None:
-    """Say how warm-up and learning rate follow the length and the batch size."""
+def _followers(budget: BudgetConfig, prefix: str = "") -> set[str]:
+    """Return the settings of a stage that have followed the length which the budget pays."""
+    if not budget.given:
+        return set()
+    return {name for name in SCALED if f"{prefix}{name}" not in budget.fixed}
+
+
+def _say_lengths(
+    name: str,
+    given: StageConfig,
+    resolved: StageConfig,
+    console: Console,
+    followers: Collection[str],
+) -> None:
+    """Say how warm-up, cool-down and learning rate follow the length and the batch size."""
     optim, loop = resolved.optim, resolved.loop
+
+    def how(setting: str) -> str:
+        return "in proportion" if setting in followers else "fixed"
+
     text = f"{name}: {loop.steps:,} steps, warm-up {optim.warmup_steps:,}"
     if not loop.steps:
         console.print(f"{name}: no steps; its initial weights are the result")
         return
     if loop.stop_at is not None:
         text = text.replace(" steps,", f" steps, stopped after {loop.stop_at:,},", 1)
-    text += " (8 % of the run)" if given.optim.warmup_steps is None else " (fixed)"
+    usual = given.optim.warmup_steps is None
+    text += f" ({'8 % of the run' if usual else how('optim.warmup_steps')})"
+    if optim.cooldown_steps:
+        text += f", cool-down {optim.cooldown_steps:,} ({how('optim.cooldown_steps')})"
     text += f", peak learning rate {optim.lr:.3g}"
     if given.optim.lr_batch_size != loop.batch_size and given.optim.lr_scaling != "none":
         text += (

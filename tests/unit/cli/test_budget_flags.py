@@ -54,6 +54,19 @@ def test_clips_and_the_ratio_of_given_steps(
     assert "hours, at that rate" not in rows
 
 
+def test_what_followed_the_budget_is_said(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--clips", "8960"]
+    for name in ("teacher", "student"):
+        words += [f"--{name}.optim.warmup-steps", "100"]
+    # From the command line both are fixed; from a file they follow.
+    settings = videos.parent / "settings.toml"
+    settings.write_text("[student.optim]\nschedule = 'constant'\ncooldown_steps = 400\n")
+    _, printed = plan_of(videos, [*words, "--config", str(settings)], capsys)
+    assert "teacher: 120 steps, warm-up 100 (fixed), peak" in printed
+    printed = " ".join(printed.split())
+    assert "student: 160 steps, warm-up 100 (fixed), cool-down 40 (in proportion), peak" in printed
+
+
 def test_hours_are_measured_when_no_rate_is_given(
     videos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,13 @@ from vsalt.compute.findings import FINDINGS, teacher_steps
 @pytest.mark.parametrize(
     ("flops", "words"),
     [
-        (1e12, "10^9 times below the least measured (4.8e+20 FLOPs)"),
-        (4.79e18, "100 times below the least measured (4.8e+20 FLOPs)"),
-        (2e20, "2.4 times below the least measured (4.8e+20 FLOPs)"),
+        (1e12, "10^9 times below the least measured (4.8e+20 FLOPs by 6ND)"),
+        (4.79e18, "100 times below the least measured (4.8e+20 FLOPs by 6ND)"),
+        (2e20, "2.4 times below the least measured (4.8e+20 FLOPs by 6ND)"),
+        (4.65e20, "1.03 times below the least measured (4.8e+20 FLOPs by 6ND)"),
         (4.79e20, "within what was measured"),
         (2.617e21, "within what was measured"),
-        (2.617e22, "10 times above the most measured (2.6e+21 FLOPs)"),
+        (2.617e22, "10 times above the most measured (2.6e+21 FLOPs by 6ND)"),
     ],
 )
 def test_words_about_a_distance(flops: float, words: str) -> None:

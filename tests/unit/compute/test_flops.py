@@ -204,6 +204,28 @@ def test_six_nd_takes_the_configured_share_of_other_masks() -> None:
     assert six_nd_trained_encoder(1000, shapes) == pytest.approx(6 * 1000 * (32 + 32))
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("seen", [0.1, 0.25])
+def test_six_nd_counts_only_the_tokens_that_the_predictor_sees(share: float, seen: float) -> None:
+    """All of the context and the share of the rest, of 1,000 tokens under three masks."""
+    shapes = ClipShapes(
+        grid=(10, 10, 10), masks=((1, 1),) * 3, context_share=seen, target_share=share
+    )
+    tokens = 3 * (1000 * seen + share * 1000 * (1 - seen))
+    assert six_nd_predictor(7, shapes) == pytest.approx(6 * 7 * tokens, rel=1e-12)
+    for other in (six_nd_trained_encoder, six_nd_frozen_encoder):
+        assert other(7, shapes) == other(7, replace(shapes, target_share=1.0))
+
+
+@pytest.mark.parametrize("masks", MASKS_OF_HALF)
+def test_the_share_of_the_targets_is_the_configured_one(masks: str) -> None:
+    config = stage_preset("tiny-cpu", "pixel")
+    config = replace(config, stage=replace(config.stage, masks=MASKS_OF_HALF[masks]))
+    loop = replace(config.stage.loop, micro_batch_size=4, batch_size=4)
+    config = resolve(replace(config, stage=replace(config.stage, loop=loop)))
+    assert clip_shapes(config).target_share == MASKS_OF_HALF[masks].target_share
+
+
 STAGES = [
     ("L", 303_000_000, 1.193),
     ("H", 632_000_000, 1.497),

@@ -128,11 +128,26 @@ def test_three_stages_share_the_students_steps() -> None:
         salt_preset("paper-vitl-3stage:salt-3stage")
 
 
-def test_vjepas_own_way_of_training() -> None:
-    optim = stage_preset("tiny-cpu:vjepa").stage.optim
-    assert (optim.schedule_stretch, optim.betas) == (1.25, (0.9, 0.999))
-    assert (optim.clip_norm, optim.clip_after_warmup) == (10.0, True)
-    assert optim.lr == salt_preset("tiny-cpu").student.optim.lr
+OWN = {
+    "schedule_stretch": 1.25,
+    "betas": (0.9, 0.999),
+    "clip_norm": 10.0,
+    "clip_after_warmup": True,
+}
+
+
+def test_optimisers_of_arms_of_one_stage() -> None:
+    """V-JEPA's is the student's but for what is its own; the others have the teacher's."""
+    base = salt_preset("tiny-cpu")
+    optims = [dataclasses.replace(base.teacher.optim, lr=lr) for lr in (1e-2, 1e-3)]
+    stages = [
+        dataclasses.replace(stage, optim=optim)
+        for stage, optim in zip((base.teacher, base.student), optims, strict=True)
+    ]
+    base = dataclasses.replace(base, teacher=stages[0], student=stages[1])
+    found = {arm: ARMS[arm](base).stage.optim for arm in ONE_STAGE}
+    assert found["vjepa"] == dataclasses.replace(optims[1], **OWN)
+    assert found["pixel"] == found["videomae"] == optims[0]
 
 
 def test_names_that_mean_nothing_are_answered() -> None:

@@ -133,6 +133,46 @@ def test_lengths_follow() -> None:
     assert (fixed.loop.log_every, fixed.loop.health_every) == (20, 1)
 
 
+def test_cool_down_follows_and_fits() -> None:
+    """Ends of the schedule keep their share, and never overlap, however short the stage becomes."""
+    stage = stage_preset("vjepa2-faithful").stage
+    optim = replace(stage.optim, warmup_steps=12_000, cooldown_steps=228_000)
+    stage = replace(stage, optim=optim)
+    for length in (1, 2, 3, 7, 50, 999, 480_000):
+        short = with_length(stage, length)
+        assert short.optim.cooldown_steps == pytest.approx(0.95 * length, abs=1)
+        usual = with_length(replace(stage, optim=replace(optim, warmup_steps=None)), length)
+        for each in (short, usual):
+            assert each.optim.resolved(length, 32).cooldown_steps == each.optim.cooldown_steps
+    assert with_length(stage, 999, {"optim.cooldown_steps"}).optim.cooldown_steps == 228_000
+
+
+def test_a_budget_for_a_run_with_a_cool_down() -> None:
+    config = stage_preset("tiny-cpu:vjepa")  # 1,500 steps of 16 clips
+    optim = replace(config.stage.optim, schedule="constant", schedule_stretch=1.0)
+    optim = replace(optim, cooldown_steps=300)
+    found = with_flops(
+        replace(config, stage=replace(config.stage, optim=optim)), flops_of(config) / 10
+    )
+    assert (found.stage.loop.steps, found.stage.optim.cooldown_steps) == (150, 30)
+
+
+def test_a_stage_that_stops_keeps_its_part_of_the_schedule() -> None:
+    stage = salt_preset("tiny-cpu:salt-early-teacher").teacher  # 125 of 500 steps
+    loop = with_length(stage, 50).loop
+    assert (loop.stop_at, loop.steps, loop.end) == (50, 200, 50)
+    whole = replace(stage, loop=replace(stage.loop, stop_at=500))
+    for length in (50, 5000):  # it stops where it ends, whatever its length is
+        assert with_length(whole, length).loop.end == length
+
+
+def test_a_budget_needs_a_stage_with_steps() -> None:
+    config = stage_preset("demo", "pixel")
+    untrained = replace(config.stage, loop=replace(config.stage.loop, steps=0))
+    with pytest.raises(ConfigError, match=r"no stage has steps.* give each loop\.steps above 0"):
+        with_flops(replace(config, stage=untrained), 1e12)
+
+
 def linear(price: int) -> Callable[[int], int]:
     return lambda steps: price * steps
 

@@ -76,6 +76,7 @@ def test_other_networks_and_clips_have_no_published_cost() -> None:
     assert published(encoder=EncoderConfig(size="S")) is None
     assert published(encoder=EncoderConfig(size="B", depth=11)) is None
     assert published(predictor=PredictorConfig(depth=6)) is None
+    assert published(masks=replace(base.stage.masks, target_share=0.5)) is None
     assert published(replace(base, clip=replace(base.clip, size=(256, 256)))) is None
     assert published(teacher=EncoderConfig(size="S")) is None
 

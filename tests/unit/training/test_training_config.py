@@ -68,6 +68,7 @@ def test_a_stage_stops_within_its_steps() -> None:
     assert (longer.steps, longer.stop_at) == (1000, 250)
     assert loop.with_steps(1).stop_at == 1
     assert LoopConfig(steps=200).with_steps(7).end == 7
+    assert loop.with_steps(0) == LoopConfig(steps=0)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,11 @@ def test_warm_up_and_cool_down_must_fit_into_the_run() -> None:
         config.resolved(10, 32)
     with pytest.raises(ConfigError, match="warmup-steps is 6, but the run has 6 steps"):
         config.resolved(6, 32)
+    # A warm-up that is not given takes 8 % all the same.
+    usual = OptimConfig(schedule="constant", cooldown_steps=92)
+    assert usual.resolved(100, 32).warmup_steps == 8
+    with pytest.raises(ConfigError, match=r"cooldown-steps is 92, but after warm-up .* 91 steps"):
+        usual.resolved(99, 32)
     # Nothing is scheduled where nothing is trained.
     assert config.resolved(0, 32).warmup_steps == 6
     assert OptimConfig().resolved(0, 32).warmup_steps == 0

@@ -1,4 +1,4 @@
-"""Arm `salt-small-teacher`: a teacher of half the student's depth and width."""
+"""Arm `salt-small-teacher`: a teacher of half the usual one's depth and width."""
 
 from dataclasses import replace
 
