@@ -167,8 +167,8 @@ def _with_steps(
     if not any(lengths):
         raise ConfigError(
             [
-                f"a budget of {given} is for stages that are trained, but no stage has steps, whose ratio it "
-                "keeps; give each loop.steps above 0, or leave the budget out"
+                f"a budget of {given} is for stages that are trained, but no stage has "
+                "steps, whose ratio it keeps; give each loop.steps above 0, or leave the budget out"
             ]
         )
     if steps is None:

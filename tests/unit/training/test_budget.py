@@ -86,7 +86,7 @@ def test_clips_and_hours(demo: SaltRunConfig, costs: list[StageCost]) -> None:
         cost.flops(steps) / rate for cost, steps, rate in zip(costs, found, rates, strict=True)
     ]
     assert 900 - 0.5 < sum(seconds) <= 900
-    with pytest.raises(ConfigError, match=r"63 clips is too small: one step of each stage takes 64 clips;"):
+    with pytest.raises(ConfigError, match=r"63 clips is too small: one .* takes 64 clips;"):
         with_clips(demo, 63)
 
 
