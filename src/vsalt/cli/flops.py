@@ -67,13 +67,17 @@ def _table(rows: Sequence[PaperRow]) -> "Table":
             unit = row.unit
             table.add_section()
             table.add_row(f"in {unit}")
-        verdict = "yes" if row.agrees else "no"
-        if row.known_conflict is not None:
-            verdict += f" [{marks[row.known_conflict]}]"
-        table.add_row(row.name, row.printed, _number(row), verdict)
+        table.add_row(row.name, row.printed, _number(row), _verdict(row, marks))
         for printed, number in row.parts:
             table.add_row("    of it", printed, f"{number:.4g}")
     return table
+
+
+def _verdict(row: PaperRow, marks: dict[str, int]) -> str:
+    """Say what the last line counts: a total that another table contradicts is no agreement."""
+    if row.known_conflict is not None:
+        return f"conflict [{marks[row.known_conflict]}]"
+    return "yes" if row.agrees else "no"
 
 
 def _marks(rows: Sequence[PaperRow]) -> dict[str, int]:

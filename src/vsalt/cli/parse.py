@@ -1,11 +1,12 @@
 """Command lines to dataclasses, with presets and TOML files underneath."""
 
 import dataclasses
+import math
 import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -13,6 +14,38 @@ from vsalt.config import from_dict
 from vsalt.errors import ConfigError, collect_problems
 
 T = TypeVar("T")
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number, as 5000 or as 5e3.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise ValueError(f"{text!r} is no whole number, such as 5000 or 5e3")
+    return int(value)
+
+
+Count = Annotated[
+    int,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""Type of a flag that counts what there may be many of."""
 
 
 def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = None) -> T:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from vsalt.cli.parse import parse
+from vsalt.cli.parse import Count, option, parse
 from vsalt.compute.findings import FINDINGS
 from vsalt.errors import ConfigError
 from vsalt.models.config import SizeName
@@ -25,7 +25,7 @@ class PlanArgs:
 
     budget_flops: float
     """Exact operations of both stages, such as 1e15."""
-    data_clips: int
+    data_clips: Count
     """Training clips that you have."""
     student: SizeName | None = None
     """Size of the student. Unset: that of the preset whose own cost is nearest to the budget."""
@@ -39,6 +39,7 @@ class PlanArgs:
 
 def plan(words: Sequence[str], prog: str) -> int:
     """Run the verb `plan`."""
+    _check_size(option(words, "--student"))
     args = parse(PlanArgs, words, prog)
     if args.measure and args.flops_per_second is not None:
         raise ConfigError(["--measure and --flops-per-second exclude each other; give one of them"])
@@ -57,6 +58,13 @@ def plan(words: Sequence[str], prog: str) -> int:
     else:
         _print(args, found, rates, hours)
     return 0
+
+
+def _check_size(student: str | None) -> None:
+    """Answer a size that is none with the sizes in their order; the parser's have none."""
+    sizes = get_args(SizeName)
+    if student not in (None, "None", *sizes):
+        raise ConfigError([f"--student is {student!r}; there are {', '.join(sizes)}"])
 
 
 def _measured(found: "Proposal") -> list[float]:
@@ -106,7 +114,7 @@ def _print(
     if hours is not None and rates is not None:
         said = " and ".join(f"{rate:.3g}" for rate in dict.fromkeys(rates))
         how = "measured here with random clips" if args.measure else "as given"
-        console.print(f"{hours:,.3g} hours at {said} FLOP/s, {how}; reading clips comes on top")
+        console.print(f"{_time(hours)} at {said} FLOP/s, {how}; reading clips comes on top")
     for warning in found.warnings:
         console.print(f"careful: {warning}", style="yellow")
     console.print("what the numbers mean:")
@@ -116,6 +124,14 @@ def _print(
             console.print(f"  [{finding}] {each.says} ({each.source}; {each.measured})")
     console.print("to begin it:")
     console.print(f"  {found.command}", soft_wrap=True)
+
+
+def _time(hours: float) -> str:
+    """Write a time in the largest unit of which it has two."""
+    if hours >= 2:
+        return f"{hours:,.0f} hours" if hours >= 100 else f"{hours:.3g} hours"
+    minutes = hours * 60
+    return f"{minutes:.3g} minutes" if minutes >= 2 else f"{minutes * 60:.3g} seconds"
 
 
 def _table(choices: Sequence["Choice"]) -> "Table":

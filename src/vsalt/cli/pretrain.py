@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from vsalt.cli.budget_args import budget_of, flags_in
-from vsalt.cli.parse import incomplete, load_toml, option, parse, read_toml
+from vsalt.cli.parse import Count, incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
 from vsalt.masking.config import MASKS, MaskConfig, MaskName
@@ -39,7 +39,7 @@ class SaltArgs:
     budget_flops: float | None = None
     """In the place of --steps: exact operations of all stages, a teacher's
     forward passes included."""
-    clips: int | None = None
+    clips: Count | None = None
     """In the place of --steps: training clips of all stages."""
     hours: float | None = None
     """In the place of --steps: hours of training of all stages, at --flops-per-second."""
@@ -79,7 +79,7 @@ class PretrainArgs:
     budget_flops: float | None = None
     """In the place of --steps: exact operations of the stage, a teacher's
     forward passes included."""
-    clips: int | None = None
+    clips: Count | None = None
     """In the place of --steps: training clips of the stage."""
     hours: float | None = None
     """In the place of --steps: hours of training of the stage, at --flops-per-second."""

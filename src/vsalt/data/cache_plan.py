@@ -47,8 +47,8 @@ class CachePlan:
             else (f" (estimated from {self.num_sampled:,} of them)")
         )
         return (
-            f"the frames of {self.num_rows:,} clips' videos take {_gigabytes(self.num_bytes)} in "
-            f"{self.where}{estimate}; there is room for {_gigabytes(self.free_bytes)}"
+            f"the frames of {self.num_rows:,} clips' videos take {_size(self.num_bytes)} in "
+            f"{self.where}{estimate}; there is room for {_size(self.free_bytes)}"
         )
 
     def check(self) -> None:
@@ -131,5 +131,6 @@ def _free_disk_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _gigabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB"
+def _size(num_bytes: int) -> str:
+    """Write bytes in GB, from 0.1 GB on, else in MB."""
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"

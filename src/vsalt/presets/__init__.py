@@ -100,6 +100,39 @@ def is_one_stage(name: str) -> bool:
     return isinstance(_preset(name), PretrainConfig)
 
 
+def stage_title(name: str, method: str) -> str:
+    """Return the name of a run of one stage: of its arm, its one-stage preset, or its method.
+
+    Args:
+        name: of the preset.
+        method: what the stage trains.
+
+    Example:
+        >>> [stage_title(name, "pixel") for name in ("demo", "demo:videomae", "videomae-faithful")]
+        ['pixel', 'videomae', 'videomae-faithful']
+    """
+    base, _, arm = name.partition(":")
+    return arm or (base if base in FAITHFUL else method)
+
+
+def baseline_of(name: str, method: str) -> str | None:
+    """Return the arm with a method's own settings, where a preset knows nothing of the method.
+
+    Args:
+        name: of the preset.
+        method: what the stage trains.
+
+    Example:
+        >>> baseline_of("tiny-cpu", "vjepa"), baseline_of("tiny-cpu", "pixel")
+        ('tiny-cpu:vjepa', None)
+    """
+    if name not in PRESETS or method not in ARMS:
+        return None
+    config = PRESETS[name]()
+    own = {getattr(config, stage).method.name for stage in config.stages}
+    return None if method in own else f"{name}:{method}"
+
+
 def _stage_of(config: SaltRunConfig, method: str) -> PretrainConfig:
     if method == config.teacher.method.name:
         return config.stage("teacher")

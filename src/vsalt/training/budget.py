@@ -81,8 +81,8 @@ def with_flops(
     BudgetConfig(flops=float(flops))
     costs = stage_costs(config, step_shapes, teacher)
     prices: list[Cost] = [cost.flops for cost in costs]
-    unit = f"a budget of {flops:.3g} FLOPs"
-    return _with_steps(config, prices, int(flops), shares, fixed, unit, "FLOPs")
+    given = f"{flops:.3g} FLOPs"
+    return _with_steps(config, prices, int(flops), shares, fixed, given, "FLOPs")
 
 
 def with_clips(config: C, clips: int, *, fixed: Collection[str] = ()) -> C:
@@ -150,7 +150,7 @@ def _with_steps(
     budget: Amount,
     shares: Sequence[int | float] | None,
     fixed: Collection[str],
-    words: str,
+    given: str,
     unit: str,
 ) -> C:
     """Fit the steps and put them into the config."""
@@ -167,18 +167,13 @@ def _with_steps(
     if not any(lengths):
         raise ConfigError(
             [
-                f"{words} is for stages that are trained, but no stage has steps, whose ratio it "
-                "keeps; give each loop.steps above 0, or leave the budget out"
+                f"a budget of {given} is for stages that are trained, but no stage has "
+                "steps, whose ratio it keeps; give each loop.steps above 0, or leave the budget out"
             ]
         )
     if steps is None:
-        least = sum(price(1) for price, length in zip(prices, lengths, strict=True) if length)
-        raise ConfigError(
-            [
-                f"{words} pays no step of each stage, which takes {float(least):.3g} {unit}; give "
-                "more, smaller networks or a smaller --batch-size"
-            ]
-        )
+        firsts = [price(1) for price, length in zip(prices, lengths, strict=True) if length]
+        raise ConfigError([_too_small(given, firsts, unit)])
     changed: dict[str, Any] = {
         prefix: with_length(stage, number, {name for name in SCALED if f"{prefix}{name}" in fixed})
         for (prefix, stage), number in zip(stages.items(), steps, strict=True)
@@ -186,6 +181,15 @@ def _with_steps(
     if isinstance(config, PretrainConfig):
         return replace(config, stage=changed[""])
     return replace(config, **{prefix.rstrip("."): stage for prefix, stage in changed.items()})
+
+
+def _too_small(given: str, firsts: Sequence[Amount], unit: str) -> str:
+    """Say what the first step of all stages takes, in words for flags and files of settings."""
+    takes = "one step takes" if len(firsts) == 1 else "one step of each stage takes"
+    return (
+        f"a budget of {given} is too small: {takes} {float(sum(firsts)):.3g} {unit}; give a larger "
+        "budget, smaller networks or fewer clips per step (loop.batch_size of a stage)"
+    )
 
 
 def _checked(shares: Sequence[int | float], lengths: Sequence[int]) -> list[Fraction]:

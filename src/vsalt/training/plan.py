@@ -45,6 +45,7 @@ class StagePlan:
         encoder_params: parameters of the encoder that is kept.
         other_params: parameters of the predictor.
         frozen_params: parameters of the encoder that gives the targets and is not trained.
+        averaged_params: those of them that follow the trained encoder, as a moving average.
         precision: of the activations, "fp32" or "bf16".
         memory_bytes: estimate of weights, gradients, optimiser state and activations; the program
             itself takes about 0.4 GB more.
@@ -62,6 +63,7 @@ class StagePlan:
     encoder_params: int
     other_params: int
     frozen_params: int
+    averaged_params: int
     precision: str
     memory_bytes: int
     disk_bytes: int
@@ -128,6 +130,7 @@ def plan_stage(
         encoder_params=encoder_params,
         other_params=trained - encoder_params,
         frozen_params=held,
+        averaged_params=min(held, carried),
         precision=precision,
         memory_bytes=weights + activations,
         disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * (held - carried),
@@ -237,10 +240,22 @@ def _numbers(plans: list[StagePlan]) -> dict[str, Sequence[int | float]]:
         **({"FLOPs, as published": published} if len(published) == len(plans) else {}),
         "parameters, encoder": [plan.encoder_params for plan in plans],
         "parameters, predictor": [plan.other_params for plan in plans],
-        "parameters, frozen": [plan.frozen_params for plan in plans],
+        **_target_params(plans),
         f"memory, about ({precision})": [plan.memory_bytes for plan in plans],
         "disk": [plan.disk_bytes for plan in plans],
     }
+
+
+def _target_params(plans: Sequence[StagePlan]) -> dict[str, Sequence[int]]:
+    """Return the rows of what gives the targets: what never changes, and what follows training."""
+    frozen = [plan.frozen_params - plan.averaged_params for plan in plans]
+    averaged = [plan.averaged_params for plan in plans]
+    rows: dict[str, Sequence[int]] = {}
+    if any(frozen) or not any(averaged):
+        rows["parameters, frozen"] = frozen
+    if any(averaged):
+        rows["parameters, moving average"] = averaged
+    return rows
 
 
 def _mask_words(plans: list[StagePlan]) -> dict[str, list[str]]:

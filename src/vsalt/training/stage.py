@@ -113,14 +113,14 @@ def is_done(run: Path, config: PretrainConfig) -> bool:
     return latest is not None and latest.step == config.stage.loop.end
 
 
-def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: str) -> None:
+def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: str | None) -> None:
     """Train a stage from its newest checkpoint to its last step; the caller holds the folder.
 
     Args:
         run: the stage's folder, written by `create_stage`.
         catalogue: its rows, if they have been read already.
         console: where progress goes.
-        title: name of the stage.
+        title: name of the stage; None: its method's.
 
     Raises:
         RunFolderError: if the folder does not belong together, or cannot be written.
@@ -129,6 +129,7 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
     """
     record = read_stage(run)
     config = record.config
+    title = title or config.stage.method.name
     stop = StopFlag()
     with stop.listen():
         device = choose_device(config.device.device)

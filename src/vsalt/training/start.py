@@ -20,6 +20,7 @@ from vsalt.data.quarantine import MIN_READS
 from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import WindowReport, report_windows
 from vsalt.errors import ConfigError, RunFolderError, printable
+from vsalt.presets import baseline_of, stage_title
 from vsalt.training import run_folder
 from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
@@ -115,8 +116,9 @@ def start_stage(
     resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
-    _say_lengths("stage", config.stage, resolved.stage, console, _followers(budget))
-    title = resolved.stage.method.name
+    title = stage_title(preset, method.name) if preset else method.name
+    _say_baseline(preset, method.name, console)
+    _say_lengths(title, config.stage, resolved.stage, console, _followers(budget))
     plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
     _say_rate(budget, console)
     print_plans([plan], console, preset=preset, flops_per_second=rates)
@@ -150,7 +152,7 @@ def resume_run(run: Path, *, say_next: bool = True) -> None:
         if kind == SALT:
             run_salt(run, console)
         elif kind == STAGE:
-            run_stage(run, None, console, "stage")
+            run_stage(run, None, console, title=None)
         else:
             raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
     if say_next:
@@ -298,6 +300,16 @@ def _say_lengths(
             f"scaled by {given.optim.lr_scaling} to {loop.batch_size})"
         )
     console.print(text)
+
+
+def _say_baseline(preset: str | None, method: str, console: Console) -> None:
+    """Name the arm that a method with settings made for another one may be taken for."""
+    arm = baseline_of(preset, method) if preset else None
+    if arm is not None:
+        console.print(
+            f"method {method} with the settings of the student of preset {preset}; the baseline, "
+            f"with settings of its own, is --preset {arm}"
+        )
 
 
 def _say_rate(budget: BudgetConfig, console: Console) -> None:

@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
 from vsalt.cli import data, data_pack, data_prepare, pretrain
+from vsalt.cli.parse import Count, parse, whole_number
 from vsalt.errors import ConfigError
 
 
@@ -30,3 +32,24 @@ def test_a_flag_for_a_positional_value_is_answered_with_the_right_line(
     told, _, meant = problem.partition(": give the value alone: ")
     assert meant == f"vsalt {name} {line}"
     assert set(told.split(" and ")) <= {"--out", "--source", "--run"}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Arguments that are counts."""
+
+    clips: Count
+    """Needed."""
+    more: Count | None = None
+    """Not needed."""
+
+
+def test_counts_may_be_written_as_powers_of_ten(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(Counted, ["--clips", "5e3", "--more", "7"], "x") == Counted(5000, 7)
+    assert parse(Counted, ["--clips", "2.5e1", "--more", "None"], "x") == Counted(25)
+    assert whole_number("9007199254740993") == 2**53 + 1  # not by way of a float
+    for wrong in ("5.5", "1e-1", "inf", "nan", "many"):
+        with pytest.raises(SystemExit):
+            parse(Counted, ["--clips", wrong], "x")
+        told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert f"{wrong!r} is no whole number, such as 5000 or 5e3" in told

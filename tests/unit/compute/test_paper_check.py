@@ -71,6 +71,10 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     printed = capsys.readouterr().out.splitlines()
     assert max(map(len, printed)) <= 80
     assert "38 of 47 agree; 9 are known conflicts of the paper with itself" in printed
+    # The column has what the last line counts.
+    cells = [line.split("│")[-2].split() for line in printed if line.startswith("│")]
+    verdicts = [words[0] for words in cells if words]
+    assert [verdicts.count(word) for word in ("yes", "no", "conflict")] == [38, 0, 9]
     assert flops.paper(["--json"], "vsalt flops paper") == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"name", "printed", "computed", "agrees", "known_conflict"} <= set(rows[0])

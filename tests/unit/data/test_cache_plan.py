@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vsalt.data import cache_plan
-from vsalt.data.cache_plan import cache_folder, plan_cache
+from vsalt.data.cache_plan import CachePlan, cache_folder, plan_cache
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import DataConfig
@@ -42,6 +42,16 @@ def test_the_plan_is_the_size_of_all_decoded_frames(folder, tmp_path, decode_all
     assert plan.free_bytes > 0
     assert "estimated" not in str(plan)
     plan.check()
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "says"),
+    [(645_120, "0.6 MB"), (99_900_000, "99.9 MB"), (10**8, "0.1 GB"), (2 * 10**12, "2,000.0 GB")],
+)
+def test_small_caches_are_told_in_megabytes(num_bytes, says):
+    plan = CachePlan(num_bytes, num_rows=7, num_sampled=7, free_bytes=10**10, where="memory")
+    told = f"the frames of 7 clips' videos take {says} in memory; there is room for 10.0 GB"
+    assert str(plan) == told
 
 
 def test_no_cache_has_no_plan(folder, tmp_path):

@@ -86,8 +86,16 @@ def test_clips_and_hours(demo: SaltRunConfig, costs: list[StageCost]) -> None:
         cost.flops(steps) / rate for cost, steps, rate in zip(costs, found, rates, strict=True)
     ]
     assert 900 - 0.5 < sum(seconds) <= 900
-    with pytest.raises(ConfigError, match=r"63 clips pays no step of each stage, .* 64 clips"):
+    with pytest.raises(ConfigError, match=r"63 clips is too small: one .* takes 64 clips;"):
         with_clips(demo, 63)
+
+
+def test_what_mends_a_small_budget_is_no_flag_that_some_verb_lacks(demo: SaltRunConfig) -> None:
+    """Comparisons ask for the same steps, and have no flags of stages."""
+    with pytest.raises(ConfigError) as caught:
+        with_clips(demo, 63)
+    assert "--" not in str(caught.value)
+    assert "loop.batch_size" in str(caught.value)
 
 
 @pytest.mark.parametrize("flops", [0.0, -1.0, float("nan"), float("inf")])
@@ -99,7 +107,7 @@ def test_budgets_that_are_none(demo: SaltRunConfig, flops: float) -> None:
 def test_a_budget_below_one_step_of_each_stage(demo: SaltRunConfig, costs: list[StageCost]) -> None:
     one_each = sum(cost.flops(1) for cost in costs)
     assert steps_of(with_flops(demo, one_each)) == [1, 1]
-    with pytest.raises(ConfigError, match="pays no step of each stage"):
+    with pytest.raises(ConfigError, match="is too small: one step of each stage takes"):
         with_flops(demo, one_each - 1)
 
 
@@ -113,6 +121,8 @@ def test_one_stage(demo: SaltRunConfig, costs: list[StageCost]) -> None:
     found = with_flops(salt, costs[1].flops(77), teacher=teacher, fixed={"loop.save_every"})
     assert isinstance(found, PretrainConfig)
     assert (found.stage.loop.steps, found.stage.loop.save_every) == (77, 266)
+    with pytest.raises(ConfigError, match=r"1e\+03 FLOPs is too small: one step takes .* FLOPs;"):
+        with_flops(pixel, 1e3)
 
 
 def test_lengths_follow() -> None:

@@ -13,13 +13,17 @@ from vsalt.presets import salt_preset, stage_preset
 from vsalt.presets.paper import SIZES, SPLITS
 from vsalt.training.build import resolve, resolve_salt
 from vsalt.training.config import DeviceConfig
-from vsalt.training.plan import plan_salt, plan_stage, print_plans
+from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 
 
 def table(config: SaltRunConfig, width: int = 140) -> dict[str, list[str]]:
     """The printed plan, row by row."""
+    return printed_rows(plan_salt(resolve_salt(config)), width)
+
+
+def printed_rows(plans: list[StagePlan], width: int = 140) -> dict[str, list[str]]:
     out = io.StringIO()
-    print_plans(plan_salt(resolve_salt(config)), Console(file=out, width=width))
+    print_plans(plans, Console(file=out, width=width))
     lines = [line.split("│")[1:-1] for line in out.getvalue().splitlines() if "│" in line]
     return {name.strip(): [cell.strip() for cell in rest] for name, *rest in lines}
 
@@ -153,5 +157,11 @@ def test_the_moving_average_is_held_in_memory_and_saved() -> None:
     assert vjepa.flops == like.flops
     assert vjepa.frozen_params == like.frozen_params == vjepa.encoder_params
     assert vjepa.memory_bytes == like.memory_bytes
+    assert (vjepa.averaged_params, like.averaged_params) == (vjepa.encoder_params, 0)
+    millions = [f"{vjepa.encoder_params / 1e6:.2f} M"]
+    assert printed_rows([vjepa])["parameters, moving average"] == millions
+    assert "parameters, frozen" not in printed_rows([vjepa])
+    assert printed_rows([like])["parameters, frozen"] == millions
+    assert "parameters, moving average" not in printed_rows([like])
     # Of four checkpoints each has the average; a salt run has one copy of its teacher.
     assert vjepa.disk_bytes - like.disk_bytes == 3 * 4 * vjepa.encoder_params

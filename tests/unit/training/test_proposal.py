@@ -146,7 +146,7 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     words = ["--budget-flops", "1e12", "--data-clips", "500", "--flops-per-second", "1e9"]
     assert plan_run.plan(words, "vsalt plan") == 0
     printed = capsys.readouterr().out
-    assert "0.278 hours at 1e+09 FLOP/s, as given" in printed
+    assert "16.7 minutes at 1e+09 FLOP/s, as given" in printed
     assert "10^9 times below the least measured" in " ".join(printed.split())
     assert max(len(line) for line in printed.splitlines() if "vsalt salt" not in line) <= 80
     assert plan_run.plan([*words, "--json"], "vsalt plan") == 0
@@ -156,3 +156,24 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert answer["hours"] == pytest.approx(1e12 / 1e9 / 3600, rel=0.02)
     with pytest.raises(ConfigError, match="--measure and --flops-per-second exclude"):
         plan_run.plan([*words, "--measure"], "vsalt plan")
+    with pytest.raises(ConfigError, match=r"--student is 'Q'; there are Ti, S, B, L, H, g, G$"):
+        plan_run.plan([*words, "--student", "Q"], "vsalt plan")
+    in_thousands = [*words[:3], "5e2", *words[4:], "--json"]
+    assert plan_run.plan(in_thousands, "vsalt plan") == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.5, "0.5 seconds"),
+        (59.9, "59.9 seconds"),
+        (100, "100 seconds"),
+        (120, "2 minutes"),
+        (3600, "60 minutes"),
+        (5e4, "13.9 hours"),
+        (4e8, "111,111 hours"),
+    ],
+)
+def test_times_have_a_unit_that_fits(seconds: float, told: str) -> None:
+    assert plan_run._time(seconds / 3600) == told

@@ -95,6 +95,11 @@ def test_a_preset_of_one_stage_brings_its_method(
     told = capsys.readouterr().out
     assert "what this run will do (preset demo:vjepa)" in " ".join(told.split())
     assert "2,800" in told
+    assert "vjepa: 2,800 steps" in told
+    pretrain.pretrain([*words, "--preset", "demo:videomae"], "vsalt pretrain")
+    told = capsys.readouterr().out
+    assert "videomae: 2,800 steps" in told
+    assert [cell.strip() for cell in told.split("┃")[1:3]] == ["", "videomae"]
     pretrain.pretrain([*words, "--preset", "videomae-faithful"], "vsalt pretrain")
     assert "187,200" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -105,6 +110,19 @@ def test_a_preset_of_one_stage_brings_its_method(
     # Half of the steps, and so half of those that the teacher does of them.
     pretrain.salt([*words, "--preset", "demo:salt-early-teacher", "--steps", "600:8"], "vsalt")
     assert "teacher: 600 steps, stopped after 150, warm-up 48" in capsys.readouterr().out
+
+
+def test_a_method_that_a_preset_is_not_made_for_is_told_its_baseline(
+    videos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    words = ["--data", str(videos), "--out", str(videos.parent / "run"), "--dry-run"]
+    hint = "the baseline, with settings of its own, is --preset demo:vjepa\n"
+    pretrain.pretrain([*words, "--preset", "demo", "--method", "vjepa"], "vsalt pretrain")
+    assert hint in capsys.readouterr().out
+    for own in (["--preset", "demo:vjepa"], ["--preset", "demo", "--method", "pixel"]):
+        pretrain.pretrain([*words, *own], "vsalt pretrain")
+        assert "baseline" not in capsys.readouterr().out
 
 
 def test_an_untrained_teacher_teaches(
@@ -138,7 +156,7 @@ def test_an_untrained_teacher_teaches(
 
 
 def test_a_checkpoint_of_an_earlier_version_lacks_settings_and_goes_on(
-    videos: Path, tmp_path: Path
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     config = stage_preset("demo", "pixel")
@@ -157,7 +175,9 @@ def test_a_checkpoint_of_an_earlier_version_lacks_settings_and_goes_on(
         ):
             del settings[name]
         path.write_text(json.dumps(record))
+    capsys.readouterr()
     start.resume_run(run)
+    assert "pixel: all 2 steps were done before" in capsys.readouterr().out
     meta = run / "checkpoints" / "step-2" / "meta.json"
     record = json.loads(meta.read_text())
     record["config"]["seed"] = 9
