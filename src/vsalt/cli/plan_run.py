@@ -90,6 +90,7 @@ def _plain(
         "flops_per_second": rates,
         "hours": hours,
         "command": found.command,
+        "baseline_command": found.baseline,
     }
 
 
@@ -124,6 +125,8 @@ def _print(
             console.print(f"  [{finding}] {each.says} ({each.source}; {each.measured})")
     console.print("to begin it:")
     console.print(f"  {found.command}", soft_wrap=True)
+    console.print("the same budget for V-JEPA (vsalt compare SPEC compares such runs):")
+    console.print(f"  {found.baseline}", soft_wrap=True)
 
 
 def _time(hours: float) -> str:

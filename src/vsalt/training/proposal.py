@@ -66,6 +66,7 @@ class Proposal:
         six_nd: operations of the whole run as SALT's tables count them; those of the findings.
         choices: what was decided, and why.
         command: words of the command line that begins it; DATA and RUN are to be filled in.
+        baseline: likewise of V-JEPA for the same budget, with the same batches.
         warnings: what speaks against it.
     """
 
@@ -76,6 +77,7 @@ class Proposal:
     six_nd: float
     choices: tuple[Choice, ...]
     command: str
+    baseline: str
     warnings: tuple[str, ...]
 
 
@@ -121,6 +123,7 @@ def propose(budget_flops: int | float, data_clips: int, student: str | None = No
         six_nd=six_nd,
         choices=_choices(config, preset, flops, six_nd, data_clips, student),
         command=_command(config, preset),
+        baseline=_baseline(config, preset, budget_flops),
         warnings=_warnings(preset, number, batch_size, sum(flops), budget_flops, data_clips),
     )
 
@@ -196,6 +199,15 @@ def _command(config: SaltRunConfig, preset: str) -> str:
     if salt_preset(preset).student.optim.warmup_steps != student.optim.warmup_steps:
         for name in ("teacher", "student"):
             words += [f"--{name}.optim.warmup-steps", "None"]
+    return shlex.join(words)
+
+
+def _baseline(config: SaltRunConfig, preset: str, budget_flops: int | float) -> str:
+    """Return the command line of V-JEPA at the same budget, which it is never above."""
+    budget = f"{budget_flops:g}"
+    words = ["vsalt", "pretrain", "--data", "DATA", "--out", "OTHER-RUN"]
+    words += ["--preset", f"{preset}:vjepa", "--batch-size", str(config.student.loop.batch_size)]
+    words += ["--budget-flops", budget if float(budget) == budget_flops else repr(budget_flops)]
     return shlex.join(words)
 
 

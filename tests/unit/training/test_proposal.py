@@ -9,11 +9,11 @@ import pytest
 
 from support.command_lines import read_lines
 from vsalt.cli import plan_run
-from vsalt.config import SaltRunConfig, from_dict
+from vsalt.config import PretrainConfig, SaltRunConfig, from_dict
 from vsalt.errors import ConfigError
-from vsalt.presets import salt_preset
+from vsalt.presets import salt_preset, stage_preset
 from vsalt.training import proposal
-from vsalt.training.budget import flops_of
+from vsalt.training.budget import flops_of, with_flops
 from vsalt.training.build import resolve_salt
 from vsalt.training.plan import plan_salt
 from vsalt.training.proposal import propose
@@ -50,6 +50,22 @@ def test_the_printed_command_costs_the_budget(
     assert not found.warnings
     # What it says of the run is said of the run that the command begins.
     assert resolve_salt(found.config) == resolve_salt(replace(config, data=found.config.data))
+
+
+@pytest.mark.parametrize("budget", [1e12, 1234567890123])
+def test_the_baseline_takes_the_same_budget(budget: float) -> None:
+    """Of its command line: V-JEPA with settings of its own, the proposal's batches, the budget."""
+    found = propose(budget, 10_000_000, None)
+    words = shlex.split(found.baseline)
+    assert words[:2] == ["vsalt", "pretrain"]
+    (answer,) = read_lines(words[1:])
+    config = from_dict(PretrainConfig, answer["config"])
+    arm = stage_preset("demo:vjepa")
+    assert config.stage.optim == arm.stage.optim
+    assert config.stage.method.name == "vjepa"
+    assert config.stage.loop.batch_size == found.config.student.loop.batch_size
+    assert float(words[words.index("--budget-flops") + 1]) == budget
+    assert 0.98 * budget <= flops_of(with_flops(config, budget)) <= budget
 
 
 @pytest.mark.parametrize("steps", [(40_000, 200_000), (40_000, 120_000), (40_000, 80_000)])
@@ -148,10 +164,14 @@ def test_the_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     printed = capsys.readouterr().out
     assert "16.7 minutes at 1e+09 FLOP/s, as given" in printed
     assert "10^9 times below the least measured" in " ".join(printed.split())
-    assert max(len(line) for line in printed.splitlines() if "vsalt salt" not in line) <= 80
+    assert max(len(line) for line in printed.splitlines() if "--data DATA" not in line) <= 80
     assert plan_run.plan([*words, "--json"], "vsalt plan") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["command"] in printed
+    assert (
+        f"V-JEPA (vsalt compare SPEC compares such runs):\n  {answer['baseline_command']}"
+        in printed
+    )
     assert sum(answer["flops_exact"].values()) <= 1e12
     assert answer["hours"] == pytest.approx(1e12 / 1e9 / 3600, rel=0.02)
     with pytest.raises(ConfigError, match="--measure and --flops-per-second exclude"):
