@@ -340,4 +340,15 @@ def _warnings(
             f"a step takes {batch_size:,} clips, of which there are {data_clips:,}: it has some of "
             "them more than once; give more clips"
         )
-    return tuple(found)
+    return (*found, *_on_small_budgets(preset, flops))
+
+
+def _on_small_budgets(preset: str, flops: int) -> list[str]:
+    """Say what was found where no finding of the paper reaches."""
+    small = FINDINGS["small budgets"]
+    if flops > small.high:
+        return []
+    return [
+        f"{small.says} ({small.source}; {small.measured}); compare this run with --preset "
+        f"{preset}:pixel and {preset}:salt-small-teacher at the same budget"
+    ]
