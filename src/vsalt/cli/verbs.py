@@ -24,6 +24,7 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("plan_run", "plan", "propose a run for a budget, and say what it rests on"),
     "flops paper": Verb("flops", "paper", "SALT's tables of compute, computed and compared"),
     "report": Verb("report", "report", "one page of curves, pictures and probes of runs"),
+    "viz": Verb("viz", "viz", "masks, reconstructions, tokens and attention as PNG, GIF or mp4"),
     "compare": Verb("compare", "compare", "methods at matched FLOPs, on clips none has seen"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),
