@@ -16,8 +16,10 @@ from vsalt.models.vit import Encoder
 from vsalt.report.layout import Layout
 from vsalt.report.sheet import Sheet
 
-_DARKEST = 0.12
+_DARKEST = 0.2
 """What is left of the brightness of a token that is not looked at."""
+_BRIGHTEST = 0.98
+"""The quantile of the weights that is shown as full light: few tokens must not take it all."""
 
 
 @torch.inference_mode()
@@ -63,7 +65,7 @@ def attention_sheet(
         about: sentences on the clip.
     """
     pixels = clip[0].numpy()
-    relative = places / places.max()
+    relative = (places / np.quantile(places, _BRIGHTEST)).clip(0, 1)
 
     def draw(layout: Layout) -> list[UInt8[np.ndarray, "S h w 3"]]:
         frames = layout.frames(pixels)
@@ -76,9 +78,10 @@ def attention_sheet(
     top = places.max() * places.size
     return Sheet(
         title=title,
-        explanation="How much the probe's learned query looks at each token, mean over its heads, "
-        "as a share of the most looked at. It says where the classifier takes its evidence from, "
-        "not what the evidence is, and a probe can answer well without looking at one thing.",
+        explanation="How much the probe's learned query looks at each token, mean over its heads; "
+        "the 2 % that it looks at most have full light. It says where the classifier takes its "
+        "evidence from, not what the evidence is, and a probe can answer well without looking at "
+        "one thing.",
         details=f"The probe answers {answer!r} for this one clip. The token that is looked at most "
         f"has {top:.1f} times the mean. Share of each time step: {by_time}. {about}",
         alt="The frames of a clip, lit where the probe looks, and the weights alone.",

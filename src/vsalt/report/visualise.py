@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from vsalt import durable
 from vsalt.errors import ConfigError
@@ -91,7 +91,8 @@ def visualise(
     sheets = [*stage.sheets, *(_attention(stage, probe) if probe else ())]
     chosen = [sheet for sheet in sheets if not options.topics or _topic(sheet) in options.topics]
     _require_all(options.topics, {_topic(sheet) for sheet in chosen}, folder)
-    written, captions = [], {}
+    written: list[Path] = []
+    captions = _captions_of_others(out)
     for sheet in chosen:
         path = out / f"{_slug(sheet.title)}.{options.format}"
         with durable.whole_file(path) as temporary:
@@ -132,6 +133,17 @@ def _attention(stage: StageSheets, probe: AttentiveProbe) -> list[Sheet]:
             attention_sheet(batch.clips, places, probe.classes[answer], title=title, about=about)
         )
     return sheets
+
+
+def _captions_of_others(out: Path) -> dict[str, Any]:
+    """Return the captions of pictures that are in the folder already."""
+    if not (out / CAPTIONS).is_file():
+        return {}
+    return {
+        name: caption
+        for name, caption in durable.read_json(out / CAPTIONS).items()
+        if (out / name).is_file()
+    }
 
 
 def _topic(sheet: Sheet) -> str:
