@@ -8,7 +8,7 @@ C channels of a place.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -29,6 +29,8 @@ from vsalt.training.device import choose_device
 from vsalt.training.extract import (
     ClipFeatures,
     ExtractConfig,
+    RowFeatures,
+    RowWindows,
     WindowConfig,
     encoder_features,
     extract_features,
@@ -208,14 +210,17 @@ class Embedder:
         clips = {index: self._array_clips(index, own, fps) for index, own in arrays.items()}
         for index, feature in self._of_clips(function, clips):
             out[index] = feature
-        errors = []
-        for index, features in self._of_rows(function, rows):
-            if isinstance(features, str):
-                errors.append(f"video {index}, {features}")
-            else:
-                out[index] = features
-        if errors and unreadable == "error":
-            raise DataError(_unreadable(errors, len(given)))
+        plan = plan_windows(
+            list(rows.values()), self.clip, self.config.windows, limits=self.config.limits
+        )
+        if unreadable == "error":
+            # What is wrong with headers shows before anything is encoded.
+            _refuse({i: own.error for i, own in zip(rows, plan, strict=True)}, len(given))
+        for index, found in self._of_rows(function, rows, plan):
+            if unreadable == "error":
+                _refuse({index: found.error}, len(given))
+            if found.error is None:
+                out[index] = found.features[0].mean(dim=0).numpy()
         return out
 
     def _array_clips(
@@ -245,21 +250,18 @@ class Embedder:
             yield index, torch.stack(list(itertools.islice(encoded, len(own)))).mean(dim=0).numpy()
 
     def _of_rows(
-        self, function: ClipFeatures, rows: dict[int, Row]
-    ) -> Iterator[tuple[int, np.ndarray | str]]:
-        """Yield the mean over each file's windows, or why it cannot be read."""
-        files = list(rows.values())
-        plan = plan_windows(files, self.clip, self.config.windows, limits=self.config.limits)
+        self, function: ClipFeatures, rows: dict[int, Row], plan: Sequence[RowWindows]
+    ) -> Iterator[tuple[int, RowFeatures]]:
+        """Yield the features of each file's windows."""
         found = extract_features(
             [function],
-            files,
+            list(rows.values()),
             plan,
             clip=self.clip,
             config=self.config,
             antialias=self.loaded.config.data.antialias,
         )
-        for index, row in zip(rows, found, strict=True):
-            yield index, row.error or row.features[0].mean(dim=0).numpy()
+        yield from zip(rows, found, strict=True)
 
 
 def _batched(clips: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
@@ -267,8 +269,12 @@ def _batched(clips: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
         yield batch
 
 
-def _unreadable(errors: Sequence[str], num_videos: int) -> str:
-    lines = [f"{len(errors)} of {num_videos} videos cannot be read:", *errors[:MAX_NAMED]]
-    if len(errors) > MAX_NAMED:
-        lines.append(f"and {len(errors) - MAX_NAMED} more")
-    return "\n  ".join(lines) + "\nunreadable='nan' returns nan for them"
+def _refuse(errors: Mapping[int, str | None], num_videos: int) -> None:
+    """Raise if there are errors, which are those of videos by their numbers."""
+    lines = [f"video {index}, {error}" for index, error in errors.items() if error is not None]
+    if not lines:
+        return
+    head = f"{len(lines)} of {num_videos} videos cannot be read:"
+    more = [f"and {len(lines) - MAX_NAMED} more"] if len(lines) > MAX_NAMED else []
+    named = "\n  ".join([head, *lines[:MAX_NAMED], *more])
+    raise DataError(f"{named}\nunreadable='nan' returns nan for them")

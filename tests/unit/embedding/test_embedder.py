@@ -196,6 +196,13 @@ def test_columns_of_data_frames_are_taken(encoder: Embedder, paths: list[Path]) 
         encoder.embed(table)
 
 
+def damaged(video: bytes) -> bytes:
+    """Blank the pictures of an mp4, which lie behind `mdat`, and keep its index."""
+    start = video.index(b"mdat") + 4
+    end = video.index(b"moov") - 4 if video.index(b"moov") > start else len(video)
+    return video[:start] + bytes(end - start) + video[end:]
+
+
 def test_unreadable_files_are_named_together_or_become_nan(
     encoder: Embedder, paths: list[Path], tmp_path: Path
 ) -> None:
@@ -206,6 +213,12 @@ def test_unreadable_files_are_named_together_or_become_nan(
     found = encoder.embed(given, unreadable="nan")
     close(found[[0, 2]], encoder.embed(paths[:2]))
     assert np.isnan(found[[1, 3]]).all()
+    # A file whose header is whole shows what is wrong with it only when it is decoded.
+    whole = paths[1].read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(damaged(whole))
+    with pytest.raises(DataError, match=r"1 of 2 videos cannot be read:\n  video 1, .*cut\.mp4"):
+        encoder.embed([paths[0], tmp_path / "cut.mp4"])
+    assert np.isnan(encoder.embed(tmp_path / "cut.mp4", unreadable="nan")).all()
     with pytest.raises(DataError, match=r"is a folder; .*read_source\('.*'\)\.rows"):
         encoder.embed(str(paths[0].parent))
 
