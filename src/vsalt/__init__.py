@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vsalt.data.synthetic import synthesise
     from vsalt.data.transforms import centre_view
     from vsalt.embedding.embed import EmbedOptions, embed
+    from vsalt.embedding.embedder import Embedder, load
+    from vsalt.embedding.sklearn_transformer import VideoEmbedder
     from vsalt.errors import VsaltError
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EmbedOptions",
+    "Embedder",
     "Encoder",
     "ExtractConfig",
     "LoadedEncoder",
@@ -36,6 +39,7 @@ __all__ = [
     "SaltRunConfig",
     "TaskOptions",
     "Video",
+    "VideoEmbedder",
     "VsaltError",
     "__version__",
     "centre_view",
@@ -43,6 +47,7 @@ __all__ = [
     "encode_clips",
     "fit_probe",
     "image_clips",
+    "load",
     "load_encoder",
     "read_source",
     "resume_run",
@@ -55,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "EmbedOptions": "embedding.embed",
+    "Embedder": "embedding.embedder",
     "Encoder": "models.vit",
     "ExtractConfig": "training.extract",
     "LoadedEncoder": "training.locate",
@@ -63,12 +69,14 @@ _HOMES = {
     "SaltRunConfig": "config",
     "TaskOptions": "evaluation.protocol",
     "Video": "data.decode",
+    "VideoEmbedder": "embedding.sklearn_transformer",
     "VsaltError": "errors",
     "centre_view": "data.transforms",
     "embed": "embedding.embed",
     "encode_clips": "training.extract",
     "fit_probe": "evaluation.probe",
     "image_clips": "models.tokenizer",
+    "load": "embedding.embedder",
     "load_encoder": "training.locate",
     "read_source": "data.manifest",
     "resume_run": "training.start",

@@ -74,6 +74,22 @@ class RunFolderError(VsaltError):
     """A run folder is missing, in use, not writable, full or of another configuration."""
 
 
+class MissingExtraError(VsaltError):
+    """Something needs a package of an extra that is not installed.
+
+    Args:
+        message: what needs which package.
+        extra: the extra that brings it.
+
+    Example:
+        >>> str(MissingExtraError("Parquet needs pyarrow", extra="parquet"))
+        "Parquet needs pyarrow: pip install 'vsalt[parquet]'"
+    """
+
+    def __init__(self, message: str, *, extra: str) -> None:
+        super().__init__(f"{message}: pip install 'vsalt[{extra}]'")
+
+
 class NonFiniteError(VsaltError):
     """The loss or a gradient norm is not finite; the weights have not been touched by it."""
 

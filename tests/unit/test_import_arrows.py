@@ -1,6 +1,6 @@
 """Imports between the packages of vsalt point one way; see docs/explanation/architecture.md.
 
-    cli → compare → {interop, evaluation, embedding, report, linear} → training → objectives
+    cli → compare → {interop, evaluation, embedding, report, linear, doctor} → training → objectives
         → targets → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
@@ -24,7 +24,7 @@ LAYERS = (
     ("targets",),
     ("objectives",),
     ("training",),
-    ("interop", "evaluation", "embedding", "report", "linear"),
+    ("interop", "evaluation", "embedding", "report", "linear", "doctor"),
     ("compare",),
     ("cli",),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -24,13 +24,20 @@ class EmbedArgs:
     data: str
     """A folder of videos and images, a manifest or packed shards."""
     out: Path
-    """Folder to write to: embeddings-*.safetensors, index.jsonl, bad.jsonl, embedding.json."""
+    """Folder to write to: embeddings-*.safetensors and index.jsonl, or embeddings-*.parquet;
+    bad.jsonl, embedding.json."""
+    format: Literal["safetensors", "parquet"] = "safetensors"
+    """safetensors: tensors, with their paths and times in index.jsonl. parquet: one table with all,
+    for pandas, polars, DuckDB and others; needs `pip install 'vsalt[parquet]'`."""
     window_stride_s: float | None = None
     """Instead: an embedding for every window, one starting each so many seconds."""
     skip_bad: bool = False
     """Videos that cannot be read are always listed in bad.jsonl; this makes the exit code 0."""
-    shard_size: int = 4096
-    """Embeddings per file; what is lost at most when the command is interrupted."""
+    dense: Literal["none", "float16", "float32"] = "none"
+    """Write the tokens of every window, too, as a map over time, height and width."""
+    shard_size: int | None = None
+    """Embeddings per file; what is lost at most when the command is interrupted. Unset: 4096, or
+    with --dense as many as fit into 256 MB, if those are fewer."""
     extract: Annotated[ExtractArgs, tyro.conf.arg(name="")] = field(default_factory=ExtractArgs)
 
 
@@ -51,6 +58,8 @@ def run(args: EmbedArgs) -> int:
 
     options = EmbedOptions(
         extract=args.extract.config(args.window_stride_s),
+        format=args.format,
+        dense=args.dense,
         shard_size=args.shard_size,
     )
     console = Console(markup=False, highlight=False)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -56,6 +56,10 @@ class SaltArgs:
     """Family of the assistant's masks, likewise."""
     student_masks: Annotated[MaskName | None, tyro.conf.arg(name="student.masks")] = None
     """Family of the student's masks, likewise."""
+    track: Literal["none", "tensorboard", "wandb"] = "none"
+    """Show the records there, too: tensorboard in OUT/tensorboard, wandb by its own settings
+    (WANDB_MODE=offline needs no account). Needs `pip install 'vsalt[tensorboard]'` or
+    `'vsalt[track]'`."""
     dry_run: bool = False
     """Print what the run would do and cost, and stop."""
     config: Annotated[SaltRunConfig, Flat]
@@ -92,6 +96,10 @@ class PretrainArgs:
     """Steps between checkpoints."""
     masks: MaskName | None = None
     """Family of the masks; its own settings begin with --masks."""
+    track: Literal["none", "tensorboard", "wandb"] = "none"
+    """Show the records there, too: tensorboard in OUT/tensorboard, wandb by its own settings
+    (WANDB_MODE=offline needs no account). Needs `pip install 'vsalt[tensorboard]'` or
+    `'vsalt[track]'`."""
     dry_run: bool = False
     """Print what the run would do and cost, and stop."""
     config: Annotated[PretrainConfig, Flat]
@@ -103,6 +111,8 @@ class ResumeArgs:
 
     run: tyro.conf.Positional[Path]
     """The run folder of `vsalt salt` or `vsalt pretrain`."""
+    track: Literal["none", "tensorboard", "wandb"] | None = None
+    """Show the records there, too, from now on; unset: as before."""
 
 
 def salt(words: Sequence[str], prog: str) -> int:
@@ -131,6 +141,7 @@ def salt(words: Sequence[str], prog: str) -> int:
         _absolute(config),
         preset=args.preset,
         budget=budget_of(args, words, config.stages),
+        track=args.track,
         dry_run=args.dry_run,
     )
     return 0
@@ -164,6 +175,7 @@ def pretrain(words: Sequence[str], prog: str) -> int:
         teacher=args.teacher,
         preset=args.preset,
         budget=budget_of(args, words),
+        track=args.track,
         dry_run=args.dry_run,
     )
     return 0
@@ -174,7 +186,7 @@ def resume(words: Sequence[str], prog: str) -> int:
     args = parse(ResumeArgs, words, prog)
     from vsalt.training.start import resume_run
 
-    resume_run(args.run)
+    resume_run(args.run, track=args.track)
     return 0
 
 

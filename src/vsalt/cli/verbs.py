@@ -20,9 +20,11 @@ VERBS: dict[str, Verb] = {
     "probe eval": Verb("probe", "evaluate", "score a saved classifier on labelled videos"),
     "probe predict": Verb("probe", "predict", "classify videos by a saved classifier"),
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
+    "search": Verb("search", "search", "the clips of an index that are nearest to a video"),
     "plan": Verb("plan_run", "plan", "propose a run for a budget, and say what it rests on"),
     "flops paper": Verb("flops", "paper", "SALT's tables of compute, computed and compared"),
     "report": Verb("report", "report", "one page of curves, pictures and probes of runs"),
+    "viz": Verb("viz", "viz", "masks, reconstructions, tokens and attention as PNG, GIF or mp4"),
     "compare": Verb("compare", "compare", "methods at matched FLOPs, on clips none has seen"),
     "data synth": Verb("data", "synth", "make a small set of labelled videos of moving shapes"),
     "data check": Verb("data_check", "check", "whether videos can be read, and what they are like"),
@@ -34,5 +36,6 @@ VERBS: dict[str, Verb] = {
     "linear check": Verb("linear", "check", "whether theory, ODE and trained matrices agree"),
     "linear page": Verb("linear_page", "page", "a page with sliders: what is learned first"),
     "linear figures": Verb("linear_figures", "figures", "draw the figures of the linear theory"),
+    "doctor": Verb("doctor", "doctor", "what is installed, whether it works, what mends it"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }

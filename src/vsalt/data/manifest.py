@@ -132,7 +132,7 @@ class Source:
 
 
 def read_source(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     source: int = 0,
     columns: ManifestColumns | None = None,
@@ -156,6 +156,7 @@ def read_source(
     """
     columns = columns or ManifestColumns()
     find_files = missing == "error"
+    path = Path(path)
     if not path.is_dir():
         return _read_manifest(path, source, columns, find_files=find_files)
     if not (path / INDEX_NAME).is_file():

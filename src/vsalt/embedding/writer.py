@@ -1,32 +1,33 @@
 """Embeddings on disk, written shard by shard so that a killed process can go on.
 
     OUT/
-      embeddings-00000.safetensors, …   tensor `embeddings`, float32, (embeddings of the shard, F)
+      embeddings-00000.safetensors, …   tensor `embeddings`, float32, (embeddings of the shard, F),
+                                        and maybe `tokens`, (embeddings, T', H', W', C)
       index.jsonl                       one line per embedding, in the order of the shards
       bad.jsonl                         one line per row that cannot be read
       embedding.json                    settings, and the finished shards
 
-A shard's tensors, then its lines are written and flushed; then embedding.json is replaced by one
-that lists the shard. Whatever is on disk beyond what embedding.json lists is removed on resume.
+With format parquet the shards end in .parquet and hold their own index; there is no index.jsonl.
+
+A shard's file, then its lines are written and flushed; then embedding.json is replaced by one that
+lists the shard. Whatever is on disk beyond what embedding.json lists is removed on resume.
 """
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float32
-from torch import Tensor
-
 from vsalt import durable
+from vsalt.embedding.shard import Shard, ShardFormat, write_shard_file
 from vsalt.errors import RunFolderError
-from vsalt.models.weights import save_weights
 
 MANIFEST = "embedding.json"
 INDEX = "index.jsonl"
 BAD = "bad.jsonl"
-TENSOR = "embeddings"
+_BEFORE_FORMATS = {"format": "safetensors", "dense": "none"}
+"""Settings of folders that were begun when there was no choice."""
 
 
 class EmbeddingWriter:
@@ -34,7 +35,8 @@ class EmbeddingWriter:
 
     Args:
         out: the folder; it is made, or must have been begun with the same settings.
-        settings: everything that the embeddings depend on, as plain values.
+        settings: everything that the embeddings and their files depend on, as plain values;
+            `format` is that of the shards.
         where: what is noted down, too, but may differ on resume (paths).
 
     Raises:
@@ -46,10 +48,13 @@ class EmbeddingWriter:
         self.out = out
         if (out / MANIFEST).exists():
             self._manifest = durable.read_json(out / MANIFEST)
+            for name, value in _BEFORE_FORMATS.items():
+                self._manifest["settings"].setdefault(name, value)
             _require_same(self._manifest["settings"], settings, out)
         else:
             self._manifest = {"complete": False, **where, "settings": settings, "shards": []}
             self._write_manifest()
+        self._format: ShardFormat = settings["format"]
         self._cut()
 
     @property
@@ -67,34 +72,21 @@ class EmbeddingWriter:
         """Return the sum of a number (num_embeddings, num_unreadable) over the finished shards."""
         return sum(int(shard[name]) for shard in self._manifest["shards"])
 
-    def write_shard(
-        self,
-        embeddings: Float32[Tensor, "n F"],
-        index: Sequence[dict[str, Any]],
-        bad: Sequence[dict[str, Any]],
-        *,
-        end_row: int,
-    ) -> None:
-        """Write the shard of the rows from `next_row` to `end_row`.
-
-        Args:
-            embeddings: one per window of the readable rows.
-            index: a record for each of them.
-            bad: a record for each unreadable row.
-            end_row: index of the row after the last.
-        """
-        name = f"embeddings-{self.num_shards:05d}.safetensors"
+    def write_shard(self, shard: Shard) -> None:
+        """Write the shard of the rows from `next_row` to `shard.end_row`."""
+        name = f"embeddings-{self.num_shards:05d}.{self._format}"
         with durable.explain_write_errors(f"to {self.out}"):
-            self._write_tensor(name, embeddings)
-            shards = ({"shard": name, "row": row, **entry} for row, entry in enumerate(index))
-            _append(self.out / INDEX, shards)
-            _append(self.out / BAD, bad)
+            self._write_file(name, shard)
+            if self._has_lines:
+                records = ({"shard": name, "row": row} | own for row, own in enumerate(shard.index))
+                _append(self.out / INDEX, records)
+            _append(self.out / BAD, shard.bad)
         entry = {
             "file": name,
             "first_row": self.next_row,
-            "end_row": end_row,
-            "num_embeddings": len(index),
-            "num_unreadable": len(bad),
+            "end_row": shard.end_row,
+            "num_embeddings": len(shard.index),
+            "num_unreadable": len(shard.bad),
         }
         self._manifest["shards"].append(entry)
         self._write_manifest()
@@ -105,9 +97,14 @@ class EmbeddingWriter:
             self._manifest["complete"] = True
             self._write_manifest()
 
-    def _write_tensor(self, name: str, embeddings: Tensor) -> None:
+    @property
+    def _has_lines(self) -> bool:
+        """Whether the index is a file of its own."""
+        return self._format == "safetensors"
+
+    def _write_file(self, name: str, shard: Shard) -> None:
         temporary = self.out / f".{name}.tmp"
-        save_weights(temporary, {TENSOR: embeddings})
+        write_shard_file(temporary, shard, self._format, self._manifest["settings"])
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, self.out / name)
@@ -128,8 +125,9 @@ class EmbeddingWriter:
                 f"{self.out / MANIFEST} lists shards that are not there: {', '.join(missing)}; "
                 "put them back, or choose another --out"
             )
-        for name, counted in ((INDEX, "num_embeddings"), (BAD, "num_unreadable")):
-            _cut_lines(self.out / name, self.count(counted))
+        if self._has_lines:
+            _cut_lines(self.out / INDEX, self.count("num_embeddings"))
+        _cut_lines(self.out / BAD, self.count("num_unreadable"))
 
 
 def check_folder(out: Path) -> None:

@@ -9,7 +9,7 @@ a learned query looks at all of them,
 The cross-attention has no output projection, and the query is not normed before it. Nothing here
 knows positions: the encoder's tokens carry them.
 
-Shapes: B clips, N tokens, D width, C classes.
+Shapes: B clips, N tokens, D width, C classes, h heads of d = D / h channels, Q queries.
 """
 
 import math
@@ -44,6 +44,15 @@ class CrossAttention(nn.Module):
         k, v = kv.unbind(0)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         return mixed.transpose(1, 2).flatten(2)
+
+    def weights(
+        self, queries: Float[Tensor, "B Q D"], tokens: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B h Q N"]:
+        """Return how much of each token's value goes into the mixture, softmax(q k' / sqrt(d))."""
+        q = self.q(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k = self.kv(tokens).unflatten(-1, (2, self.heads, -1))[:, :, 0].transpose(1, 2)
+        scores: Tensor = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        return scores.softmax(dim=-1)
 
 
 class CrossBlock(nn.Module):
@@ -100,9 +109,21 @@ class AttentivePooler(nn.Module):
         """Return one feature per clip; any number of tokens, in any order."""
         for block in self.blocks:
             tokens = block(tokens)
-        queries = self.query.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
-        out: Tensor = self.cross(queries, tokens)
+        out: Tensor = self.cross(self._queries(tokens), tokens)
         return out[:, 0]
+
+    def attention(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B h N"]:
+        """Return how much each head of the query looks at each token; each row sums to 1.
+
+        With self-attention blocks before it, a token stands for what they have made of it.
+        """
+        for block in self.blocks:
+            tokens = block(tokens)
+        cross = self.cross
+        return cross.attn.weights(self._queries(tokens), cross.norm1(tokens))[:, :, 0]
+
+    def _queries(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B 1 D"]:
+        return self.query.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
 
 
 class AttentiveClassifier(nn.Module):

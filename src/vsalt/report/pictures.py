@@ -1,6 +1,7 @@
 """The pictures of a stage: masks, reconstructions, tokens as colours; drawn on the CPU."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -49,6 +50,39 @@ def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None)
     Raises:
         VsaltError: if there is no checkpoint, it does not fit, or no clips can be read.
     """
+    stage = stage_sheets(folder, num_clips=num_clips, data=data)
+    sizes = list(layouts(stage.grid, stage.tubelet))
+    pictures = []
+    explanation = ""
+    for sheet in stage.sheets:
+        # What is above the clips of one topic is said once.
+        pictures.append(render(sheet, sizes, explained=sheet.explanation == explanation))
+        explanation = sheet.explanation
+    return pictures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageSheets:
+    """What can be drawn of a stage.
+
+    Attributes:
+        sheets: topic by topic, clip by clip.
+        grid: size of the clips in tokens.
+        tubelet: frames, height and width of a token in pixels.
+        clips: the clips.
+        encoder: what the stage keeps.
+    """
+
+    sheets: tuple[Sheet, ...]
+    grid: Grid
+    tubelet: tuple[int, int, int]
+    clips: ShownClips
+    encoder: Encoder
+
+
+@torch.inference_mode()
+def stage_sheets(folder: Path, *, num_clips: int, data: str | None) -> StageSheets:
+    """Return the sheets of the checkpoint a stage means; see `stage_pictures`."""
     if num_clips < 1:
         raise ConfigError([f"clips is {num_clips}; it must be at least 1"])
     checkpoint = find_checkpoint(folder)
@@ -58,14 +92,13 @@ def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None)
     pixels = clips.batches[0].clips
     tubelet = objective.encoder.config.tubelet
     grid = grid_of(pixels.shape[2], (pixels.shape[3], pixels.shape[4]), tubelet)
-    sizes = list(layouts(grid, tubelet))
-    pictures = []
-    explanation = ""
-    for sheet in _sheets(config, objective, encoders, clips, grid):
-        # What is above the clips of one topic is said once.
-        pictures.append(render(sheet, sizes, explained=sheet.explanation == explanation))
-        explanation = sheet.explanation
-    return pictures
+    return StageSheets(
+        sheets=tuple(_sheets(config, objective, encoders, clips, grid)),
+        grid=grid,
+        tubelet=tubelet,
+        clips=clips,
+        encoder=objective.encoder,
+    )
 
 
 def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, dict[str, Encoder]]:

@@ -198,7 +198,7 @@ def plan_windows(
         try:
             info = probe(row.media, limits=limits)
             part = stretch(info, start_s=row.start_s, end_s=row.end_s)
-            spans = tuple(span for span, _ in _place(info, part, clip, windows))
+            spans = tuple(span for span, _ in place_windows(info, part, clip, windows))
             planned.append(RowWindows(spans_s=spans))
         except DecodeError as error:
             planned.append(RowWindows(error=str(error)))
@@ -321,7 +321,7 @@ class _WindowDataset:
         place = self._table[row]
         with Video(place.media, limits=self._limits) as video:
             part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-            placed = _place(video.info, part, self._clip, self._windows)
+            placed = place_windows(video.info, part, self._clip, self._windows)
             for index in own:
                 times_s = placed[int(self._places[keys[index].position, 1])][1]
                 clips[index] = self._view(video, times_s)
@@ -331,19 +331,20 @@ class _WindowDataset:
         return centre_view(frames, size=self._clip.size, antialias=self._antialias)
 
 
-_Placed = tuple[tuple[float, float], Float64[np.ndarray, "T"]]
+PlacedWindow = tuple[tuple[float, float], Float64[np.ndarray, "T"]]
+"""The span of a window and the times of its frames, in seconds."""
 
 
-def _place(
+def place_windows(
     video: VideoInfo, part: Stretch, clip: ClipConfig, windows: WindowConfig
-) -> list[_Placed]:
+) -> list[PlacedWindow]:
     """Return the span and the frame times of every window of a stretch, in seconds."""
     if windows.stride_s is None:
         all_times = even_times(clip, part, num_windows=windows.per_row)
     else:
         all_times = _sliding_times(video, part, clip, windows.stride_s)
     end_s = part.start_s + part.duration_s
-    placed = []
+    placed: list[PlacedWindow] = []
     for times in all_times:
         start_s = max(0.0, float(times[0]) - 0.5 / part.fps)
         stop_s = min(start_s + clip_window_s(clip, part.fps), end_s)

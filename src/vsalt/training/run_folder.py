@@ -8,6 +8,7 @@ RUN/
   warnings.jsonl     what looked wrong in training; empty if nothing did
   quarantine.jsonl   files that could not be read
   seen.jsonl         the rows that pretraining may draw
+  track.json         which tracker follows the run, if one was asked for
   teacher/           of a salt stage: the frozen teacher (weights, meta.json, seen.jsonl)
   checkpoints/       step-N/, and the pointers latest and best
 """
@@ -15,9 +16,9 @@ RUN/
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from vsalt.durable import explain_write_errors, sync_folder, write_file
 from vsalt.errors import RunFolderError
@@ -54,16 +55,33 @@ def check_new_run(path: Path) -> None:
             raise PermissionError(errno.EACCES, "not writable")
 
 
+@runtime_checkable
+class LogListener(Protocol):
+    """Hears what is written to a log."""
+
+    def hear(self, record: Mapping[str, Any]) -> None:
+        """Take a record that has been written."""
+        ...
+
+    def sync(self) -> None:
+        """Put what was heard to disk, as the log has been."""
+        ...
+
+
 class JsonLines:
     """An append-only log of JSON records that carry a `step`.
 
     Args:
         path: the file.
         keep_to_step: records of later steps, and a last line cut short, are removed first.
+
+    Attributes:
+        listeners: hear every record after it has been written.
     """
 
     def __init__(self, path: Path, keep_to_step: int) -> None:
         self.path = path
+        self.listeners: list[LogListener] = []
         with explain_write_errors(str(path)):
             if path.exists():
                 write_file(path, "".join(_lines_to_step(path, keep_to_step)))
@@ -75,11 +93,15 @@ class JsonLines:
         with explain_write_errors(str(self.path)):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
+        for listener in self.listeners:
+            listener.hear(record)
 
     def sync(self) -> None:
         """Flush to disk."""
         with explain_write_errors(str(self.path)):
             os.fsync(self._file.fileno())
+        for listener in self.listeners:
+            listener.sync()
 
     def close(self) -> None:
         """Close the file."""

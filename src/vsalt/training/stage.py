@@ -8,6 +8,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
+from vsalt.training.tracking import tracking
 from vsalt.training.validation import validate
 
 KIND = "stage"
@@ -175,6 +177,7 @@ def _train(
     with contextlib.ExitStack() as logs:
         for log in trainer.logs:
             logs.enter_context(contextlib.closing(log))
+        logs.enter_context(_tracking(trainer, config, progress))
         holdout = data.holdout()
         for clips in holdout.values():
             logs.enter_context(clips)
@@ -188,6 +191,15 @@ def _train(
         with progress.shown(), data.batches(trainer.done.step, verdicts) as batches:
             trainer.run(batches, stop, progress)
     _sum_up(trainer, config.data.cache if data.cache_lacks_room else None, progress)
+
+
+def _tracking(
+    trainer: Trainer, config: PretrainConfig, progress: Progress
+) -> AbstractContextManager[None]:
+    run = trainer.metrics.path.parent
+    logs = {"": trainer.metrics, "timing": trainer.timings, "warning": trainer.health.alarms.log}
+    step = trainer.done.step
+    return tracking(run, logs, to_dict(config), done_step=step, say=progress.note)
 
 
 def _sum_up(trainer: Trainer, full_cache: str | None, progress: Progress) -> None:

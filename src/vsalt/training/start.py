@@ -34,6 +34,7 @@ from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
 from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.stop import InterruptedRunError
+from vsalt.training.tracking import TrackerName, choose_tracker, require_tracker
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 NO_BUDGET = BudgetConfig()
@@ -47,6 +48,7 @@ def start_salt(
     *,
     preset: str | None = None,
     budget: BudgetConfig = NO_BUDGET,
+    track: TrackerName = "none",
     dry_run: bool = False,
     say_next: bool = True,
 ) -> None:
@@ -58,6 +60,7 @@ def start_salt(
         preset: name of the preset that the settings began with, for the plan.
         budget: what the run may take, in the place of the config's numbers of steps, whose ratio
             between stages is kept.
+        track: where the records are shown, too.
         dry_run: say what would happen, and stop.
         say_next: at the end, say what can be done with the run.
 
@@ -67,6 +70,7 @@ def start_salt(
         DataError: if the sources are.
     """
     console = Console(markup=False, highlight=False)
+    require_tracker(track)
     run_folder.check_new_run(run)
     resolve_now = resolve_any_length if budget.given else resolve_salt
     resolved = _with_data(resolve_now(config), run, console, dry_run)
@@ -84,6 +88,7 @@ def start_salt(
     if dry_run:
         return
     with _new_run(run, plans), _say_how_to_resume(run):
+        choose_tracker(run, track)
         create_salt(run, resolved)
         run_salt(run, console, catalogue)
     if say_next:
@@ -97,10 +102,12 @@ def start_stage(
     teacher: Path | None,
     preset: str | None = None,
     budget: BudgetConfig = NO_BUDGET,
+    track: TrackerName = "none",
     dry_run: bool = False,
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does."""
     console = Console(markup=False, highlight=False)
+    require_tracker(track)
     method = config.stage.method
     if method.needs_teacher and teacher is None:
         raise ConfigError([f"method {method.name} needs --teacher RUN, a run or checkpoint"])
@@ -125,22 +132,25 @@ def start_stage(
     if dry_run:
         return
     with _new_run(run, [plan]), _say_how_to_resume(run):
+        choose_tracker(run, track)
         create_stage(run, resolved, catalogue, loaded)
         run_stage(run, catalogue, console, title)
     _say_done(run, console)
 
 
-def resume_run(run: Path, *, say_next: bool = True) -> None:
+def resume_run(run: Path, *, track: TrackerName | None = None, say_next: bool = True) -> None:
     """Go on with a run of either kind.
 
     Args:
         run: its folder.
+        track: where the records are shown from now on, too; None: as before.
         say_next: at the end, say what can be done with the run.
 
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
     """
     console = Console(markup=False, highlight=False)
+    require_tracker(track or "none")
     if not (run / run_folder.CONFIG).is_file():
         raise RunFolderError(
             f"{run} holds no run: it has no {run_folder.CONFIG}. Runs are begun by `vsalt salt` "
@@ -149,6 +159,8 @@ def resume_run(run: Path, *, say_next: bool = True) -> None:
     durable.create_folder(run)
     kind = durable.read_json(run / run_folder.CONFIG).get("kind")
     with durable.hold(run), _say_how_to_resume(run):
+        if track is not None:
+            choose_tracker(run, track)
         if kind == SALT:
             run_salt(run, console)
         elif kind == STAGE:

@@ -51,11 +51,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return manifest
 
 
-def options(*, shard_size: int = 2, batch_size: int = 3, workers: int = 0, **windows):
+def options(
+    *, shard_size: int | None = 2, batch_size: int = 3, workers: int = 0, format="safetensors",
+    dense="none", **windows,
+):  # fmt: skip
     extract = ExtractConfig(
         windows=WindowConfig(**windows), batch_size=batch_size, workers=workers, device="cpu"
     )
-    return EmbedOptions(extract=extract, shard_size=shard_size)
+    return EmbedOptions(extract=extract, shard_size=shard_size, format=format, dense=dense)
 
 
 def run(encoder: Path, source: Path, out: Path, **settings) -> EmbedResult:
@@ -189,10 +192,11 @@ KILLED = """
             file.write('{"shard": "embeddings-0')
 
     ends = lambda end: lambda *args: str(args[-1]).endswith(end)
-    if place == "before the rename of the tensors":
-        counted(os, "replace", ends(".safetensors"))
-    elif place == "amid the lines of the index":
-        counted(writer, "_append", lambda path, _: path.name == "index.jsonl", half_a_line)
+    if place.startswith("before the rename of the "):
+        counted(os, "replace", ends((".safetensors", ".parquet")))
+    elif place.startswith("amid the lines of "):
+        name = place.rpartition(" ")[2]
+        counted(writer, "_append", lambda path, _: path.name == name, half_a_line)
     elif place == "before the shard is listed":
         counted(os, "replace", ends("embedding.json"))
     elif place == "between shards":
@@ -202,20 +206,23 @@ KILLED = """
 
 
 @pytest.mark.parametrize(
-    ("place", "count"),
+    ("place", "count", "format", "dense"),
     [
-        ("before the rename of the tensors", 1),
-        ("amid the lines of the index", 2),
-        ("before the shard is listed", 3),
-        ("between shards", 3),
+        ("before the rename of the tensors", 1, "safetensors", "none"),
+        ("amid the lines of index.jsonl", 2, "safetensors", "none"),
+        ("before the shard is listed", 3, "safetensors", "float16"),
+        ("between shards", 3, "safetensors", "none"),
+        ("before the rename of the table", 2, "parquet", "none"),
+        ("amid the lines of bad.jsonl", 2, "parquet", "float32"),
     ],
 )
 def test_a_killed_process_goes_on_to_the_same_bytes(
-    encoder: Path, source: Path, tmp_path: Path, place: str, count: int
+    encoder: Path, source: Path, tmp_path: Path, place: str, count: int, format: str, dense: str
 ) -> None:
     words = ["--encoder", str(encoder), "--data", str(source), "--shard-size", "2"]
+    words += ["--format", format, "--dense", dense]
     words += ["--batch-size", "3", "--workers", "0", "--device", "cpu", "--out"]
-    run(encoder, source, tmp_path / "whole")
+    run(encoder, source, tmp_path / "whole", format=format, dense=dense)
     marker, out = tmp_path / "marker", tmp_path / "killed"
     program = [sys.executable, "-c", textwrap.dedent(KILLED), place, str(count), str(marker)]
     killed = subprocess.run([*program, "embed", *words, str(out)], capture_output=True, text=True)
@@ -260,6 +267,22 @@ def test_other_settings_are_refused(encoder: Path, source: Path, tmp_path: Path)
     moved.rename(encoder)
 
 
+def test_a_folder_from_before_there_were_formats_goes_on(
+    encoder: Path, source: Path, tmp_path: Path
+) -> None:
+    run(encoder, source, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "embedding.json").read_text())
+    del manifest["settings"]["format"], manifest["settings"]["dense"]
+    manifest["shards"], manifest["complete"] = manifest["shards"][:2], False
+    (tmp_path / "out" / "embedding.json").write_text(json.dumps(manifest))
+    result = run(encoder, source, tmp_path / "out")
+    assert (result.num_resumed, result.num_embeddings) == (4, 7)
+    with pytest.raises(RunFolderError, match="format: safetensors there, parquet now"):
+        run(encoder, source, tmp_path / "out", format="parquet")
+    with pytest.raises(RunFolderError, match="dense: none there, float16 now"):
+        run(encoder, source, tmp_path / "out", dense="float16")
+
+
 def test_folders_that_cannot_be_used(encoder: Path, source: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
@@ -281,6 +304,8 @@ def test_folders_that_cannot_be_used(encoder: Path, source: Path, tmp_path: Path
         run(encoder, source, tmp_path / "short")
     with pytest.raises(ConfigError, match="shard-size is 0"):
         options(shard_size=0)
+    with pytest.raises(ConfigError, match="a map of tokens is of one window"):
+        options(dense="float16", per_row=2)
 
 
 def test_the_command_says_what_it_did(

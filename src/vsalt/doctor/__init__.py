@@ -1,0 +1,1 @@
+"""What is installed here, whether it works, and what mends it."""
