@@ -4,23 +4,30 @@ FOLDER/
   config.json                     of `VJEPA2Model` or `VJEPA2ForVideoClassification`
   model.safetensors               weights, float32
   video_preprocessor_config.json  how `AutoVideoProcessor` prepares clips
+  vsalt.json                      of our own exports: which frames make a clip, and how they are
+                                  shrunk, for which the other files have no words
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vsalt import durable
-from vsalt.errors import InteropError, WeightsError
+from vsalt import __version__, durable
+from vsalt.config import from_dict, to_dict
+from vsalt.data.config import ClipConfig
+from vsalt.errors import InteropError, RunFolderError, WeightsError
 from vsalt.interop.extras import quiet_transformers
 from vsalt.interop.networks import Networks
+from vsalt.interop.new_folder import new_folder
 from vsalt.interop.vjepa2_hf import from_hf, to_hf
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 
 CONFIG = "config.json"
 PROCESSOR = "video_preprocessor_config.json"
+SAMPLING = "vsalt.json"
 MODEL_TYPE = "vjepa2"
 KINDS = ("VJEPA2Model", "VJEPA2ForVideoClassification")
 _BILINEAR = 2
@@ -82,13 +89,18 @@ def _kind(folder: Path) -> str:
 
 
 def write_networks(folder: Path, networks: Networks) -> None:
-    """Write config, weights and the video processor's config into a folder that exists.
+    """Write config, weights and the video processor's config.
+
+    Args:
+        folder: must be new or empty; nothing is written if the networks cannot be held.
+        networks: what is written.
 
     Raises:
         InteropError: if transformers cannot hold the networks, with the reasons.
-        RunFolderError: if they cannot be written.
+        RunFolderError: if the folder is in use, or cannot be written.
     """
     model = to_hf(networks)
+    new_folder(folder)
     with quiet_transformers(), durable.explain_write_errors(f"to {folder}"):
         model.save_pretrained(folder)
     durable.write_json(folder / PROCESSOR, processor_config(networks))
@@ -118,3 +130,43 @@ def processor_config(networks: Networks) -> dict[str, Any]:
         "do_sample_frames": False,
         "return_metadata": False,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the clips of a folder's encoder were made.
+
+    Attributes:
+        clip: frames, their distance and size.
+        antialias: how they were shrunk.
+    """
+
+    clip: ClipConfig
+    antialias: bool
+
+
+def write_sampling(folder: Path, sampling: Sampling, encoder_sha256: str) -> None:
+    """Write what the other files of a folder have no words for."""
+    record = {
+        "vsalt": __version__,
+        "encoder_sha256": encoder_sha256,
+        "clip": to_dict(sampling.clip),
+        "antialias": sampling.antialias,
+    }
+    durable.write_json(folder / SAMPLING, record)
+
+
+def read_sampling(folder: Path) -> Sampling | None:
+    """Return what `write_sampling` wrote; None in folders that are not ours.
+
+    Raises:
+        RunFolderError: if it is damaged.
+    """
+    path = folder / SAMPLING
+    if not path.is_file():
+        return None
+    record = durable.read_json(path)
+    clip, antialias = record.get("clip"), record.get("antialias")
+    if not isinstance(clip, dict) or not isinstance(antialias, bool):
+        raise RunFolderError(f"{path} is damaged: it lacks clip or antialias; remove it")
+    return Sampling(clip=from_dict(ClipConfig, clip), antialias=antialias)

@@ -117,3 +117,13 @@ def built_predictor(
     )
     load_strictly(predictor, tensors, source)
     return predictor.eval()
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> count(1, "block"), count(12, "block")
+        ('1 block', '12 blocks')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

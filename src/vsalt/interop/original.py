@@ -5,6 +5,7 @@ several clips), or with neither. The file is read with `weights_only`, so nothin
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,10 +103,12 @@ def read_original(path: Path, settings: OriginalSettings) -> OriginalNetworks:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        # Mapped, so that the optimiser's state, most of the file, is never read.
-        state = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        with warnings.catch_warnings():
+            # Of pickles that the safe reader may not know; what it cannot read is an error.
+            warnings.simplefilter("ignore", UserWarning)
+            # Mapped, so that the optimiser's state, most of the file, is never read.
+            mapped = zipfile.is_zipfile(path)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise InteropError(f"there is no file {path}") from error
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -154,7 +157,8 @@ def _encoder(
             "blocks; an encoder of RGB clips has (width, 3, frames, height, width) and at least one"
         )
     width = projection.shape[0]
-    heads, assumed = settings.heads, ()
+    heads = settings.heads
+    assumed: tuple[str, ...] = ()
     if heads is None:
         heads, assumed = _known_heads(width, depth, source)
     numbers = Architecture(width, depth, heads, taken["blocks.0.mlp.fc1.weight"].shape[0])

@@ -187,7 +187,6 @@ def _folder_rows() -> Iterator[Row]:
         errors = _errors(theirs, read_hf_folder(folder / "theirs"))
         yield _worst("VJEPA2ForVideoClassification, folder", FROM, errors)
         ours = our_networks()
-        (folder / "ours").mkdir()
         write_networks(folder / "ours", ours)
         loaded = package.AutoModel.from_pretrained(folder / "ours", local_files_only=True)
         yield _worst("AutoModel, folder", TO, _errors(loaded.eval(), ours))
@@ -243,7 +242,7 @@ def original_state(model: Any) -> dict[str, Any]:
 def _original_part(
     state: dict[str, Tensor], names: dict[str, str], blocks: str, their_blocks: str
 ) -> dict[str, Tensor]:
-    found = {}
+    found: dict[str, Tensor] = {}
     for kind in ("weight", "bias"):
         found |= {f"{own}.{kind}": state[f"{name}.{kind}"] for own, name in names.items()}
         for index in range(ENCODER.depth):

@@ -7,8 +7,6 @@ from vsalt.interop import vjepa2_names
 from vsalt.interop.matching import match
 from vsalt.interop.self_test import FROM, TO, TOLERANCE, self_test
 
-pytest.importorskip("transformers")
-
 
 def test_all_conversions_keep_what_networks_compute() -> None:
     state = torch.random.get_rng_state()

@@ -21,7 +21,6 @@ from vsalt.models.config import PredictorConfig
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
 from vsalt.models.predictor import Predictor
 
-pytest.importorskip("transformers")
 TOLERANCE = 1e-5
 NOTICED = 1e-3
 SIZE, GRID = (32, 32), (2, 4, 4)
