@@ -33,12 +33,12 @@ class ExportArgs:
     """hf: Hugging Face transformers (needs vsalt[hf]). onnx: ONNX (needs vsalt[onnx]). torch: a
     program of torch.export."""
     probe: Path | None = None
-    """The --out of a `vsalt probe fit` of this encoder, which is exported with it: the result gives
-    scores of classes. For hf it must be attentive, with --attentive.mode hf."""
+    """Folder of a `vsalt probe fit` on this encoder, which is exported with it: the result gives
+    scores of classes. For hf it must be attentive, fitted in the attentive mode hf."""
     part: str | None = None
     """For probes over folds: the fold whose head is exported."""
     results: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """For hf: an --out of `vsalt probe fit` whose results go into the card. Those of this encoder
+    """For hf: folder of a `vsalt probe fit` whose results go into the card. Those of this encoder
     that lie beside the run are found. May be repeated."""
     license: str | None = None
     """For hf: the licence of the weights, such as apache-2.0. Unset: the card says that it is
