@@ -177,10 +177,10 @@ def _clip_problems(clip: ClipConfig, encoder: EncoderConfig, name: str) -> list[
 def _method_problems(name: StageName, method: MethodConfig) -> list[str]:
     """The first stage has no teacher to learn from, and all others must have one."""
     first = name == STAGES[0]
-    if method.needs_teacher != first:
+    if method.name in METHODS and method.needs_teacher != first:
         return []
     allowed = " or ".join(key for key, kind in METHODS.items() if kind.needs_teacher != first)
-    if first:
+    if first and method.needs_teacher:
         return [f"{name}.method is {method.name}, which needs a teacher itself; use {allowed}"]
     return [f"{name}.method is {method.name}; it must be {allowed}"]
 

@@ -70,6 +70,10 @@ class WeightsError(VsaltError):
     """Weights do not fit the model, or no encoder can be found at a path."""
 
 
+class InteropError(VsaltError):
+    """Another format cannot hold a network, its file cannot be read, or a package is missing."""
+
+
 class RunFolderError(VsaltError):
     """A run folder is missing, in use, not writable, full or of another configuration."""
 

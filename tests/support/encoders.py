@@ -10,9 +10,11 @@ import torch
 
 from vsalt.config import PretrainConfig, StageConfig, resolve_stage, to_dict
 from vsalt.data.config import ClipConfig
-from vsalt.models.config import EncoderConfig
+from vsalt.models.config import EncoderConfig, PredictorConfig
+from vsalt.models.predictor import Predictor
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import save_weights, weights_hash
+from vsalt.objectives.config import SaltConfig
 
 CLIP = ClipConfig(num_frames=4, frame_step=2, size=(32, 32))
 TINY = EncoderConfig(size="Ti", width=24, depth=1, heads=2, mlp_width=48, tubelet=(2, 8, 8))
@@ -21,13 +23,33 @@ FPS = 10
 
 
 def write_checkpoint(
-    folder: Path, *, seed: int = 0, clip: ClipConfig = CLIP, encoder: EncoderConfig = TINY
+    folder: Path,
+    *,
+    seed: int = 0,
+    clip: ClipConfig = CLIP,
+    encoder: EncoderConfig = TINY,
+    predictor: PredictorConfig | None = None,
+    predictor_out: int = 24,
 ) -> Path:
-    """Write what a stage leaves behind of its encoder, with weights drawn from the seed."""
-    config = PretrainConfig(clip=clip, stage=resolve_stage(StageConfig(encoder=encoder)))
+    """Write what a stage leaves behind of its encoder, with weights drawn from the seed.
+
+    With the settings of a predictor, the method is salt, and there is one, too.
+    """
+    stage = StageConfig(encoder=encoder)
+    if predictor is not None:
+        stage = StageConfig(encoder=encoder, predictor=predictor, method=SaltConfig())
+    config = PretrainConfig(clip=clip, stage=resolve_stage(stage))
     torch.manual_seed(seed)
     network = Encoder(config.stage.encoder)
     tensors = {f"encoder.{name}": value for name, value in network.state_dict().items()}
+    if predictor is not None:
+        head = Predictor(
+            config.stage.predictor,
+            in_width=network.width,
+            out_width=predictor_out,
+            positions=encoder.positions,
+        )
+        tensors |= {f"predictor.{name}": value for name, value in head.state_dict().items()}
     folder.mkdir(parents=True)
     save_weights(folder / "model.safetensors", tensors)
     meta = {"step": 7, "config": to_dict(config), "best_step": 7}

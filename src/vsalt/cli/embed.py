@@ -20,7 +20,8 @@ class EmbedArgs:
 
     encoder: Path
     """A `vsalt salt` run (means its student; RUN/student/teacher is the frozen teacher it learned
-    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, or a checkpoint."""
+    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, a checkpoint, or
+    what `vsalt import` wrote."""
     data: str
     """A folder of videos and images, a manifest or packed shards."""
     out: Path

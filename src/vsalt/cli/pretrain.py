@@ -74,7 +74,8 @@ class PretrainArgs:
     method: str
     """pixel, vjepa, or salt, which needs --teacher. A preset of one stage has its own."""
     teacher: Path | None = None
-    """For method salt: a run or checkpoint whose encoder is frozen and predicted."""
+    """For method salt: a run, a checkpoint, or what `vsalt import` wrote, whose encoder is frozen
+    and predicted."""
     preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """A TOML file with settings over those of the preset; flags go over both."""

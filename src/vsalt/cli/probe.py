@@ -36,8 +36,8 @@ class FitArgs:
 
     encoder: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """A `vsalt salt` run (means its student; RUN/student/teacher is the frozen teacher it learned
-    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, or a checkpoint.
-    May be repeated, to compare."""
+    from, RUN/teacher the best checkpoint of stage 1), a `vsalt pretrain` run, a checkpoint, or
+    what `vsalt import` wrote. May be repeated, to compare."""
     data: str
     """A folder of videos whose sub-folders are classes (below train and test, or with
     --test-share), a manifest or packed shards."""

@@ -21,6 +21,8 @@ VERBS: dict[str, Verb] = {
     "probe predict": Verb("probe", "predict", "classify videos by a saved classifier"),
     "embed": Verb("embed", "embed", "write embeddings of clips or windows"),
     "search": Verb("search", "search", "the clips of an index that are nearest to a video"),
+    "export": Verb("export", "export", "write an encoder for Hugging Face, ONNX, torch.export"),
+    "import": Verb("import_weights", "import_weights", "bring in V-JEPA 2 weights from elsewhere"),
     "plan": Verb("plan_run", "plan", "propose a run for a budget, and say what it rests on"),
     "flops paper": Verb("flops", "paper", "SALT's tables of compute, computed and compared"),
     "report": Verb("report", "report", "one page of curves, pictures and probes of runs"),

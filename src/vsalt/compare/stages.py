@@ -179,7 +179,7 @@ def _result(place: StagePlace) -> StageResult:
     last = _last(place)
     return StageResult(
         name=place.name,
-        steps=last.step,
+        steps=int(last.meta["step"]),
         flops=int(last.meta["flops_exact"]),
         loss=smoothed([record["loss"] for record in train_records]),
         val_loss=val.get("val_loss"),

@@ -130,7 +130,8 @@ def centre_view(
     """Return the middle of a clip: resized to int(size * 256 / 224) and cropped to `size`.
 
     The resize keeps the aspect and is the smallest that covers the enlarged size on both sides;
-    for a square size it brings the short side to int(size * 256 / 224).
+    for a square size it brings the short side to int(size * 256 / 224). The other side is rounded
+    down, as in V-JEPA 2's code, torchvision and transformers.
 
     Args:
         frames: RGB frames.
@@ -138,11 +139,8 @@ def centre_view(
         antialias: see `resize`.
     """
     height, width = frames.shape[1:3]
-    zoom = max(
-        int(side * _VALIDATION_ZOOM) / source
-        for side, source in zip(size, (height, width), strict=True)
-    )
-    scaled = (max(size[0], round(height * zoom)), max(size[1], round(width * zoom)))
+    enlarged = (int(size[0] * _VALIDATION_ZOOM), int(size[1] * _VALIDATION_ZOOM))
+    scaled = _covering(enlarged, height=height, width=width)
     view = resize(frames, size=scaled, antialias=antialias)
     top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
     return _channels_first(view[:, :, top : top + size[0], left : left + size[1]])
@@ -172,11 +170,7 @@ def multi_view(
     if num_views == 1:
         return centre_view(frames, size=size, antialias=antialias)[None]
     height, width = frames.shape[1:3]
-    # One side becomes the crop's exactly; the other is at least as long, rounded down.
-    if size[0] * width >= size[1] * height:
-        scaled = (size[0], size[0] * width // height)
-    else:
-        scaled = (size[1] * height // width, size[1])
+    scaled = _covering(size, height=height, width=width)
     whole = resize(frames, size=scaled, antialias=antialias)
     down, across = ((scaled[axis] - size[axis]) // (num_views - 1) for axis in (0, 1))
     views = [
@@ -184,6 +178,16 @@ def multi_view(
         for i in range(num_views)
     ]
     return torch.stack([view.permute(1, 0, 2, 3) for view in views]).contiguous()
+
+
+def _covering(size: tuple[int, int], *, height: int, width: int) -> tuple[int, int]:
+    """Return the smallest size of the frames' aspect that covers `size`.
+
+    One side becomes that of `size` exactly; the other is at least as long, rounded down.
+    """
+    if size[0] * width >= size[1] * height:
+        return size[0], size[0] * width // height
+    return size[1] * height // width, size[1]
 
 
 def _channels_first(view: UInt8[Tensor, "T 3 h w"]) -> UInt8[Tensor, "3 T h w"]:

@@ -85,20 +85,9 @@ class HeadTraining:
         Raises:
             ConfigError: if the heads do not divide the encoder's width.
         """
-        hf = self.config.mode == "hf"
-        heads = encoder.config.architecture.heads if hf else self.config.heads or PAPER_HEADS
-        if encoder.width % heads:
-            raise ConfigError(
-                [
-                    f"attentive.heads is {heads}, which does not divide the encoder's width "
-                    f"{encoder.width}; give another --attentive.heads, or --attentive.mode hf"
-                ]
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(keyed_int("attentive head", self.seed, bits=56))
-            eps = NORM_EPS if hf else POOLER_NORM_EPS
-            pooler = AttentivePooler(encoder.width, heads, self.depth, eps=eps)
-            classifier = AttentiveClassifier(pooler, self.num_classes)
+        classifier = new_classifier(
+            encoder, self.config, depth=self.depth, num_classes=self.num_classes, seed=self.seed
+        )
         return classifier.to(self.device)
 
     def train(
@@ -216,6 +205,30 @@ class HeadTraining:
         shares = logits.float().softmax(dim=-1).unflatten(0, tokens.shape[:2])
         mean: Tensor = shares.mean(dim=1).cpu()
         return mean
+
+
+def new_classifier(
+    encoder: Encoder, config: AttentiveConfig, *, depth: int, num_classes: int, seed: int
+) -> AttentiveClassifier:
+    """Build a probe for an encoder on the CPU, with initial weights keyed by the seed.
+
+    Raises:
+        ConfigError: if the heads do not divide the encoder's width.
+    """
+    hf = config.mode == "hf"
+    heads = encoder.config.architecture.heads if hf else config.heads or PAPER_HEADS
+    if encoder.width % heads:
+        raise ConfigError(
+            [
+                f"attentive.heads is {heads}, which does not divide the encoder's width "
+                f"{encoder.width}; give another --attentive.heads, or --attentive.mode hf"
+            ]
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed_int("attentive head", seed, bits=56))
+        eps = NORM_EPS if hf else POOLER_NORM_EPS
+        pooler = AttentivePooler(encoder.width, heads, depth, eps=eps)
+        return AttentiveClassifier(pooler, num_classes)
 
 
 class _Learners:

@@ -171,7 +171,8 @@ def _about_pretraining(name: str, exposure: Exposure, rows: str) -> Iterator[str
         )
     elif exposure.kind == "unknown":
         yield (
-            f"What pretraining of {name} saw is unknown: the checkpoint was moved out of its run."
+            f"What pretraining of {name} saw is unknown: weights were moved out of their run, or "
+            "imported."
         )
 
 

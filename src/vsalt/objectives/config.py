@@ -88,9 +88,25 @@ class VjepaConfig:
         return "carried.target" if self.kept == "target" else TRAINED_ENCODER
 
 
-MethodConfig: TypeAlias = PixelConfig | SaltConfig | VjepaConfig
+@dataclass(frozen=True, kw_only=True)
+class ImportedConfig:
+    """No method: the weights were brought in by `vsalt import`, and are not trained here."""
+
+    name: Literal["imported"] = "imported"
+    """Where the weights come from."""
+    needs_teacher: ClassVar[bool] = False
+    loss_selects: ClassVar[bool] = False
+
+    @property
+    def kept_weights(self) -> str:
+        """Prefix in model.safetensors of the encoder that users keep."""
+        return TRAINED_ENCODER
+
+
+MethodConfig: TypeAlias = PixelConfig | SaltConfig | VjepaConfig | ImportedConfig
 METHODS: dict[str, type[PixelConfig] | type[SaltConfig] | type[VjepaConfig]] = {
     "pixel": PixelConfig,
     "salt": SaltConfig,
     "vjepa": VjepaConfig,
 }
+"""Those that a stage can be trained with."""

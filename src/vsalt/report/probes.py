@@ -115,6 +115,10 @@ def _score(entry: dict[str, Any], record: dict[str, Any]) -> Score:
     )
 
 
+def _when(step: int | None) -> str:
+    return "imported" if step is None else f"of step {step}"
+
+
 def _too_few(record: dict[str, Any]) -> bool:
     """Whether the intervals are a bootstrap over so few groups that they would mislead."""
     method = record["encoders"][0]["metrics"]["interval"]["method"]
@@ -142,7 +146,7 @@ def _notes(record: dict[str, Any]) -> list[str]:
     notes = [f"95 % intervals: {INTERVALS.get(method, method)}."]
     # A probe is shown beside whatever runs are asked for; its weights need not be theirs.
     notes += [
-        f"Weights of {name}: {entry['checkpoint']}, of step {entry['step']}."
+        f"Weights of {name}: {entry['checkpoint']}, {_when(entry['step'])}."
         for name, entry in zip(names, record["encoders"], strict=True)
         if entry["checkpoint"] is not None
     ]

@@ -17,7 +17,7 @@ from vsalt.errors import ConfigError, collect_problems, report_problems
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import resolve_masks
 from vsalt.models.vit import Encoder
-from vsalt.objectives.config import PixelConfig, SaltConfig, VjepaConfig
+from vsalt.objectives.config import METHODS, PixelConfig, SaltConfig, VjepaConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
@@ -64,6 +64,10 @@ def resolve(config: PretrainConfig) -> PretrainConfig:
     Raises:
         ConfigError: if masks cannot reach their budgets, or parts do not fit.
     """
+    method = config.stage.method.name
+    if method not in METHODS:
+        problem = f"method is {method}, which trains nothing; there are {', '.join(METHODS)}"
+        raise ConfigError([problem])
     return replace(config, stage=_resolve(config, config.stage, "masks"))
 
 

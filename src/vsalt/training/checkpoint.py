@@ -58,9 +58,10 @@ class Checkpoint:
     meta: dict[str, Any]
 
     @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return int(self.meta["step"])
+    def step(self) -> int | None:
+        """Optimiser steps done; None of imported weights, of whose training nothing is known."""
+        step: int | None = self.meta["step"]
+        return step
 
 
 class CheckpointFolder:
@@ -102,7 +103,7 @@ class CheckpointFolder:
             self.path.mkdir(exist_ok=True)
             durable.sync_folder(self.path.parent)
         latest = self.latest()
-        step = latest.step if latest else -1
+        step = -1 if latest is None or latest.step is None else latest.step
         for entry in self.path.glob(f"{_TEMPORARY}step-*"):
             shutil.rmtree(entry)
         for entry in self._steps():

@@ -1,4 +1,4 @@
-"""Find and load the encoder that a path means: a salt run, a stage's run, or a checkpoint."""
+"""Find and load the encoder that a path means: a run, a stage's run, a checkpoint, an import."""
 
 import itertools
 import os
@@ -27,11 +27,13 @@ class LoadedEncoder:
 
     Attributes:
         encoder: the network, on the CPU.
-        config: the configuration of the stage that trained it (clip, normalisation, data).
+        config: the configuration of the stage that trained it (clip, normalisation, data). Of
+            imported weights its clip, encoder and predictor alone say something.
         checkpoint: where it came from.
         sha256: hash of the encoder's weights (`weights_hash`).
         seen: files that list the rows which pretraining may have drawn, the teacher's included;
-            empty if the checkpoint was moved out of its run.
+            empty if they are not known: the checkpoint was moved out of its run, or it or its
+            teacher was imported.
     """
 
     encoder: Encoder
@@ -47,7 +49,8 @@ def load_encoder(path: Path) -> LoadedEncoder:
     A salt run means its student, RUN/teacher and RUN/assistant its other stages; a stage's run
     means its best checkpoint by val_loss, or the latest if nothing was held out or the method's
     loss does not tell which is better; a checkpoint (or the pointers `latest` and `best`) means
-    itself. Of two encoders in a checkpoint it is the one that the method keeps.
+    itself, and so does what `vsalt import` wrote. Of two encoders in a checkpoint it is the one
+    that the method keeps.
 
     Raises:
         WeightsError: if there is no encoder at the path, with what was found near it.
@@ -95,7 +98,7 @@ def _of_stage(checkpoints: Path) -> Checkpoint | None:
 
 
 def stage_of(checkpoint: Checkpoint) -> str:
-    """Return what the encoder of a checkpoint is: teacher, assistant or student.
+    """Return what the encoder of a checkpoint is: teacher, assistant, student, or imported.
 
     In a salt run its folder says so, and the copy inside of a student is that student's teacher.
     A run of `vsalt pretrain`, or a checkpoint elsewhere, is what its method trains in a salt run;
@@ -142,7 +145,7 @@ def _candidates(folder: Path) -> str:
     if not found:
         return (
             ". --encoder takes the folder of a `vsalt salt` or `vsalt pretrain` run, "
-            "or one of its checkpoints"
+            "one of its checkpoints, or what `vsalt import` wrote"
         )
     return ". There are encoders at:" + "".join(f"\n  {name}" for name in found)
 
@@ -166,5 +169,8 @@ def _seen_files(checkpoint: Path) -> tuple[Path, ...]:
     run = checkpoint.parent.parent
     places = [checkpoint / run_folder.SEEN]
     if checkpoint.parent.name == run_folder.CHECKPOINTS:
+        teacher = run / run_folder.TEACHER
+        if (teacher / META).is_file() and not (teacher / run_folder.SEEN).is_file():
+            return ()  # what its teacher has seen is not known, so neither is what it has
         places += [run / run_folder.SEEN, run / run_folder.TEACHER / run_folder.SEEN]
     return tuple(place for place in places if place.is_file())

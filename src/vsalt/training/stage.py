@@ -298,14 +298,15 @@ def _build_trainer(
 def _teacher_flops(run: Path) -> dict[str, int | float | None]:
     """Return what the training of the frozen teacher took, with that of its own teachers.
 
-    0 without a teacher; null where a checkpoint of an earlier version does not tell.
+    0 without a teacher; null where a checkpoint does not tell: of an earlier version, or imported.
     """
     keys = {f"teacher_{name}": name for name in ("flops_exact", "flops_six_nd")}
     path = run / run_folder.TEACHER / META
     if not path.exists():
         return dict.fromkeys(keys, 0)
     meta = durable.read_json(path)
-    needed_one = METHODS[meta["config"]["stage"]["method"]["name"]].needs_teacher
+    method = METHODS.get(meta["config"]["stage"]["method"]["name"])
+    needed_one = method is None or method.needs_teacher
     spent: dict[str, int | float | None] = {}
     for key, name in keys.items():
         before = meta.get(key, None if needed_one else 0)

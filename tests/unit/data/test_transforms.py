@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vsalt.data import transforms
 from vsalt.data.crop_box import CropBox
 from vsalt.data.transforms import (
     centre_view,
@@ -160,6 +161,29 @@ def test_a_view_written_into_a_batch_is_the_view_of_the_cut_region():
         assert np.array_equal(batch[1].numpy(), plain.transpose(1, 0, 2, 3))
     assert not batch[0].any()
     assert not batch[2].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "resized"),
+    [
+        ((33, 50), (32, 32), (36, 54)),  # 54.5 and 88.5: other rules round up
+        ((37, 91), (32, 32), (36, 88)),
+        ((91, 37), (32, 32), (88, 36)),
+        ((40, 48), (32, 32), (36, 43)),
+        ((37, 91), (16, 64), (29, 73)),
+        ((36, 36), (32, 32), (36, 36)),
+    ],
+)
+def test_the_long_side_of_a_centre_view_is_rounded_down(shape, size, resized, monkeypatch):
+    sizes = []
+
+    def spy(frames, *, size, antialias):
+        sizes.append(size)
+        return resize(frames, size=size, antialias=antialias)
+
+    monkeypatch.setattr(transforms, "resize", spy)
+    assert centre_view(noise(2, *shape), size=size).shape == (3, 2, *size)
+    assert sizes == [resized]
 
 
 def test_the_centre_view_of_a_ramp():

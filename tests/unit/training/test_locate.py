@@ -170,6 +170,10 @@ def test_rows_that_were_seen_are_found_with_the_teachers(tmp_path: Path) -> None
         student / "seen.jsonl",
         student / "teacher" / "seen.jsonl",
     )
+    (student / "teacher" / "meta.json").write_text("{}")
+    assert len(load_encoder(run).seen) == 2
+    (student / "teacher" / "seen.jsonl").unlink()  # as of a teacher that was imported
+    assert load_encoder(run).seen == ()
     moved = tmp_path / "moved"
     shutil.copytree(student / "checkpoints" / "step-2", moved)
     assert load_encoder(moved).seen == ()

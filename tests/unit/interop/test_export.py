@@ -1,0 +1,281 @@
+"""`vsalt export --to hf`: what goes into the folder, what is left out, what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.encoders import CLIP, TINY, write_checkpoint
+from vsalt.cli.export import _check, _refuse_probe
+from vsalt.cli.main import main
+from vsalt.data.config import ClipConfig
+from vsalt.errors import ConfigError, InteropError, RunFolderError
+from vsalt.evaluation.network import SavedNetwork
+from vsalt.interop.export_hf import HfClassifier, HfExport, export_hf
+from vsalt.interop.extras import require
+from vsalt.interop.model_card import NO_LICENSE, ProbeLine
+from vsalt.models.config import EncoderConfig, PredictorConfig
+from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
+from vsalt.training.locate import load_encoder
+
+PREDICTOR = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
+
+
+def write_run(folder: Path, **settings: Any) -> Path:
+    """A stage's run of one checkpoint."""
+    settings = {"predictor": PREDICTOR, **settings}
+    checkpoint = write_checkpoint(folder / "checkpoints" / "step-7", **settings)
+    (folder / "checkpoints" / "latest").write_text("step-7\n")
+    meta = json.loads((checkpoint / "meta.json").read_text())
+    meta["config"]["data"]["sources"] = ["/secret/place/videos.csv@2"]
+    meta |= {"clips": 56_000, "flops_exact": 12345678, "flops_six_nd": 11111111}
+    meta |= {"teacher_flops_exact": 87654321, "manifest_sha256": "abc", "val_loss": 0.125}
+    (checkpoint / "meta.json").write_text(json.dumps(meta))
+    (folder / "config.json").write_text(json.dumps({"kind": "stage", "data": {"num_train": 4321}}))
+    return folder
+
+
+def exported(tmp_path: Path, export: HfExport | None = None, **settings: Any) -> tuple[Path, Any]:
+    loaded = load_encoder(write_run(tmp_path / "run", **settings))
+    notes = export_hf(loaded, tmp_path / "out", export or HfExport())
+    return tmp_path / "out", notes
+
+
+def test_a_folder_has_all_that_is_promised(tmp_path: Path) -> None:
+    out, _ = exported(tmp_path)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "video_preprocessor_config.json",
+        "vsalt.json",
+    ]
+    processor = json.loads((out / "video_preprocessor_config.json").read_text())
+    assert processor["size"] == {"shortest_edge": int(32 * 256 / 224)}
+    assert processor["crop_size"] == {"height": 32, "width": 32}
+    assert processor["image_mean"] == [0.485, 0.456, 0.406]
+    config = json.loads((out / "config.json").read_text())
+    assert (config["crop_size"], config["frames_per_clip"], config["patch_size"]) == (32, 4, 8)
+    with pytest.raises(RunFolderError, match="not empty"):
+        export_hf(load_encoder(tmp_path / "run"), out, HfExport())
+
+
+def test_the_card_says_what_is_known_and_no_paths(tmp_path: Path) -> None:
+    probe = ProbeLine(
+        task="`motion` of `labels.csv`",
+        kind="linear",
+        accuracy=0.625,
+        interval=(0.5, 0.75),
+        uniform=0.125,
+        num_rows=400,
+        exposure="no test rows",
+    )
+    out, notes = exported(tmp_path, HfExport(probes=(probe,)))
+    card = (out / "README.md").read_text()
+    for text in (
+        "| method | salt |",
+        "| data | `videos.csv` |",
+        "| clips to train on | 4,321 |",
+        "| steps | 7 |",
+        "| clips seen | 56,000 |",
+        "| FLOPs, exact | 1.23e+07 |",
+        "| FLOPs of its teachers, exact | 8.77e+07 |",
+        "| validation loss | 0.1250 |",
+        "62.5% (50.0% to 75.0%) | 12.5% | 400 | no test rows",
+        f"**{NO_LICENSE}.**",
+        "1 block, width 24, 2 heads",
+        "every 2 frames",
+        load_encoder(tmp_path / "run").sha256,
+        *notes,
+    ):
+        assert text in card, text
+    assert "secret" not in card
+    assert str(tmp_path) not in card
+    assert "\nlicense:" not in card
+    assert "guesses of the frozen teacher's tokens" in notes[0]
+
+
+def test_a_licence_is_written_down(tmp_path: Path) -> None:
+    out, _ = exported(tmp_path, HfExport(license="cc-by-4.0"))
+    card = (out / "README.md").read_text()
+    assert card.startswith('---\nlicense: "cc-by-4.0"\n')
+    assert NO_LICENSE not in card
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"predictor_out": 96}, "it predicts 96 values"), ({"predictor": None}, "there is none")],
+)
+def test_a_predictor_that_is_left_out_is_told(
+    settings: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    out, (note,) = exported(tmp_path, **settings)
+    assert reason in note
+    assert note in (out / "README.md").read_text()
+
+
+def test_frames_without_antialias_are_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    path = run / "checkpoints" / "step-7" / "meta.json"
+    path.write_text(path.read_text().replace('"antialias": true', '"antialias": false'))
+    notes = export_hf(load_encoder(run), tmp_path / "out", HfExport())
+    assert "without antialias" in notes[1]
+    assert json.loads((tmp_path / "out" / "vsalt.json").read_text())["antialias"] is False
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"clip": ClipConfig(num_frames=4, size=(32, 48))}, "32 x 48 pixels"),
+        ({"encoder": EncoderConfig(**{**vars(TINY), "positions": "sincos"})}, "are sincos"),
+    ],
+)
+def test_nothing_is_written_for_what_is_refused(
+    settings: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InteropError, match=reason):
+        exported(tmp_path, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def saved(**changes: Any) -> SavedNetwork:
+    encoder = load_network()
+    classifier = AttentiveClassifier(AttentivePooler(24, 2, 1, eps=1e-6), 3)
+    fields = {"classifier": classifier, "clip": CLIP, "antialias": True, "num_windows": 1}
+    fields |= {"num_views": 1, "layers": (-1,), "classes": ("a", "b", "c")}
+    return SavedNetwork(network=encoder, **{**fields, **changes})
+
+
+def load_network() -> Any:
+    from vsalt.evaluation.network import ProbeNetwork
+    from vsalt.models.vit import Encoder
+
+    head = torch.nn.Linear(24, 3)
+    return ProbeNetwork(Encoder(TINY), head, layers=(-1,), pooling="mean", num_windows=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"classifier": None}, "linear map of pooled features"),
+        ({"num_windows": 4}, "4 windows"),
+        ({"layers": (-1, -2)}, r"blocks \[-1, -2\]"),
+    ],
+)
+def test_probes_of_other_kinds_are_refused_with_a_way_out(
+    changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        _refuse_probe(saved(**changes))
+    assert "--to onnx" in str(caught.value)
+    _refuse_probe(saved(layers=(0,)))
+
+
+def test_a_classifier_goes_along(tmp_path: Path) -> None:
+    from transformers import AutoModelForVideoClassification
+
+    classifier = AttentiveClassifier(AttentivePooler(24, 2, 2, eps=1e-6), 3).eval()
+    clip = ClipConfig(num_frames=8, size=(16, 16), frame_step=3)
+    head = HfClassifier(
+        classifier=classifier, classes=("a", "b", "c"), clip=clip, antialias=True, num_views=3
+    )
+    out, notes = exported(tmp_path, HfExport(classifier=head))
+    assert "averaged over 3 crops" in notes[-1]
+    model = AutoModelForVideoClassification.from_pretrained(out)
+    assert (model.config.crop_size, model.config.frames_per_clip) == (16, 8)
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    clips = torch.randn(2, 3, 8, 16, 16)
+    expected = classifier(load_encoder(tmp_path / "run").encoder(clips))
+    assert torch.allclose(model(clips.transpose(1, 2)).logits, expected, atol=1e-5)
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: video-classification" in card
+    assert "every 3 frames" in card
+
+
+def words(line: str) -> Any:
+    from vsalt.cli.export import ExportArgs
+    from vsalt.cli.parse import parse
+
+    return parse(ExportArgs, line.split(), "vsalt export")
+
+
+@pytest.mark.parametrize(
+    ("line", "problems"),
+    [
+        ("", ["give the run and the folder", "--to is missing"]),
+        ("run out --to onnx --license mit", ["--license and --results"]),
+        ("run out --to hf --part 2", ["--part names a part of --probe"]),
+        ("run out --to hf --json", ["--json is for --self-test"]),
+        ("run --self-test --to hf", ["takes no RUN and no --to"]),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused_together(line: str, problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _check(words(line))
+    assert len(caught.value.problems) == len(problems)
+    assert all(text in str(caught.value) for text in problems)
+
+
+def test_the_verb_finds_no_probe_of_other_encoders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run")
+    assert main(["export", str(run), str(tmp_path / "out"), "--to", "hf"]) == 0
+    said = capsys.readouterr().out
+    assert f"AutoModel.from_pretrained('{tmp_path / 'out'}') loads it; 0 probe results" in said
+    assert "--license" in said
+    line = ["export", str(run), str(tmp_path / "o"), "--to", "hf", "--results", str(run)]
+    assert main(line) == 1
+    assert "holds no probe" in capsys.readouterr().err
+
+
+def test_the_self_test_is_a_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsalt.interop import self_test
+    from vsalt.interop.self_test import Row
+
+    rows = [Row(model="a", direction="b", max_error=2e-6)]
+    monkeypatch.setattr(self_test, "self_test", lambda: rows)
+    assert main(["export", "--self-test", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [vars(rows[0])]
+    rows.append(Row(model="a", direction="c", max_error=2e-5))
+    assert main(["export", "--self-test"]) == 1
+    assert "2.0e-05" in capsys.readouterr().out
+    rows[1] = Row(model="a", direction="c", max_error=float("nan"))
+    assert main(["export", "--self-test"]) == 1
+
+
+def test_a_missing_package_is_answered_with_the_line_that_installs_it() -> None:
+    with pytest.raises(InteropError, match=r"tests needs no_such: pip install 'vsalt\[hf\]'"):
+        require("no_such.part", extra="hf", what="tests")
+
+
+@pytest.mark.slow
+def test_a_process_without_vsalt_loads_a_folder_in_silence(tmp_path: Path) -> None:
+    out, _ = exported(tmp_path)
+    loaded = load_encoder(tmp_path / "run")
+    clips = torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.save({"clips": clips, "tokens": loaded.encoder(clips).detach()}, tmp_path / "wanted.pt")
+    program = f"""
+import sys
+sys.modules["vsalt"] = None  # an import of it fails
+import torch
+from transformers import AutoModel
+from transformers.utils import logging
+logging.disable_progress_bar()
+wanted = torch.load({str(tmp_path / "wanted.pt")!r}, weights_only=True)
+model = AutoModel.from_pretrained({str(out)!r})
+with torch.no_grad():
+    tokens = model(wanted["clips"].transpose(1, 2)).last_hidden_state
+print(float((tokens - wanted["tokens"]).abs().max()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 1e-5
