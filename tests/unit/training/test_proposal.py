@@ -47,7 +47,7 @@ def test_the_printed_command_costs_the_budget(
     total = sum(plan.flops.exact for plan in plans)
     assert total == sum(found.flops)
     assert 0.98 * budget <= total <= budget
-    # What was found on budgets as small as the first of these is told (see below), and nothing else.
+    # What was found on budgets as small as the first of these is told, and nothing else.
     assert len(found.warnings) == (budget <= 5e12)
     # What it says of the run is said of the run that the command begins.
     assert resolve_salt(found.config) == resolve_salt(replace(config, data=found.config.data))
