@@ -50,8 +50,10 @@ def compare(words: Sequence[str], prog: str) -> int:
     spec = read_spec(values, args.spec.absolute().parent)
     console = Console(markup=False, highlight=False)
     if args.dry_run:
+        from vsalt.compare.folder import check_folder
         from vsalt.compare.plan import plan_cells, print_plan
 
+        check_folder(args.out)
         print_plan(plan_cells(spec), console)
         return 0
     from vsalt.compare.run import run_compare

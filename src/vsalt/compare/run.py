@@ -25,6 +25,7 @@ from vsalt.compare.cells import (
 )
 from vsalt.compare.configs import arm_config, cell_config, check_arms, has_momentum, last_stage
 from vsalt.compare.data_sets import prepare
+from vsalt.compare.folder import SPEC, WRITTEN, check_folder
 from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.run_cell import diverged, finished
 from vsalt.compare.spec import CompareSpec
@@ -41,8 +42,6 @@ from vsalt.compare.workers import (
 from vsalt.errors import ConfigError, printable, report_problems
 from vsalt.report.numbers import duration, percent, plural
 from vsalt.training.stop import InterruptedRunError
-
-SPEC = "compare.toml"
 
 
 @dataclass
@@ -176,6 +175,7 @@ def run_compare(
         InterruptedRunError: on a signal; the same command goes on.
         VsaltError: if it cannot begin.
     """
+    check_folder(out)
     check_cells(spec)
     durable.create_folder(out)
     with durable.hold(out), stoppable():
@@ -289,8 +289,7 @@ def teaching_arms(spec: CompareSpec) -> list[str]:
 def _say_end(session: Session, found: results.Results) -> int:
     for key, error in session.failed.items():
         session.say(f"failed: {key}: {error}")
-    names = (results.RESULTS_CSV, results.RESULTS_JSON, results.GROUPS_JSON, page.PAGE)
-    session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
+    session.say(f"written: {', '.join(str(session.out / name) for name in WRITTEN)}")
     if found.left:
         why = "there was no time for them" if session.is_late else "see above"
         left = plural(len(found.left), "cell")
