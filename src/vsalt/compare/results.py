@@ -19,7 +19,7 @@ from vsalt import durable
 from vsalt.compare.analysis import Analysis, analyse
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.cells import Cell, Choice, choice_key
-from vsalt.compare.data_sets import DataSet
+from vsalt.compare.divide import DataSet
 from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
 from vsalt.compare.spec import CompareSpec

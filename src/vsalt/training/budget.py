@@ -175,8 +175,8 @@ def _with_steps(
         least = sum(price(1) for price, length in zip(prices, lengths, strict=True) if length)
         raise ConfigError(
             [
-                f"{words} pays no step of each stage, which takes {float(least):.3g} {unit}; give "
-                "more, smaller networks or a smaller --batch-size"
+                f"one step of each stage takes {float(least):.3g} {unit}, more than {words}; give "
+                "more, smaller networks or a smaller --batch-size (loop.batch_size)"
             ]
         )
     changed: dict[str, Any] = {
