@@ -1,9 +1,12 @@
 """Puts what the command line says of itself into the site, while MkDocs builds it.
 
 A line `<!-- help: VERB -->` of a page becomes the verb's arguments and flags, from the parser that
-reads them. Where a page is read as it stands, the line is a comment.
+reads them, and `<!-- keys: compare -->` the keys of a comparison's file, from the dataclasses that
+check them. Where a page is read as it stands, the line is a comment.
 """
 
+import ast
+import dataclasses
 import importlib
 import re
 import sys
@@ -12,12 +15,25 @@ from argparse import Action
 from collections.abc import Iterator, Sequence
 from html import escape
 from inspect import cleandoc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 MARKER = re.compile(r"^<!-- help: ([a-z ]+) -->$", re.MULTILINE)
+KEYS = "<!-- keys: compare -->"
+_TABLES = {
+    "CompareSpec": "at the top",
+    "DataSpec": "[[data]]",
+    "SynthSet": "[data.synth]",
+    "ProbeSpec": "[probe]",
+    "SweepSpec": "[sweep]",
+    "SelectionSpec": "[selection]",
+    "Variant": "[[selection.runs]], [[selection.teachers]]",
+    "ArmSpec": "[arm.NAME]",
+}
+"""Where the fields of each dataclass of `vsalt.compare.spec` stand in the file."""
 _NOTE = re.compile(r"\s*\((default: .*|required|repeatable)\)$", re.DOTALL)
 _FOLD_ABOVE = 40  # flags
 Group = tuple[str, str, Sequence[Action]]
@@ -25,7 +41,53 @@ Group = tuple[str, str, Sequence[Action]]
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Replace the markers of a page; MkDocs calls this."""
-    return MARKER.sub(lambda match: verb_help(match[1]), markdown)
+    markdown = MARKER.sub(lambda match: verb_help(match[1]), markdown)
+    return markdown.replace(KEYS, spec_keys()) if KEYS in markdown else markdown
+
+
+def spec_keys() -> str:
+    """Return the keys of a comparison's file by table, with their defaults, as HTML."""
+    from vsalt.compare import spec
+
+    tree = ast.parse(Path(spec.__file__).read_text(encoding="utf-8"))
+    texts = {node.name: _field_texts(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+    parts = []
+    for name, table in _TABLES.items():
+        kind = getattr(spec, name)
+        keys = "\n".join(
+            _key(item, texts[name][item.name])
+            for item in dataclasses.fields(kind)
+            if item.name in texts[name]
+        )
+        head = f"<code>{table}</code> {_prose(cleandoc(kind.__doc__).partition(chr(10))[0])}"
+        parts.append(f'<p class="flags">{head}</p>\n<dl class="flags">\n{keys}\n</dl>')
+    return "\n".join(parts)
+
+
+def _field_texts(kind: ast.ClassDef) -> dict[str, str]:
+    """Return the text below each field of a dataclass."""
+    return {
+        field.target.id: str(text.value.value)
+        for field, text in pairwise(kind.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _key(item: "dataclasses.Field[Any]", text: str) -> str:
+    """Return a key as a term and its description."""
+    default = item.default
+    note = ""
+    if isinstance(default, bool):
+        note = str(default).lower()
+    elif isinstance(default, (int, float, str)) and default != "":
+        note = f'"{default}"' if isinstance(default, str) else f"{default:g}"
+    elif isinstance(default, tuple) and default:
+        note = str(list(default)).replace("'", '"')
+    shown = f' <span class="note">default: {escape(note)}</span>' if note else ""
+    return f"<dt><code>{item.name}</code>{shown}</dt>\n<dd>{_prose(text)}</dd>"
 
 
 class _Asked(Exception):  # noqa: N818 - it is no error

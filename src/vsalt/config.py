@@ -303,7 +303,9 @@ def _convert_tuple(
     options: tuple[Any, ...], value: object, path: str, problems: list[str]
 ) -> object:
     if not isinstance(value, list | tuple):
-        problems.append(f"{path} is {value!r}; it must be a list")
+        table = isinstance(value, dict) and dataclasses.is_dataclass(options[0])
+        given = f"a table; begin it with [[{path}]]" if table else f"{value!r}; it must be a list"
+        problems.append(f"{path} is {given}")
         return _WRONG
     if options[-1] is Ellipsis:
         options = (options[0],) * len(value)

@@ -1,5 +1,6 @@
 """The reference of the command line has every verb, every flag, and the presets' own numbers."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from support.pages import ROOT
 from vsalt.cli.verbs import VERBS
+from vsalt.compare import spec
 from vsalt.presets import PRESETS, salt_preset
 from vsalt.training.build import resolve_salt
 from vsalt.training.plan import plan_salt
@@ -43,6 +45,16 @@ def test_every_verb_has_its_heading_and_marker() -> None:
 def test_every_verb_is_in_the_first_table() -> None:
     table = PAGE.partition("\n## ")[0]
     assert [verb for verb in VERBS if f"| `vsalt {verb}" not in table] == []
+
+
+def test_every_key_of_a_comparison_is_shown_with_its_text(hooks: ModuleType) -> None:
+    shown = hooks.on_page_markdown("before\n<!-- keys: compare -->\n")
+    assert PAGE.count("<!-- keys: compare -->") == 1
+    for kind in (spec.CompareSpec, spec.DataSpec, spec.ProbeSpec, spec.SweepSpec, spec.ArmSpec):
+        for item in dataclasses.fields(kind):
+            assert f"<dt><code>{item.name}</code>" in shown
+    assert '<code>split_column</code> <span class="note">default: &quot;split&quot;</span>' in shown
+    assert "Column that says train or test; not used with <code>folds</code>." in shown
 
 
 # Programs of their own: placeholders of required flags do not pass the checks under pytest.

@@ -26,9 +26,10 @@ from vsalt import durable
 from vsalt.compare import run_cell
 from vsalt.compare.bootstrap import draw, estimate
 from vsalt.compare.plan import plan_cells, print_plan
-from vsalt.compare.run import run_compare
+from vsalt.compare.run import count_done, run_compare
 from vsalt.compare.spec import read_spec
 from vsalt.errors import ConfigError, DataError, RunFolderError
+from vsalt.report.numbers import duration
 
 SWEEP = "[sweep]\nlr = [2.0]\nmomentum = [0.9]\n"
 SELECTION = """
@@ -197,8 +198,15 @@ def test_students_of_one_teacher_share_its_training(folded: Path) -> None:
 
 def test_other_settings_or_data_are_refused(folded: Path) -> None:
     changed = SPEC.replace("batch_size = 8", "batch_size = 4")
-    with pytest.raises(RunFolderError, match="holds a result of other settings, data or version"):
+    told = r"other settings, data or version .*settings\.loop\.batch_size was 8, and is 4"
+    with pytest.raises(RunFolderError, match=told):
         compare(changed + FOLDED + SWEEP + SELECTION, folded)
+    spec = read_spec(tomllib.loads(changed + FOLDED + SWEEP + SELECTION), folded)
+    with pytest.raises(RunFolderError, match=told):
+        count_done(spec, folded / "out", {"folded": ("0", "1")})
+    spec = read_spec(tomllib.loads(SPEC + FOLDED + SWEEP + SELECTION), folded)
+    assert count_done(spec, folded / "out", {"folded": ("0", "1")})[1] == 0
+    assert count_done(spec, folded / "new", {"folded": ("0", "1")})[0] == 0
     rows = folded / "folds.csv"
     text = rows.read_text()
     try:
@@ -226,7 +234,7 @@ def test_a_deadline_ends_before_a_cell_that_would_not_fit(
 def test_no_time_is_enough_to_write_what_is_done(folded: Path, tmp_path: Path) -> None:
     shutil.copytree(folded, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "out" / "cells" / "folded.fold1.vjepa.5e07.seed0")
-    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path, hours=1e-6) == 0
+    assert compare(SPEC + FOLDED + SWEEP + SELECTION, tmp_path, hours=0.0) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["left"] == ["folded.fold1.vjepa.5e07.seed0"]
     assert [one["arm"] for one in found["accuracies"]][-1] == "salt"
@@ -327,13 +335,18 @@ def test_a_budget_too_small_is_refused_before_anything_is_made(tmp_path: Path) -
 
 
 def test_a_dry_run_says_what_it_costs() -> None:
-    plans = plan_cells(read_spec(tomllib.loads(SPEC + SYNTH + SWEEP), Path()))
+    spec = read_spec(tomllib.loads(SPEC + SYNTH + SWEEP), Path())
+    plans = plan_cells(spec, {"shapes": None})
     # A candidate of two arms, two floors, random-init, two arms.
     assert len(plans) == 2 + 2 + 1 + 2
     console = Console(record=True, width=120, file=io.StringIO())
-    print_plan(plans, console)
+    print_plan(spec, plans, {"shapes": None}, console, flops_per_second=1e6)
     # A sweep trains on other rows, so it shares no teacher with the comparison.
-    assert "7 cells; 6 trainings" in console.export_text()
+    told = console.export_text()
+    assert "7 cells; 6 stages are trained" in told
+    assert "48 clips, still to be made" in told
+    flops = sum(plan.flops for plan in plans)
+    assert f"{flops:.3e} FLOPs in all, {duration(flops / 1e6)} of training" in told
 
 
 def test_encoders_of_one_set_are_scored_on_another(videos: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """From the cells' predictions to accuracies and paired differences with their intervals."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from vsalt.compare.cells import Cell
 from vsalt.compare.result import CellResult, Prediction, is_right, read_predictions
 from vsalt.compare.spec import RANDOM_INIT, CompareSpec
 from vsalt.errors import RunFolderError
+from vsalt.evaluation.tables import TOO_FEW_GROUPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +170,16 @@ class _Reader:
 
 
 def _estimate(values: np.ndarray, draws: Draws) -> Estimate:
-    """Estimate a mean; what has no seed is the same for all of them."""
+    """Estimate a mean; what has no seed is the same for all of them.
+
+    Of fewer groups than `vsalt probe fit` asks for an interval, the interval is infinitely wide.
+    """
     num_seeds = draws.seed_times.shape[1]
     same = np.broadcast_to(values, (num_seeds, values.shape[1]))
-    return estimate(same.astype(np.float64), draws)
+    found = estimate(same.astype(np.float64), draws)
+    if draws.group_times.shape[1] >= TOO_FEW_GROUPS:
+        return found
+    return replace(found, low=-math.inf, high=math.inf, detectable=math.inf)
 
 
 def _differences(spec: CompareSpec, points: Sequence[Point], draws: Draws) -> list[Difference]:

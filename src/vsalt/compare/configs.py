@@ -207,7 +207,7 @@ def _shares(spec: CompareSpec, arm: str, config: Config) -> tuple[float, ...] | 
     )
     if own is not None and not two:
         report_problems([f"arm.{arm}.teacher_share: {arm} does not train two stages"])
-    share = own if own is not None else spec.teacher_share
+    share = spec.share_of(arm)
     return None if share is None or not two else (share, 1 - share)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from vsalt import __version__, durable
 from vsalt.compare.analysis import Accuracy
 from vsalt.compare.bootstrap import Estimate
+from vsalt.compare.page_words import LEAST_USED, UNCLEAR, about, arm_name, side, verdict
 from vsalt.compare.result import CellResult
 from vsalt.compare.results import Results, swept
 from vsalt.compare.selection import Correlation
@@ -17,16 +18,9 @@ from vsalt.report.tables import Cell, facts, note, scrolling, table
 from vsalt.report.write import contents, style
 
 PAGE = "report.html"
-FLOOR_NAMES = {"raw_pixels": "raw pixels", "frame_difference": "frame differences"}
 MEASURES = {"loss": "training loss", "val_loss": "held-out loss", "rankme": "RankMe"}
 WHOSE = {"runs": "of the last stage", "teachers": "of the teacher"}
 MOST_LISTED = 40
-FEW_SEEDS = {
-    1: " One seed: how much seeds differ is not in them.",
-    2: " Two seeds can agree by chance: where seeds differ more than groups do, an interval holds "
-    "the truth in only about 84 % of cases.",
-}
-"""What intervals do not promise; measured by simulation (tests/unit/compare/test_bootstrap.py)."""
 
 
 def write_page(results: Results, out: Path, *, text: str, command: str) -> None:
@@ -53,8 +47,10 @@ def _body(results: Results, sections: Sequence[Section]) -> Element:
     spec = results.spec
     lead = (
         f"{plural(len(spec.arms), 'arm')} at {plural(len(spec.budgets), 'budget')} by "
-        f"{plural(len(spec.seeds), 'seed')}. Every arm gets the same FLOPs, its teacher's "
-        "training and forward passes included, and no test clip is seen in any training."
+        f"{plural(len(spec.seeds), 'seed')}. Every arm gets at most the same FLOPs, its teacher's "
+        "training and forward passes included, and no test clip is seen in any training. An arm is "
+        "a method with its settings; a cell is one arm at one budget by one seed on one data set "
+        "and fold."
     )
     return tag(
         "body",
@@ -84,11 +80,6 @@ def _left(results: Results) -> Element | None:
     return tag("details", tag("summary", head), tag("ul", items, class_="note"))
 
 
-def arm_name(arm: str) -> str:
-    """Return what an arm is called on the page."""
-    return FLOOR_NAMES.get(arm, arm)
-
-
 def _frontiers(results: Results) -> list[Section]:
     """Return a section for every data set that has results."""
     sections = []
@@ -96,12 +87,14 @@ def _frontiers(results: Results) -> list[Section]:
         found = [one for one in results.analysis.accuracies if one.point.data == data.name]
         if not found:
             continue
-        parts: list[Child] = [note(_about(results, data.name))]
+        parts: list[Child] = [note(about(results, data.name))]
         sizes: Sequence[str | None] = results.spec.students or (None,)
         for index, size in enumerate(sizes):
             own = [one for one in found if one.point.student in (None, size)]
             if len(sizes) > 1:
                 parts.append(tag("h3", f"ViT-{size}"))
+            if said := verdict(results, data.name, size):
+                parts.append(note(said))
             chart = _pareto(
                 f"frontier-{data.name}-{index}", own, results.analysis.chance[data.name]
             )
@@ -114,25 +107,8 @@ def _frontiers(results: Results) -> list[Section]:
     return sections
 
 
-def _about(results: Results, data: str) -> str:
-    analysis = results.analysis
-    seeds = plural(len(results.spec.seeds), "seed")
-    few = FEW_SEEDS.get(len(results.spec.seeds), "")
-    trained = results.spec.data_set(data).trained_on
-    origin = "" if trained is None else f" Encoders were trained on {trained}."
-    groups = analysis.groups[data]
-    shared = results.sets[data].num_shared
-    torn = f" Of {shared} of them the group is trained on, too." if shared else ""
-    return (
-        f"{plural(len(groups), 'test clip')} in "
-        f"{plural(int(groups.max()) + 1, 'group')}, {seeds}; {results.spec.probe.kind} probe; "
-        f"chance {percent(analysis.chance[data])}.{torn} Lines and brackets: 95 % intervals by a "
-        f"bootstrap over groups and seeds.{few}{origin}"
-    )
-
-
 def _pareto(name: str, found: Sequence[Accuracy], chance: float) -> Element | None:
-    """Return accuracy over FLOPs, with what was not trained as levels."""
+    """Return accuracy over FLOPs, with what was not trained as lines across."""
     arms = dict.fromkeys(one.point.arm for one in found if one.point.budget is not None)
     if not arms:
         return None
@@ -186,11 +162,14 @@ def _accuracy_table(data: str, found: Sequence[Accuracy]) -> Element:
 def _accuracy(found: Accuracy | None) -> Cell:
     if found is None:
         return "–"
-    share = found.point.teacher_flops / found.point.flops if found.point.flops else 0.0
+    point = found.point
+    share = point.teacher_flops / point.flops if point.flops else 0.0
     teacher = tag("small", f"teacher {percent(share)} of FLOPs") if share else None
-    return tag(
-        "span", tag("strong", percent(found.estimate.value)), " ", _ends(found.estimate), teacher
-    )
+    used = point.flops / point.budget if point.budget else 1.0
+    less = tag("small", f"uses {percent(used)} of the budget") if used < LEAST_USED else None
+    # Below the value, so that a narrow screen shows the first column of values.
+    ends = tag("small", _ends(found.estimate))
+    return tag("span", tag("strong", percent(found.estimate.value)), " ", ends, teacher, less)
 
 
 def _ends(estimate: Estimate) -> str:
@@ -214,7 +193,7 @@ def _differences(results: Results) -> Section:
     rows: list[list[Cell]] = []
     for one in results.analysis.differences:
         estimate = one.estimate
-        sure = "yes" if estimate.low > 0 else "no: less" if estimate.high < 0 else "not told"
+        sure = {1: "yes", -1: "no: less", 0: UNCLEAR}[side(one)]
         rows.append(
             [
                 one.data if one.student is None else f"{one.data}, ViT-{one.student}",
@@ -226,12 +205,13 @@ def _differences(results: Results) -> Section:
                 _points(estimate.detectable).removeprefix("+"),
             ]
         )
-    heads = ("data", "FLOPs", "difference", "points", "95 % interval", "more?", "smallest told")
+    smallest = "smallest difference it could show"
+    heads = ("data", "FLOPs", "difference", "points", "95 % interval", "more?", smallest)
     text = note(
-        "In percentage points of accuracy, on the same clips by the same seeds. “Smallest told” is "
-        "the true difference that such an experiment finds in four of five cases: what is smaller "
-        "than that, this set and these seeds could hardly show. Of twenty differences that are "
-        "none, one is told by chance."
+        "In percentage points of accuracy, on the same clips by the same seeds. “No clear "
+        "difference”: the interval holds 0. The last column is the true difference that such an "
+        "experiment finds in four of five cases: what is smaller, this set and these seeds could "
+        "hardly show. Of twenty differences that are none, one seems clear by chance."
     )
     content: tuple[Child, ...] = (note("No two arms are finished yet."),)
     if rows:

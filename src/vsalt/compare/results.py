@@ -19,7 +19,7 @@ from vsalt import durable
 from vsalt.compare.analysis import Analysis, analyse
 from vsalt.compare.bootstrap import Estimate
 from vsalt.compare.cells import Cell, Choice, choice_key
-from vsalt.compare.data_sets import DataSet
+from vsalt.compare.divide import DataSet
 from vsalt.compare.result import CellResult, Divergence
 from vsalt.compare.selection import Correlation, SelectionRun, correlations, selection_runs
 from vsalt.compare.spec import CompareSpec
@@ -283,7 +283,10 @@ def _row(result: CellResult) -> dict[str, Any]:
     last = result.stages[-1] if result.stages else None
     teacher = result.stages[0] if len(result.stages) > 1 else None
     row = {name: getattr(cell, name) for name in COLUMNS[:6]}
-    row |= {"lr": cell.choice.lr, "momentum": cell.choice.momentum}
+    row |= {
+        "lr": cell.choice.lr if cell.is_trained else None,
+        "momentum": cell.choice.momentum,
+    }
     row |= {"flops": result.flops, "teacher_flops": result.teacher_flops}
     row |= {"num_test": result.num_test, "accuracy": result.accuracy}
     for prefix, stage in (("", last), ("teacher_", teacher)):

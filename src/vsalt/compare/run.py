@@ -7,6 +7,7 @@ DIR/
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from vsalt.compare import page, results
 from vsalt.compare.cells import (
     Cell,
     Choice,
+    Folds,
     choice_key,
     compare_cells,
     selection_cells,
@@ -25,7 +27,8 @@ from vsalt.compare.cells import (
 )
 from vsalt.compare.configs import arm_config, cell_config, check_arms, has_momentum, last_stage
 from vsalt.compare.data_sets import prepare
-from vsalt.compare.result import CellResult, Divergence
+from vsalt.compare.folder import SPEC, WRITTEN, check_folder
+from vsalt.compare.result import CELLS, CellResult, Divergence
 from vsalt.compare.run_cell import diverged, finished
 from vsalt.compare.spec import CompareSpec
 from vsalt.compare.sweep import choose, unchosen
@@ -42,8 +45,6 @@ from vsalt.errors import ConfigError, printable, report_problems
 from vsalt.report.numbers import duration, percent, plural
 from vsalt.training.stop import InterruptedRunError
 
-SPEC = "compare.toml"
-
 
 @dataclass
 class Session:
@@ -52,6 +53,7 @@ class Session:
     Attributes:
         spec: the comparison.
         out: its folder.
+        text: of the file that the specification was read from.
         console: where progress goes.
         num_workers: processes; 1: this one.
         deadline: `time.monotonic()` at which nothing may begin that would take longer; None: never.
@@ -65,6 +67,7 @@ class Session:
 
     spec: CompareSpec
     out: Path
+    text: str
     console: Console
     num_workers: int
     deadline: float | None
@@ -110,7 +113,7 @@ class Session:
         if self.deadline is None:
             return True
         expected = self.timings.expect(cell) or 0.0
-        self.is_late |= time.monotonic() + expected > self.deadline
+        self.is_late |= time.monotonic() + expected >= self.deadline
         return not self.is_late
 
     def _note(self, outcome: Outcome, count: str, cells: Sequence[Cell]) -> None:
@@ -167,7 +170,7 @@ def run_compare(
         text: of the file that the specification was read from.
         command: the command line, for the report.
         num_workers: processes; None: one per visible GPU if there are several, else this one.
-        hours: begin no cell that would not end within so many hours.
+        hours: begin no cell that would not end within so many hours; 0: begin none.
 
     Returns:
         The exit code: 1 if a cell has failed.
@@ -176,12 +179,14 @@ def run_compare(
         InterruptedRunError: on a signal; the same command goes on.
         VsaltError: if it cannot begin.
     """
+    check_folder(out)
     check_cells(spec)
     durable.create_folder(out)
     with durable.hold(out), stoppable():
         session = Session(
             spec=spec,
             out=out,
+            text=text,
             console=console,
             num_workers=num_workers or max(1, len(visible_gpus())),
             deadline=None if hours is None else time.monotonic() + 3600 * hours,
@@ -204,6 +209,8 @@ def run_compare(
 def _run(session: Session) -> results.Results:
     spec, out = session.spec, session.out
     sets = prepare(spec, out, session.say)
+    if not (out / SPEC).exists() and not (out / CELLS).exists():
+        durable.write_file(out / SPEC, session.text)
     folds = {name: one.folds for name, one in sets.items()}
     sweep = sweep_cells(spec, folds, averaging_arms(spec))
     session.run(sweep, "sweep")
@@ -286,13 +293,46 @@ def teaching_arms(spec: CompareSpec) -> list[str]:
     ]
 
 
-def _say_end(session: Session, found: results.Results) -> int:
+def count_done(spec: CompareSpec, out: Path, folds: Folds) -> tuple[int, int]:
+    """Return how many cells are done, and how many are not; nothing is written.
+
+    Args:
+        spec: the comparison.
+        out: its folder, which may not be there.
+        folds: of each data set.
+
+    Raises:
+        RunFolderError: if a cell was finished with other settings or data.
+    """
+    sweep = sweep_cells(spec, folds, averaging_arms(spec))
+    found = {cell.key: result for cell in sweep if (result := finished(spec, cell, out))}
+    ended = [cell.key for cell in sweep if cell.key not in found and diverged(spec, cell, out)]
+    choices = choose(spec, sweep, found, ended)
+    rest = [
+        *compare_cells(spec, folds, choices),
+        *selection_cells(spec, folds, choices, teaching_arms(spec)),
+    ]
+    may_begin = _chosen(spec, rest, unchosen(spec, sweep, choices))
+    done = len(found) + len(ended) + sum(finished(spec, one, out) is not None for one in may_begin)
+    return done, len(sweep) + len(rest) - done
+
+
+def _say_failures(session: Session) -> None:
+    """Say every reason once, with the cells that it holds for."""
+    by_error: dict[str, list[str]] = defaultdict(list)
     for key, error in session.failed.items():
-        session.say(f"failed: {key}: {error}")
-    names = (results.RESULTS_CSV, results.RESULTS_JSON, results.GROUPS_JSON, page.PAGE)
-    session.say(f"written: {', '.join(str(session.out / name) for name in names)}")
+        # A message about a cell may begin with its name.
+        by_error[error.removeprefix(f"{key}: ")].append(key)
+    for error, keys in by_error.items():
+        session.say(f"failed: {error}")
+        session.say(f"  in {plural(len(keys), 'cell')}: {', '.join(keys)}")
+
+
+def _say_end(session: Session, found: results.Results) -> int:
+    _say_failures(session)
+    session.say(f"written: {', '.join(str(session.out / name) for name in WRITTEN)}")
     if found.left:
-        why = "there was no time for them" if session.is_late else "see above"
+        why = "not begun, for there was no time" if session.is_late else "see above"
         left = plural(len(found.left), "cell")
         session.say(f"{left} left ({why}); the same command goes on")
     return 1 if session.failed else 0

@@ -13,6 +13,7 @@ from rich.console import Console
 from vsalt import __version__, durable
 from vsalt.compare import data_sets, result
 from vsalt.compare.cells import FLOORS, Cell, trained_cell
+from vsalt.compare.changes import told_changes
 from vsalt.compare.configs import Config, base_config, cell_config
 from vsalt.compare.result import CellResult, Divergence, Prediction
 from vsalt.compare.spec import NO_GROUPS, RANDOM_INIT, CompareSpec
@@ -104,10 +105,11 @@ def finished(spec: CompareSpec, cell: Cell, out: Path) -> CellResult | None:
     if found is None:
         return None
     if found.inputs_sha256 != inputs(spec, cell, out).sha256:
+        changes = told_changes(spec, out)
         raise RunFolderError(
             f"{result.folder(out, cell)} holds a result of other settings, data or version than "
-            "the specification asks for now; put them back, choose another --out, or remove that "
-            "folder to have the cell done again"
+            f"the specification asks for now{f' ({changes})' if changes else ''}; put them back, "
+            "choose another --out, or remove that folder to have the cell done again"
         )
     return found
 

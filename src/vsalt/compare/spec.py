@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from vsalt.config import from_dict
 from vsalt.data.synthetic_config import TEST_EVERY, SynthConfig
-from vsalt.errors import report_problems
+from vsalt.errors import ConfigError, report_problems
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.models.config import SizeName
 from vsalt.presets.arms import ARMS
@@ -21,6 +21,7 @@ from vsalt.presets.arms import ARMS
 RANDOM_INIT = "random-init"
 """The arm that nobody trains."""
 NO_GROUPS = "none"
+EMPTY = " is empty; give at least one"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 Settings: TypeAlias = Mapping[str, Any]
 """Nested settings, as in the file of --config."""
@@ -198,7 +199,8 @@ class CompareSpec:
     students: tuple[SizeName, ...] = ()
     """Sizes of the encoders; unset: the preset's."""
     teacher_share: float | None = None
-    """Of arms with two stages, the first one's share of the FLOPs; unset: the preset's."""
+    """Of arms with two stages, the first one's share of the FLOPs, as nearly as whole steps allow;
+    unset: the preset's."""
     data: tuple[DataSpec, ...] = ()
     """Data sets."""
     probe: ProbeSpec = field(default_factory=ProbeSpec)
@@ -231,6 +233,11 @@ class CompareSpec:
         own = self.arm.get(arm)
         return own.base if own is not None and own.base is not None else arm
 
+    def share_of(self, arm: str) -> float | None:
+        """Return what share of the FLOPs an arm's first stage is to have; None: as its preset."""
+        own = self.arm[arm].teacher_share if arm in self.arm else None
+        return self.teacher_share if own is None else own
+
     def data_set(self, name: str) -> DataSpec:
         """Return the data set of a name."""
         return next(data for data in self.data if data.name == name)
@@ -241,7 +248,7 @@ def _list_problems(spec: CompareSpec) -> list[str]:
     problems = []
     for name in ("arms", "budgets", "seeds", "data"):
         if not getattr(spec, name):
-            problems.append(f"{name} is empty; give at least one")
+            problems.append(f"{name}{EMPTY}")
     labels: dict[str, Iterable[object]] = {
         "arms": spec.arms,
         # As they stand in the names of cells.
@@ -349,9 +356,29 @@ def read_spec(values: dict[str, Any], folder: Path) -> CompareSpec:
     Raises:
         ConfigError: with every mistake.
     """
-    spec = from_dict(CompareSpec, values)
+    report_problems(_both_divisions(values))
+    try:
+        spec = from_dict(CompareSpec, values)
+    except ConfigError as error:
+        raise ConfigError(_without_echoes(error.problems)) from error
     data = tuple(
         replace(one, sources=tuple(str((folder / source).absolute()) for source in one.sources))
         for one in spec.data
     )
     return replace(spec, data=data)
+
+
+def _both_divisions(values: dict[str, Any]) -> list[str]:
+    """What of the data sets is divided by two columns, of which one would play no role."""
+    tables = values.get("data")
+    return [
+        f"data {table.get('name')}: folds and split_column are both given; give one of them"
+        for table in (tables if isinstance(tables, list) else ())
+        if isinstance(table, dict) and {"folds", "split_column"} <= table.keys()
+    ]
+
+
+def _without_echoes(problems: list[str]) -> list[str]:
+    """Leave out that a list is empty where its value was of another kind."""
+    wrong = {text.partition(" is ")[0] for text in problems if not text.endswith(EMPTY)}
+    return [text for text in problems if not (text.endswith(EMPTY) and text.split()[0] in wrong)]

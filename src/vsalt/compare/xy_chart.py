@@ -127,6 +127,11 @@ def _x_scale(chart: XYChart, low: float, high: float) -> Scale:
     if not chart.log_x:
         whole = linear(low, high)
         return Scale(low=whole.low, high=whole.high, log=False, ticks=whole.ticks)
+    if chart.ticks is not None and len(set(chart.ticks)) == 1:
+        # A single value stands in the middle, however far below it points are.
+        middle = chart.ticks[0]
+        reach = max(middle / low, high / middle, 1.5) ** (1 + MARGIN)
+        return Scale(low=middle / reach, high=middle * reach, log=True, ticks=(middle,))
     ratio = max(high / low, 1.5) ** MARGIN
     return Scale(low=low / ratio, high=high * ratio, log=True, ticks=chart.ticks or (low, high))
 

@@ -7,7 +7,11 @@ import pytest
 from vsalt.compare.data_sets import prepare
 from vsalt.compare.spec import CompareSpec, DataSpec
 
-ROWS = [("a", "s", "train"), ("b", "s", "test"), ("c", "t", "test"), ("d", "u", "train")]
+ROWS = [
+    *(("a", "s", "train"), ("b", "s", "test"), ("c", "t", "test"), ("d", "u", "train")),
+    *((f"train-{index}", f"own-{index}", "train") for index in range(4)),
+    *((f"test-{index}", f"other-{index}", "test") for index in range(2)),
+]
 
 
 @pytest.mark.parametrize(
@@ -24,9 +28,9 @@ def test_groups_that_the_source_tears_are_counted(
     options: dict[str, str], num_shared: int, tmp_path: Path
 ) -> None:
     lines = ["path,label,group,alone,split"]
-    for name, group, split in ROWS:
+    for index, (name, group, split) in enumerate(ROWS):
         (tmp_path / f"{name}.mp4").touch()
-        lines.append(f"{name}.mp4,x,{group},{name},{split}")
+        lines.append(f"{name}.mp4,{'xy'[index % 2]},{group},{name},{split}")
     manifest = tmp_path / "rows.csv"
     manifest.write_text("\n".join(lines) + "\n")
     data = DataSpec(name="d", sources=(str(manifest),), **options)  # type: ignore[arg-type]

@@ -243,3 +243,18 @@ def stages(config: Config) -> list[Any]:
     if isinstance(config, PretrainConfig):
         return [config.stage]
     return [getattr(config, name) for name in config.stages]
+
+
+def test_a_list_of_another_kind_is_told_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        spec_of(budgets=2e10, data={"name": "a", "sources": ["b.csv"]})
+    assert caught.value.problems == [
+        "budgets is 20000000000.0; it must be a list",
+        "data is a table; begin it with [[data]]",
+    ]
+
+
+def test_two_columns_cannot_both_divide_a_set() -> None:
+    data = [{"name": "a", "sources": ["a.csv"], "folds": "fold", "split_column": "split"}]
+    with pytest.raises(ConfigError, match="data a: folds and split_column are both given"):
+        spec_of(data=data)
