@@ -50,6 +50,21 @@ def create_folder(path: Path) -> None:
             raise PermissionError(errno.EACCES, "not writable")
 
 
+def create_new_folder(path: Path, name: str) -> None:
+    """Create a folder that is written once.
+
+    Args:
+        path: the folder; may be there if it is empty.
+        name: what the command line calls it, for the message.
+
+    Raises:
+        RunFolderError: if it holds something, or cannot be written.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise RunFolderError(f"{path} exists and is not empty; choose another {name}")
+    create_folder(path)
+
+
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Be the only process that writes to a folder; the system lets go when a process dies.

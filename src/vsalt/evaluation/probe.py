@@ -11,7 +11,7 @@ import numpy as np
 from vsalt import __version__, durable
 from vsalt.config import to_dict
 from vsalt.data.manifest import Row, read_source
-from vsalt.errors import DataError, RunFolderError, report_problems
+from vsalt.errors import DataError, report_problems
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.attentive_prober import AttentiveProber, testing_clips
 from vsalt.evaluation.floors import FLOORS, FloorSubject, floor
@@ -265,9 +265,7 @@ def claim(out: Path) -> None:
     Raises:
         RunFolderError: if it exists and is not empty, or cannot be written.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise RunFolderError(f"{out} exists and is not empty; choose another --out")
-    durable.create_folder(out)
+    durable.create_new_folder(out, "--out")
 
 
 def list_unreadable(errors: Sequence[str], num_rows: int) -> str:

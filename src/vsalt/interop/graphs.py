@@ -28,7 +28,6 @@ from vsalt.config import to_dict
 from vsalt.data.config import ClipConfig
 from vsalt.errors import InteropError
 from vsalt.interop.extras import require
-from vsalt.interop.new_folder import new_folder
 from vsalt.models.vit import Encoder
 from vsalt.training.locate import LoadedEncoder
 
@@ -163,28 +162,17 @@ def export_graph(graph: Graph, out: Path, kind: GraphFormat) -> WrittenGraph:
     if kind == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             require(package, extra="onnx", what="writing and comparing ONNX files")
-    new_folder(out)
+    durable.create_new_folder(out, "OUT")
     path = out / FILES[kind]
-    module = graph.module.requires_grad_(False)
     with torch.no_grad(), _quiet(), durable.explain_write_errors(f"to {out}"):
-        program = torch.export.export(
-            module,
-            (_clips(graph, _TRACED),),
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-        )
-        if kind == "torch":
-            torch.export.save(program, path)
-        else:
-            _write_onnx(program, graph, path)
+        _write(graph, path, kind)
         run = _torch_runner(path) if kind == "torch" else _onnx_runner(path)
-        errors: list[float] = []
-        shapes: dict[str, tuple[int, ...]] = {}
-        for batch in _CHECKED:
-            error, shapes = _compare(graph, run, batch)
-            errors.append(error)
-    if not max(errors) <= TOLERANCE:
+        compared = [_compare(graph, run, batch) for batch in _CHECKED]
+    # torch's maximum, unlike Python's, of numbers with a NaN is NaN.
+    error, shapes = float(torch.tensor([found for found, _ in compared]).max()), compared[0][1]
+    if not error <= TOLERANCE:
         raise InteropError(
-            f"{path} computes something else than the network, by up to {max(errors):.1e}; at most "
+            f"{path} computes something else than the network, by up to {error:.1e}; at most "
             f"{TOLERANCE:g} is accepted. Please report this"
         )
     description = {
@@ -192,16 +180,24 @@ def export_graph(graph: Graph, out: Path, kind: GraphFormat) -> WrittenGraph:
         "input": {INPUT: [-1, *graph.shape]},
         "outputs": {name: list(shape) for name, shape in shapes.items()},
         **graph.description,
-        "max_error": max(errors),
+        "max_error": error,
     }
     durable.write_json(out / DESCRIPTION, description)
     durable.sync_tree(out)
-    return WrittenGraph(
-        path=path,
-        shapes={INPUT: (-1, *graph.shape), **shapes},
-        batches=_CHECKED,
-        max_error=max(errors),
+    shapes = {INPUT: (-1, *graph.shape), **shapes}
+    return WrittenGraph(path=path, shapes=shapes, batches=_CHECKED, max_error=error)
+
+
+def _write(graph: Graph, path: Path, kind: GraphFormat) -> None:
+    program = torch.export.export(
+        graph.module.requires_grad_(False),
+        (_clips(graph, _TRACED),),
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
     )
+    if kind == "torch":
+        torch.export.save(program, path)
+    else:
+        _write_onnx(program, graph, path)
 
 
 def _clips(graph: Graph, batch: int) -> Tensor:
@@ -266,11 +262,11 @@ def _compare(graph: Graph, run: _Runner, batch: int) -> tuple[float, dict[str, t
             f"{[list(one.shape) for one in expected]}. Please report this"
         )
     errors = [
-        float((a - b).abs().max() / b.abs().max().clamp(min=1))
+        (a - b).abs().max() / b.abs().max().clamp(min=1)
         for a, b in zip(found, expected, strict=True)
     ]
     shapes = {name: (-1, *one.shape[1:]) for name, one in zip(graph.outputs, expected, strict=True)}
-    return max(errors), shapes
+    return float(torch.stack(errors).max()), shapes
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from vsalt.data.config import ClipConfig
 from vsalt.errors import InteropError, RunFolderError, WeightsError
 from vsalt.interop.extras import quiet_transformers
 from vsalt.interop.networks import Networks
-from vsalt.interop.new_folder import new_folder
 from vsalt.interop.vjepa2_hf import from_hf, to_hf
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 
@@ -100,7 +99,7 @@ def write_networks(folder: Path, networks: Networks) -> None:
         RunFolderError: if the folder is in use, or cannot be written.
     """
     model = to_hf(networks)
-    new_folder(folder)
+    durable.create_new_folder(folder, "OUT")
     with quiet_transformers(), durable.explain_write_errors(f"to {folder}"):
         model.save_pretrained(folder)
     durable.write_json(folder / PROCESSOR, processor_config(networks))

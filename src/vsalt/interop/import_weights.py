@@ -18,7 +18,6 @@ from vsalt.data.config import ClipConfig
 from vsalt.errors import InteropError, report_problems
 from vsalt.interop.hf_folder import CONFIG, Sampling, read_hf_folder, read_sampling
 from vsalt.interop.networks import PREDICTOR, Networks, predictor_config
-from vsalt.interop.new_folder import new_folder
 from vsalt.interop.original import PREDICTOR_HEADS, OriginalSettings, Role, read_original
 from vsalt.models.weights import save_weights, weights_hash
 from vsalt.objectives.config import TRAINED_ENCODER, ImportedConfig
@@ -106,36 +105,16 @@ def import_weights(source: Path, out: Path, settings: ImportSettings) -> Importe
         ConfigError: if clips do not fit the encoder.
         RunFolderError: if `out` is in use, or cannot be written.
     """
-    if source.is_dir():
-        found = _from_folder(source, settings)
-    elif source.is_file():
-        found = _from_original(source, settings)
-    else:
-        raise InteropError(
-            f"there is nothing at {source}; give a `save_pretrained` folder of transformers, or an "
-            "original V-JEPA 2 checkpoint (.pt)"
-        )
+    found = _read(source, settings)
     sampling = _sampling(found, settings)
     config = _config(found.networks, sampling)
     from_dict(PretrainConfig, config)  # says at once what would not fit when it is used
     tensors = _tensors(found.networks)
-    new_folder(out)
+    notes = (*found.notes, _in_words(sampling))
+    meta = _meta(found, source, config, notes, sha256 := weights_hash(tensors))
+    durable.create_new_folder(out, "OUT")
     with durable.explain_write_errors(f"to {out}"):
         save_weights(out / MODEL, tensors)
-    notes = (*found.notes, _in_words(sampling))
-    sha256 = weights_hash(tensors)
-    meta = {
-        "imported": {
-            "format": found.format,
-            "role": found.role,
-            "source": source.name,
-            "notes": list(notes),
-            "vsalt": __version__,
-        },
-        "config": config,
-        **dict.fromkeys(UNKNOWN),
-        "weights_sha256": sha256,
-    }
     durable.write_json(out / META, meta)
     durable.sync_tree(out)
     return Imported(networks=found.networks, sha256=sha256, notes=notes)
@@ -151,6 +130,17 @@ class _Source:
     role: str | None
     antialias: bool
     clip: ClipConfig
+
+
+def _read(source: Path, settings: ImportSettings) -> _Source:
+    if source.is_dir():
+        return _from_folder(source, settings)
+    if source.is_file():
+        return _from_original(source, settings)
+    raise InteropError(
+        f"there is nothing at {source}; give a `save_pretrained` folder of transformers, or an "
+        "original V-JEPA 2 checkpoint (.pt)"
+    )
 
 
 def _from_folder(source: Path, settings: ImportSettings) -> _Source:
@@ -247,6 +237,21 @@ def _config(networks: Networks, sampling: Sampling) -> dict[str, Any]:
         stage["predictor"] = to_dict(predictor_config(networks.predictor))
     data = {"antialias": sampling.antialias}
     return {"clip": to_dict(sampling.clip), "data": data, "stage": stage}
+
+
+def _meta(
+    found: _Source, source: Path, config: dict[str, Any], notes: tuple[str, ...], sha256: str
+) -> dict[str, Any]:
+    """Return what meta.json says; of a path only its last part, since weights are passed on."""
+    origin = {
+        "format": found.format,
+        "source": source.name,
+        "role": found.role,
+        "notes": list(notes),
+        "vsalt": __version__,
+    }
+    unknown = dict.fromkeys(UNKNOWN)
+    return {"imported": origin, "config": config, **unknown, "weights_sha256": sha256}
 
 
 def _tensors(networks: Networks) -> dict[str, Tensor]:

@@ -264,4 +264,5 @@ def _errors(model: Any, networks: Networks) -> dict[str, float]:
 
 
 def _worst(model: str, direction: str, errors: dict[str, float]) -> Row:
-    return Row(model=model, direction=direction, max_error=max(errors.values()))
+    worst = float(torch.tensor([*errors.values()]).max())  # NaN if one of them is
+    return Row(model=model, direction=direction, max_error=worst)
