@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from vsalt.compare.bootstrap import detectable, draw, estimate, t_quantile
-from vsalt.compare.page import FEW_SEEDS
+from vsalt.compare.page_words import FEW_SEEDS
 
 SEEDS, GROUPS, SIZE = 3, 24, 6
 ROWS = np.repeat(np.arange(GROUPS), SIZE)
