@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from vsalt.cli.budget_args import budget_of, flags_in
+from vsalt.cli.outside import read_outside
 from vsalt.cli.parse import Count, incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
 from vsalt.errors import ConfigError, ignore_problems
@@ -73,9 +74,10 @@ class PretrainArgs:
     """The run folder; it must not hold a run yet."""
     method: str
     """pixel, vjepa, or salt, which needs --teacher. A preset of one stage has its own."""
-    teacher: Path | None = None
+    teacher: str | None = None
     """For method salt: a run, a checkpoint, or what `vsalt import` wrote, whose encoder is frozen
-    and predicted."""
+    and predicted; or hf:PATH, a folder of transformers or a name on its hub: VideoMAE, V-JEPA 2, or
+    an image encoder (DINOv2, DINOv3, ViT-MAE, ViT, I-JEPA, CLIP, SigLIP)."""
     preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """A TOML file with settings over those of the preset; flags go over both."""
@@ -178,6 +180,7 @@ def pretrain(words: Sequence[str], prog: str) -> int:
         budget=budget_of(args, words),
         track=args.track,
         dry_run=args.dry_run,
+        read_outside=read_outside,
     )
     return 0
 
@@ -187,7 +190,7 @@ def resume(words: Sequence[str], prog: str) -> int:
     args = parse(ResumeArgs, words, prog)
     from vsalt.training.start import resume_run
 
-    resume_run(args.run, track=args.track)
+    resume_run(args.run, track=args.track, read_outside=read_outside)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from vsalt.cli.outside import read_outside
 from vsalt.cli.parse import parse
 from vsalt.errors import ConfigError, printable
 
@@ -44,6 +45,7 @@ def report(words: Sequence[str], prog: str) -> int:
         num_clips=args.clips,
         data=args.data,
         say=lambda text: print(printable(text), flush=True),
+        read_outside=read_outside,
     )
     print(printable(f"{out}: {out.stat().st_size / 1e6:.2f} MB; open it in a browser"))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from vsalt.cli.outside import read_outside
 from vsalt.cli.parse import parse
 from vsalt.errors import ConfigError, printable
 
@@ -57,7 +58,7 @@ def viz(words: Sequence[str], prog: str) -> int:
         steps_per_second=args.steps_per_second,
     )
     probe = _read_probe(args.run, args.probe, args.part) if args.probe is not None else None
-    for path in visualise(args.run, args.out, options, probe):
+    for path in visualise(args.run, args.out, options, probe, read_outside):
         print(printable(str(path)))
     return 0
 

@@ -21,17 +21,11 @@ from vsalt.interop.networks import PREDICTOR, Networks, predictor_config
 from vsalt.interop.original import PREDICTOR_HEADS, OriginalSettings, Role, read_original
 from vsalt.models.weights import save_weights, weights_hash
 from vsalt.objectives.config import TRAINED_ENCODER, ImportedConfig
-from vsalt.training.checkpoint import META, MODEL
+from vsalt.training.checkpoint import META, MODEL, UNKNOWN
 
 VJEPA2_FPS = 4.0
 """Frames per second of the clips that V-JEPA 2 was pretrained on."""
 ORIGINAL_SIZE, ORIGINAL_NUM_FRAMES = 256, 16
-UNKNOWN = (
-    *("manifest_sha256", "step", "clips", "flops_exact", "flops_six_nd"),
-    *("teacher_flops_exact", "teacher_flops_six_nd"),
-    *("reads", "bad_reads", "val_loss", "best_step", "best_val_loss"),
-)
-"""Entries of a checkpoint's meta.json that are null."""
 
 
 @dataclass(frozen=True, kw_only=True)

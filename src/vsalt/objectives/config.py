@@ -36,7 +36,10 @@ class PixelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SaltConfig:
-    """Predict a frozen teacher's latents of hidden tubelets: SALT's second stage."""
+    """Predict a frozen teacher's latents of hidden tubelets: SALT's second stage.
+
+    The last two settings are about the teacher and are no part of the loss.
+    """
 
     name: Literal["salt"] = "salt"
     """Which method."""
@@ -44,6 +47,13 @@ class SaltConfig:
     """Distance between prediction and target."""
     target_norm: Literal["layer_norm", "none"] = "layer_norm"
     """How a target token is standardised."""
+    teacher_layer: int = -1
+    """The teacher's block that gives the targets, from 0, or from -1 backwards. The last one's
+    output goes through the teacher's final norm, any other's does not; blocks after it are not
+    computed."""
+    teacher_frames: Literal["first", "mean"] = "first"
+    """For a teacher of single frames (--teacher hf:…): encode the first frame of a tubelet, or all
+    of them, and take the mean of their tokens."""
     needs_teacher: ClassVar[bool] = True
     loss_selects: ClassVar[bool] = True
 

@@ -158,11 +158,16 @@ def token_distance(
     return difference.abs() if loss == "l1" else difference.square()
 
 
-def frozen_encoder_flops(encoder: Encoder, shapes: ClipShapes) -> ClipFlops:
-    """Operations of a frozen encoder that sees the whole clip once."""
+def frozen_encoder_flops(encoder: Encoder, shapes: ClipShapes, layer: int = -1) -> ClipFlops:
+    """Operations of a frozen encoder that sees the whole clip once, up to a block."""
+    numbers = _encoder_numbers(encoder)
+    params = count_params(encoder)
+    if layer >= 0:
+        params -= sum(count_params(block) for block in encoder.blocks[layer + 1 :])
+        numbers["depth"] = layer + 1
     return ClipFlops(
-        exact=flops.encoder_forward_flops(shapes.num_tokens, **_encoder_numbers(encoder)),
-        six_nd=flops.six_nd_frozen_encoder(count_params(encoder), shapes),
+        exact=flops.encoder_forward_flops(shapes.num_tokens, **numbers),
+        six_nd=flops.six_nd_frozen_encoder(params, shapes),
     )
 
 

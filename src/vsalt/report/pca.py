@@ -3,7 +3,7 @@
 Shapes: B clips, N tokens of a clip, D channels, n rows, (T, H, W) the grid in tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from jaxtyping import Float64, Shaped, UInt8
 from torch import Tensor
 
 from vsalt.masking.types import Grid
-from vsalt.models.vit import Encoder
 from vsalt.report.layout import Layout
 from vsalt.report.sheet import Sheet
 
@@ -35,7 +34,9 @@ class TokenColours:
 
 
 def token_colours(
-    encoder: Encoder, clips: Sequence[UInt8[Tensor, "1 3 frames height width"]], grid: Grid
+    encoder: Callable[[Tensor], Tensor],
+    clips: Sequence[UInt8[Tensor, "1 3 frames height width"]],
+    grid: Grid,
 ) -> TokenColours:
     """Encode whole clips, and colour their tokens by their first three principal components.
 

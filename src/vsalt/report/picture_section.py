@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsalt.errors import VsaltError
 from vsalt.report.html import Child, Element, tag
@@ -10,6 +11,9 @@ from vsalt.report.picture import Picture
 from vsalt.report.records import RunRecord, StageRecord
 from vsalt.report.section import Section
 from vsalt.report.tables import note, scrolling
+
+if TYPE_CHECKING:
+    from vsalt.training.teachers import ReadOutside
 
 WIDEST = 980
 """Pixels up to which a picture is enlarged, by a whole factor so that its pixels stay even."""
@@ -22,7 +26,12 @@ Say = Callable[[str], None]
 
 
 def picture_section(
-    runs: Sequence[RunRecord], *, num_clips: int, data: str | None, say: Say
+    runs: Sequence[RunRecord],
+    *,
+    num_clips: int,
+    data: str | None,
+    say: Say,
+    read_outside: "ReadOutside | None" = None,
 ) -> Section:
     """Return the pictures of all stages, or the reason why there are none.
 
@@ -31,13 +40,14 @@ def picture_section(
         num_clips: clips to draw; 0: no pictures.
         data: where the videos are, if not where the run found them.
         say: told what is being drawn.
+        read_outside: reads teachers from outside.
     """
     content: list[Child] = []
     for run in runs:
         for stage in run.stages:
             title = stage.name.capitalize()
             content.append(tag("h3", title if len(runs) == 1 else f"{run.label}: {title}"))
-            content += _stage(stage, num_clips, data, say)
+            content += _stage(stage, num_clips, data, say, read_outside)
     if num_clips == 0:
         content = [note("Pictures were not asked for (--clips 0).")]
     elif not content:
@@ -45,12 +55,18 @@ def picture_section(
     return Section(anchor="pictures", title="Pictures", content=tuple(content))
 
 
-def _stage(stage: StageRecord, num_clips: int, data: str | None, say: Say) -> list[Element]:
+def _stage(
+    stage: StageRecord,
+    num_clips: int,
+    data: str | None,
+    say: Say,
+    read_outside: "ReadOutside | None",
+) -> list[Element]:
     if num_clips == 0:
         return []
     say(f"drawing {stage.run}, {stage.name}")
     try:
-        pictures = draw(stage.folder, num_clips=num_clips, data=data)
+        pictures = draw(stage.folder, num_clips=num_clips, data=data, read_outside=read_outside)
     except VsaltError as error:
         return [note("No pictures: ", str(error))]
     if not pictures:
@@ -58,11 +74,17 @@ def _stage(stage: StageRecord, num_clips: int, data: str | None, say: Say) -> li
     return [figure(picture) for picture in pictures]
 
 
-def draw(folder: Path, *, num_clips: int, data: str | None) -> Sequence[Picture]:
+def draw(
+    folder: Path,
+    *,
+    num_clips: int,
+    data: str | None,
+    read_outside: "ReadOutside | None" = None,
+) -> Sequence[Picture]:
     """Draw a stage; only here does a report need torch."""
     from vsalt.report.pictures import stage_pictures
 
-    return stage_pictures(folder, num_clips=num_clips, data=data)
+    return stage_pictures(folder, num_clips=num_clips, data=data, read_outside=read_outside)
 
 
 def figure(picture: Picture) -> Element:

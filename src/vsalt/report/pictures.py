@@ -26,9 +26,9 @@ from vsalt.report.shown_clips import ShownClips, read_clips
 from vsalt.report.tiles import lay_out
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import CARRIED, Checkpoint, read_verified
-from vsalt.training.locate import find_checkpoint, load_encoder
+from vsalt.training.locate import find_checkpoint
 from vsalt.training.random_encoder import random_encoder
-from vsalt.training.run_folder import TEACHER
+from vsalt.training.teachers import ReadOutside, TeacherNetwork, load_teacher
 
 MAX_BYTES = 300_000
 """A picture that would be larger is drawn smaller."""
@@ -37,7 +37,13 @@ UNTRAINED_SEED = 0
 
 
 @torch.inference_mode()
-def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None) -> list[Picture]:
+def stage_pictures(
+    folder: Path,
+    *,
+    num_clips: int = 2,
+    data: str | None = None,
+    read_outside: ReadOutside | None = None,
+) -> list[Picture]:
     """Draw masks, reconstructions (method pixel) and tokens of the checkpoint a stage means.
 
     Only reads. The same files give the same pictures, but for the rounding of float32.
@@ -46,11 +52,12 @@ def stage_pictures(folder: Path, *, num_clips: int = 2, data: str | None = None)
         folder: of the stage.
         num_clips: clips to show.
         data: where the clips come from; None is the source of the run (see `read_clips`).
+        read_outside: reads a teacher from outside.
 
     Raises:
         VsaltError: if there is no checkpoint, it does not fit, or no clips can be read.
     """
-    stage = stage_sheets(folder, num_clips=num_clips, data=data)
+    stage = stage_sheets(folder, num_clips=num_clips, data=data, read_outside=read_outside)
     sizes = list(layouts(stage.grid, stage.tubelet))
     pictures = []
     explanation = ""
@@ -81,13 +88,15 @@ class StageSheets:
 
 
 @torch.inference_mode()
-def stage_sheets(folder: Path, *, num_clips: int, data: str | None) -> StageSheets:
+def stage_sheets(
+    folder: Path, *, num_clips: int, data: str | None, read_outside: ReadOutside | None = None
+) -> StageSheets:
     """Return the sheets of the checkpoint a stage means; see `stage_pictures`."""
     if num_clips < 1:
         raise ConfigError([f"clips is {num_clips}; it must be at least 1"])
     checkpoint = find_checkpoint(folder)
     config = from_dict(PretrainConfig, checkpoint.meta["config"])
-    objective, encoders = _load(checkpoint, config)
+    objective, encoders = _load(checkpoint, config, read_outside)
     clips = read_clips(config, checkpoint, num_clips=num_clips, data=data)
     pixels = clips.batches[0].clips
     tubelet = objective.encoder.config.tubelet
@@ -101,11 +110,13 @@ def stage_sheets(folder: Path, *, num_clips: int, data: str | None) -> StageShee
     )
 
 
-def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, dict[str, Encoder]]:
+def _load(
+    checkpoint: Checkpoint, config: PretrainConfig, read_outside: ReadOutside | None
+) -> tuple[Objective, dict[str, TeacherNetwork]]:
     """Return the method with its trained weights, and the encoders to compare, by name."""
     teacher = None
     if config.stage.method.needs_teacher:
-        teacher = load_encoder(checkpoint.path.parent.parent / TEACHER).encoder
+        teacher = load_teacher(checkpoint.path.parent.parent, config.stage, read_outside)
     objective = build_objective(config, teacher)
     tensors = read_verified(checkpoint)
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
@@ -113,7 +124,7 @@ def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, di
     objective.load_carried_state(part_of(tensors, CARRIED))
     objective.trainable.eval()
     stage = checkpoint.path.parent.parent.name
-    encoders: dict[str, Encoder] = {}
+    encoders: dict[str, TeacherNetwork] = {}
     encoders[stage if stage in STAGES else "encoder"] = objective.encoder
     if teacher is not None:
         encoders["frozen teacher"] = teacher
@@ -124,7 +135,7 @@ def _load(checkpoint: Checkpoint, config: PretrainConfig) -> tuple[Objective, di
 def _sheets(
     config: PretrainConfig,
     objective: Objective,
-    encoders: dict[str, Encoder],
+    encoders: dict[str, TeacherNetwork],
     clips: ShownClips,
     grid: Grid,
 ) -> list[Sheet]:

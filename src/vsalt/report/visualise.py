@@ -15,6 +15,7 @@ from vsalt.report.pictures import StageSheets, stage_sheets
 from vsalt.report.png import encode_png
 from vsalt.report.sheet import Sheet
 from vsalt.report.tiles import lay_out
+from vsalt.training.teachers import ReadOutside
 
 Topic: TypeAlias = Literal["masks", "reconstruction", "tokens", "attention"]
 TOPICS: tuple[Topic, ...] = get_args(Topic)
@@ -69,7 +70,11 @@ class VizOptions:
 
 
 def visualise(
-    folder: Path, out: Path, options: VizOptions, probe: AttentiveProbe | None = None
+    folder: Path,
+    out: Path,
+    options: VizOptions,
+    probe: AttentiveProbe | None = None,
+    read_outside: ReadOutside | None = None,
 ) -> list[Path]:
     """Write the pictures of a stage, and captions.json, which says how to read each.
 
@@ -78,6 +83,7 @@ def visualise(
         out: the folder; pictures of the same names are replaced.
         options: what to draw.
         probe: whose attention to draw.
+        read_outside: reads a teacher from outside.
 
     Returns:
         The pictures, in the order of topics and clips.
@@ -87,7 +93,9 @@ def visualise(
         VsaltError: if there is no checkpoint, or no clips can be read.
     """
     durable.create_folder(out)
-    stage = stage_sheets(folder, num_clips=options.num_clips, data=options.data)
+    stage = stage_sheets(
+        folder, num_clips=options.num_clips, data=options.data, read_outside=read_outside
+    )
     sheets = [*stage.sheets, *(_attention(stage, probe) if probe else ())]
     chosen = [sheet for sheet in sheets if not options.topics or _topic(sheet) in options.topics]
     _require_all(options.topics, {_topic(sheet) for sheet in chosen}, folder)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsalt import __version__, durable
 from vsalt.report.charts import sign
@@ -18,6 +19,9 @@ from vsalt.report.records import RunRecord, read_runs
 from vsalt.report.section import Section
 from vsalt.report.settings import environment_section, settings_section
 
+if TYPE_CHECKING:
+    from vsalt.training.teachers import ReadOutside
+
 STYLE = "style.css"
 
 
@@ -30,6 +34,7 @@ def write_report(
     data: str | None = None,
     title: str | None = None,
     say: Say = lambda _: None,
+    read_outside: "ReadOutside | None" = None,
 ) -> None:
     """Write the page of one run, or of several side by side.
 
@@ -45,6 +50,8 @@ def write_report(
         data: source of the videos, if they are not where the run found them.
         title: heading of the page; by default the names of the runs.
         say: told what takes time.
+        read_outside: reads teachers from outside, `vsalt.read_hf_teacher`; without it there are no
+            pictures of their students.
 
     Raises:
         RunFolderError: if a folder holds no run or no probe, or the page cannot be written.
@@ -57,7 +64,9 @@ def write_report(
         overview(records),
         probe_section(found),
         curves_section(records),
-        picture_section(records, num_clips=num_clips, data=data, say=say),
+        picture_section(
+            records, num_clips=num_clips, data=data, say=say, read_outside=read_outside
+        ),
         cost_section(records),
         warnings_section(records),
         quarantine_section(records),

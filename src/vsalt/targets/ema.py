@@ -27,6 +27,8 @@ class EmaTeacher(FrozenTeacher):
         norm: how target tokens are standardised.
     """
 
+    encoder: Encoder
+
     def __init__(self, student: Encoder, norm: TargetNorm) -> None:
         super().__init__(copy.deepcopy(student), norm)
 

@@ -3,7 +3,8 @@
 The teacher sees the whole clip once, for all masks; its output after the final norm is gathered
 at the target tokens (SALT, arXiv 2509.24317, section 2.2). By default every target token is
 standardised by a LayerNorm without parameters, eps 1e-5: V-JEPA's code does so, SALT's text does
-not say.
+not say. Another block than the last gives its output as it is, without the final norm, which was
+trained for the last (MVD, arXiv 2212.04500, takes its targets so).
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from vsalt.models.vit import Encoder
+from vsalt.models.vit import Encoder, block_indices
+from vsalt.targets.outside import OutsideTeacher
 
 TargetNorm = Literal["layer_norm", "none"]
 
@@ -24,13 +26,24 @@ class FrozenTeacher(nn.Module):
     Args:
         encoder: the teacher; its parameters stop requiring gradients.
         norm: how target tokens are standardised.
+        layer: of an encoder of ours the block that gives the targets, from 0 or from -1 backwards;
+            a teacher from outside knows its own.
+
+    Raises:
+        ValueError: if there is no such block.
     """
 
-    def __init__(self, encoder: Encoder, norm: TargetNorm) -> None:
+    encoder: Encoder | OutsideTeacher
+
+    def __init__(
+        self, encoder: Encoder | OutsideTeacher, norm: TargetNorm, *, layer: int = -1
+    ) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
         self.norm = norm
         self.width = encoder.width
+        if isinstance(encoder, Encoder):
+            (self.layer,) = block_indices((layer,), len(encoder.blocks))
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":  # noqa: ARG002
@@ -42,10 +55,16 @@ class FrozenTeacher(nn.Module):
         self, clips: UInt8[Tensor, "B 3 T H W"]
     ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K D"]]:
         """Encode the clips and return a function from token ids to their targets."""
-        latents = self.encoder(clips).float()
+        latents = self._encode(clips).float()
         if self.norm == "layer_norm":
             latents = nn.functional.layer_norm(latents, latents.shape[-1:])
         return lambda ids: gather_tokens(latents, ids)
+
+    def _encode(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N D"]:
+        if isinstance(self.encoder, Encoder) and self.layer < len(self.encoder.blocks) - 1:
+            return self.encoder.features(clips, layers=(self.layer,), norm=False)[0]
+        tokens: Tensor = self.encoder(clips)
+        return tokens
 
 
 def gather_tokens(

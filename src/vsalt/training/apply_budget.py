@@ -6,11 +6,11 @@ from rich.console import Console
 
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.data.shapes_by_step import StepShapes
-from vsalt.models.config import EncoderConfig
 from vsalt.training.budget import with_clips, with_flops, with_hours
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.device import choose_device
 from vsalt.training.rate import measure_rates
+from vsalt.training.teachers import TeacherShape
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
@@ -20,7 +20,7 @@ def apply_budget(
     budget: BudgetConfig,
     step_shapes: StepShapes,
     console: Console,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
 ) -> tuple[C, tuple[float, ...]]:
     """Return the config with the steps that the budget pays, and the stages' rates if known.
 

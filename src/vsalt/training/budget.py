@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.errors import ConfigError
-from vsalt.models.config import EncoderConfig
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.fit_steps import Amount, Cost, fill_up, fit_ratio, fit_shares
 from vsalt.training.lengths import SCALED, with_length
 from vsalt.training.plan import VIDEOS
 from vsalt.training.stage_cost import StageCost, stage_costs
+from vsalt.training.teachers import TeacherShape
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
@@ -27,7 +27,7 @@ def flops_of(
     config: PretrainConfig | SaltRunConfig,
     *,
     step_shapes: StepShapes = VIDEOS,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
 ) -> int:
     """Return the exact operations of all stages, forward passes of frozen teachers included.
 
@@ -50,7 +50,7 @@ def with_flops(
     *,
     shares: Sequence[int | float] | None = None,
     step_shapes: StepShapes = VIDEOS,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
     fixed: Collection[str] = (),
 ) -> C:
     """Return the config with numbers of steps that cost as much as is allowed, and never more.
@@ -102,7 +102,7 @@ def with_hours(
     flops_per_second: Sequence[float],
     *,
     step_shapes: StepShapes = VIDEOS,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
     fixed: Collection[str] = (),
 ) -> C:
     """Return the config with steps for as much time of training as allowed.

@@ -23,11 +23,12 @@ from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
 from vsalt.objectives.vjepa import VjepaObjective
 from vsalt.randomness import keyed_int
+from vsalt.targets.outside import OutsideTeacher
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
 
-def build_objective(config: PretrainConfig, teacher: Encoder | None) -> Objective:
+def build_objective(config: PretrainConfig, teacher: Encoder | OutsideTeacher | None) -> Objective:
     """Build the method of a resolved configuration, with initial weights keyed by a seed.
 
     Args:

@@ -48,6 +48,12 @@ CARRIED = "carried"
 _TEMPORARY = ".tmp-"
 OPTIMISER_WORDS = 2
 """Words that AdamW keeps per weight."""
+UNKNOWN = (
+    *("manifest_sha256", "step", "clips", "flops_exact", "flops_six_nd"),
+    *("teacher_flops_exact", "teacher_flops_six_nd"),
+    *("reads", "bad_reads", "val_loss", "best_step", "best_val_loss"),
+)
+"""Entries of a checkpoint's meta.json that are null where training is not known."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, Checkpoint, read_checkpoint, read_verified
 from vsalt.training.encoder_names import STAGE_OF_METHOD
 
+OUTSIDE = "transformers"
+"""Folder beside the meta.json of a teacher from outside."""
 MAX_CANDIDATES = 20
 MAX_FOLDERS = 2000
 """How many folders are looked into for encoders to suggest."""
@@ -73,6 +75,11 @@ def find_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint that a path means (see `load_encoder`)."""
     if path.name == MODEL:
         path = path.parent
+    if (path / OUTSIDE).is_dir():
+        raise WeightsError(
+            f"the teacher in {path} comes from outside; vsalt takes its tokens as targets and has "
+            f"no encoder of it. {path / OUTSIDE} is what transformers loads"
+        )
     if path.is_file() and path.name in (run_folder.BEST, run_folder.LATEST):
         return read_checkpoint(path)
     if (path / META).is_file():
@@ -158,7 +165,7 @@ def _encoders_below(folder: Path) -> Iterator[str]:
     for parent, subfolders, names in itertools.islice(walk, MAX_FOLDERS):
         depth = len(Path(parent).relative_to(folder).parts)
         is_run = run_folder.CONFIG in names and marks & {*subfolders}
-        if depth and (is_run or META in names):
+        if depth and (is_run or META in names) and OUTSIDE not in subfolders:
             yield parent
         # A checkpoint lies four below the folder of a salt run.
         subfolders[:] = sorted(subfolders) if depth < 5 else []

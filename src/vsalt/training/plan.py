@@ -15,13 +15,15 @@ from vsalt.data.config import Shape
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.masking.config import MaskConfig, MultiblockConfig
 from vsalt.masking.sampler import build_mask_sampler
-from vsalt.models.config import ENCODERS, Architecture, EncoderConfig
-from vsalt.models.vit import Encoder
+from vsalt.models.config import ENCODERS, Architecture
+from vsalt.objectives.config import SaltConfig
 from vsalt.objectives.masked_prediction import count_params
+from vsalt.targets.outside import OutsideTeacher
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import OPTIMISER_WORDS
 from vsalt.training.device import choose_device, choose_precision
 from vsalt.training.step_flops import flops_until
+from vsalt.training.teachers import TeacherShape, network_of
 
 BYTES_PER_WEIGHT = 4
 BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
@@ -75,7 +77,7 @@ VIDEOS = StepShapes()
 def plan_salt(config: SaltRunConfig, step_shapes: StepShapes = VIDEOS) -> list[StagePlan]:
     """Compute the cost of every stage of a resolved run, in their order."""
     plans: list[StagePlan] = []
-    teacher: EncoderConfig | None = None
+    teacher: TeacherShape | None = None
     for name in config.stages:
         stage = config.stage(name)
         plans.append(plan_stage(stage, teacher, name, step_shapes))
@@ -85,7 +87,7 @@ def plan_salt(config: SaltRunConfig, step_shapes: StepShapes = VIDEOS) -> list[S
 
 def plan_stage(
     config: PretrainConfig,
-    teacher: EncoderConfig | None,
+    teacher: TeacherShape | None,
     title: str,
     step_shapes: StepShapes = VIDEOS,
 ) -> StagePlan:
@@ -93,14 +95,13 @@ def plan_stage(
 
     Args:
         config: resolved configuration.
-        teacher: the frozen teacher's configuration, if the method has one.
+        teacher: what the frozen teacher's cost follows from, if the method has one.
         title: name of the stage.
         step_shapes: the shape of every step.
     """
     stage, loop = config.stage, config.stage.loop
     with torch.device("meta"):
-        frozen = Encoder(teacher) if teacher else None
-        objective = build_objective(config, frozen)
+        objective = build_objective(config, network_of(teacher))
     shapes = {shape: clip_shapes(config, shape) for shape in step_shapes.shapes}
     clip_flops = {shape: objective.flops(counts) for shape, counts in shapes.items()}
     encoder_params = count_params(objective.encoder)
@@ -150,17 +151,18 @@ def clip_shapes(config: PretrainConfig, shape: Shape = "video") -> ClipShapes:
 
 def _published_flops(
     config: PretrainConfig,
-    teacher: EncoderConfig | None,
+    teacher: TeacherShape | None,
     shapes: Mapping[Shape, ClipShapes],
 ) -> float | None:
     """Return a stage's operations as SALT's tables count them, or None if it is none of theirs."""
     stage = config.stage
-    encoders = [stage.encoder, teacher] if teacher else [stage.encoder]
-    if "image" in shapes:
+    if "image" in shapes or isinstance(teacher, OutsideTeacher):
         return None
+    encoders = [stage.encoder, teacher] if teacher else [stage.encoder]
     video = shapes["video"]
     is_published = (
         stage.method.name in ("pixel", "salt")
+        and not (isinstance(stage.method, SaltConfig) and stage.method.teacher_layer != -1)
         and (video.grid, len(video.masks)) == (paper.CLIP_GRID, paper.NUM_MASKS)
         and math.isclose(video.context_share, PAPER_CONTEXT_SHARE)
         and video.target_share == 1

@@ -9,14 +9,13 @@ from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.masking.types import MaskBatch
-from vsalt.models.config import EncoderConfig
-from vsalt.models.vit import Encoder
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective
 from vsalt.training.device import choose_device, choose_precision, set_up
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import VIDEOS, clip_shapes
 from vsalt.training.stage_cost import resolve_any_length
+from vsalt.training.teachers import TeacherShape, network_of
 
 NUM_STEPS = 3
 """Timed steps per stage at least, after one that is not timed."""
@@ -29,7 +28,7 @@ Clock = Callable[[], float]
 def measure_rates(
     config: PretrainConfig | SaltRunConfig,
     step_shapes: StepShapes = VIDEOS,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
     clock: Clock = time.perf_counter,
 ) -> list[float]:
     """Return the exact operations per second of every stage on the device at hand.
@@ -48,7 +47,7 @@ def measure_rates(
         return [_rate(resolve_any_length(config, step_shapes), step_shapes, teacher, clock)]
     resolved = resolve_any_length(config, step_shapes)
     rates = []
-    before: EncoderConfig | None = None
+    before: TeacherShape | None = None
     for name in resolved.stages:
         stage = resolved.stage(name)
         rates.append(_rate(stage, step_shapes, before, clock))
@@ -57,13 +56,13 @@ def measure_rates(
 
 
 def _rate(
-    config: PretrainConfig, step_shapes: StepShapes, teacher: EncoderConfig | None, clock: Clock
+    config: PretrainConfig, step_shapes: StepShapes, teacher: TeacherShape | None, clock: Clock
 ) -> float:
     """Time a stage's steps."""
     device = choose_device(config.device.device)
     set_up(config.device, device)
     precision = choose_precision(config.device, device)
-    frozen = Encoder(teacher) if teacher and config.stage.method.needs_teacher else None
+    frozen = network_of(teacher) if config.stage.method.needs_teacher else None
     objective = build_objective(config, frozen)
     objective.trainable.to(device)
     if objective.target is not None:

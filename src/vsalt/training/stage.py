@@ -6,7 +6,6 @@ config.json last; `run_stage` goes on from the newest checkpoint, or from step 0
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -20,15 +19,11 @@ from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
-from vsalt.models.vit import Encoder
-from vsalt.models.weights import save_weights, weights_hash
-from vsalt.objectives.config import METHODS
 from vsalt.training import environment, run_folder
 from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import (
     META,
-    MODEL,
     Checkpoint,
     CheckpointFolder,
     restore,
@@ -36,12 +31,19 @@ from vsalt.training.checkpoint import (
 from vsalt.training.data import StageData, leave_out_unreadable
 from vsalt.training.device import choose_device, choose_precision, set_up
 from vsalt.training.health import Health
-from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
+from vsalt.training.teachers import (
+    ReadOutside,
+    Teacher,
+    TeacherNetwork,
+    keep_teacher,
+    load_teacher,
+    teacher_flops,
+)
 from vsalt.training.tracking import tracking
 from vsalt.training.validation import validate
 
@@ -58,7 +60,7 @@ class StageRecord:
 
 
 def create_stage(
-    run: Path, config: PretrainConfig, catalogue: Catalogue, teacher: LoadedEncoder | None
+    run: Path, config: PretrainConfig, catalogue: Catalogue, teacher: Teacher | None
 ) -> None:
     """Write a stage's folder: the rows it may see, its teacher, and its configuration last.
 
@@ -71,7 +73,7 @@ def create_stage(
     durable.create_folder(run)
     with durable.explain_write_errors(f"to {run}"):
         if teacher is not None:
-            _copy_teacher(teacher, run / run_folder.TEACHER)
+            keep_teacher(teacher, run / run_folder.TEACHER)
         seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
         durable.write_file(run / run_folder.SEEN, "".join(seen))
         durable.write_json(
@@ -115,7 +117,13 @@ def is_done(run: Path, config: PretrainConfig) -> bool:
     return latest is not None and latest.step == config.stage.loop.end
 
 
-def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: str | None) -> None:
+def run_stage(
+    run: Path,
+    catalogue: Catalogue | None,
+    console: Console,
+    title: str | None,
+    read_outside: ReadOutside | None = None,
+) -> None:
     """Train a stage from its newest checkpoint to its last step; the caller holds the folder.
 
     Args:
@@ -123,6 +131,7 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         catalogue: its rows, if they have been read already.
         console: where progress goes.
         title: name of the stage; None: its method's.
+        read_outside: reads a teacher from outside, if the stage has one.
 
     Raises:
         RunFolderError: if the folder does not belong together, or cannot be written.
@@ -142,7 +151,11 @@ def run_stage(run: Path, catalogue: Catalogue | None, console: Console, title: s
         entry = environment.describe(device, precision, threads, catalogue.manifest_hash)
         for difference in environment.record(run, entry):
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
-        trainer = _build_trainer(run, record, catalogue, device, precision)
+        sha256 = record.teacher_sha256
+        teacher = (
+            None if sha256 is None else load_teacher(run, config.stage, read_outside, sha256=sha256)
+        )
+        trainer = _build_trainer(run, record, catalogue, teacher, device, precision)
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
             for log in trainer.logs:
@@ -238,10 +251,15 @@ def describe_warnings(log: Path, active: Sequence[str]) -> str | None:
 
 
 def _build_trainer(
-    run: Path, record: StageRecord, catalogue: Catalogue, device: str, precision: str
+    run: Path,
+    record: StageRecord,
+    catalogue: Catalogue,
+    teacher: TeacherNetwork | None,
+    device: str,
+    precision: str,
 ) -> Trainer:
     config, stage = record.config, record.config.stage
-    objective = build_objective(config, _load_teacher(run, record))
+    objective = build_objective(config, teacher)
     objective.trainable.to(device)
     if objective.target is not None:
         objective.target.to(device)
@@ -288,30 +306,11 @@ def _build_trainer(
         meta={
             "config": to_dict(config),
             "manifest_sha256": record.manifest_sha256,
-            **_teacher_flops(run),
+            **teacher_flops(run),
         },
         done=done,
         saved_step=latest.step if latest else None,
     )
-
-
-def _teacher_flops(run: Path) -> dict[str, int | float | None]:
-    """Return what the training of the frozen teacher took, with that of its own teachers.
-
-    0 without a teacher; null where a checkpoint does not tell: of an earlier version, or imported.
-    """
-    keys = {f"teacher_{name}": name for name in ("flops_exact", "flops_six_nd")}
-    path = run / run_folder.TEACHER / META
-    if not path.exists():
-        return dict.fromkeys(keys, 0)
-    meta = durable.read_json(path)
-    method = METHODS.get(meta["config"]["stage"]["method"]["name"])
-    needed_one = method is None or method.needs_teacher
-    spent: dict[str, int | float | None] = {}
-    for key, name in keys.items():
-        before = meta.get(key, None if needed_one else 0)
-        spent[key] = None if before is None else meta[name] + before
-    return spent
 
 
 def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> None:
@@ -342,31 +341,3 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             lines += differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         return lines
     return [] if old == new else [f"{path}: {old!r} there, {new!r} in config.json"]
-
-
-def _load_teacher(run: Path, record: StageRecord) -> Encoder | None:
-    if record.teacher_sha256 is None:
-        return None
-    teacher = load_encoder(run / run_folder.TEACHER)
-    if teacher.sha256 != record.teacher_sha256:
-        raise RunFolderError(
-            f"the teacher in {run / run_folder.TEACHER} is not the one that this run began with; "
-            "begin a new run with another --out"
-        )
-    return teacher.encoder
-
-
-def _copy_teacher(teacher: LoadedEncoder, folder: Path) -> None:
-    """Copy the teacher's kept encoder, its meta.json and the rows it may have seen."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    state = teacher.encoder.state_dict()
-    prefix = teacher.config.stage.method.kept_weights
-    tensors = {f"{prefix}.{name}": tensor for name, tensor in state.items()}
-    save_weights(folder / MODEL, tensors)
-    meta = {**teacher.checkpoint.meta, "weights_sha256": weights_hash(tensors)}
-    durable.write_json(folder / META, meta)
-    seen = "".join(path.read_text(encoding="utf-8") for path in teacher.seen)
-    if teacher.seen:
-        durable.write_file(folder / run_folder.SEEN, seen)
-    durable.sync_tree(folder)

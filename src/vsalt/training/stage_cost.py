@@ -11,11 +11,10 @@ from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.config import Shape
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.errors import ConfigError
-from vsalt.models.config import EncoderConfig
-from vsalt.models.vit import Encoder
 from vsalt.training.build import build_objective, resolve, resolve_salt, with_image_masks
 from vsalt.training.plan import VIDEOS, clip_shapes
 from vsalt.training.step_flops import flops_until
+from vsalt.training.teachers import TeacherShape, network_of
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
@@ -46,7 +45,7 @@ class StageCost:
 def stage_costs(
     config: PretrainConfig | SaltRunConfig,
     step_shapes: StepShapes = VIDEOS,
-    teacher: EncoderConfig | None = None,
+    teacher: TeacherShape | None = None,
 ) -> list[StageCost]:
     """Return the price of every stage, in their order.
 
@@ -62,7 +61,7 @@ def stage_costs(
         return [_stage_cost(resolve_any_length(config, step_shapes), step_shapes, teacher)]
     resolved = resolve_any_length(config, step_shapes)
     costs = []
-    before: EncoderConfig | None = None
+    before: TeacherShape | None = None
     for name in resolved.stages:
         stage = resolved.stage(name)
         costs.append(_stage_cost(stage, step_shapes, before))
@@ -91,7 +90,7 @@ def _without_lengths(stage: StageConfig) -> StageConfig:
 
 
 def _stage_cost(
-    config: PretrainConfig, step_shapes: StepShapes, teacher: EncoderConfig | None
+    config: PretrainConfig, step_shapes: StepShapes, teacher: TeacherShape | None
 ) -> StageCost:
     method = config.stage.method
     if method.needs_teacher and teacher is None:
@@ -99,7 +98,7 @@ def _stage_cost(
             [f"what method {method.name} costs depends on its teacher; name the teacher's encoder"]
         )
     with torch.device("meta"):
-        frozen = Encoder(teacher) if teacher and method.needs_teacher else None
+        frozen = network_of(teacher) if method.needs_teacher else None
         objective = build_objective(config, frozen)
     return StageCost(
         batch_size=config.stage.loop.batch_size,

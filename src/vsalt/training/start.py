@@ -21,12 +21,12 @@ from vsalt.data.synthetic import synthesise
 from vsalt.data.window_report import WindowReport, report_windows
 from vsalt.errors import ConfigError, RunFolderError, printable
 from vsalt.presets import baseline_of, stage_title
+from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import run_folder
 from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.lengths import SCALED
-from vsalt.training.locate import load_encoder
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
 from vsalt.training.salt import create_salt, run_salt
@@ -34,6 +34,7 @@ from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
 from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.stop import InterruptedRunError
+from vsalt.training.teachers import ReadOutside, open_teacher, shape_of
 from vsalt.training.tracking import TrackerName, choose_tracker, require_tracker
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
@@ -99,34 +100,54 @@ def start_stage(
     run: Path,
     config: PretrainConfig,
     *,
-    teacher: Path | None,
+    teacher: Path | str | None,
     preset: str | None = None,
     budget: BudgetConfig = NO_BUDGET,
     track: TrackerName = "none",
     dry_run: bool = False,
+    read_outside: ReadOutside | None = None,
 ) -> None:
-    """Begin one stage in a new run folder; raises as `start_salt` does."""
+    """Begin one stage in a new run folder; raises as `start_salt` does.
+
+    Args:
+        run: the folder.
+        config: of the stage.
+        teacher: for methods that need one: a run, a checkpoint, what `vsalt import` wrote, or
+            hf:PATH.
+        preset: as of `start_salt`, and so are the next three.
+        budget: see there.
+        track: see there.
+        dry_run: see there.
+        read_outside: what reads a teacher hf:PATH, `vsalt.read_hf_teacher`.
+    """
     console = Console(markup=False, highlight=False)
     require_tracker(track)
     method = config.stage.method
     if method.needs_teacher and teacher is None:
-        raise ConfigError([f"method {method.name} needs --teacher RUN, a run or checkpoint"])
+        raise ConfigError(
+            [
+                f"method {method.name} needs a teacher: --teacher RUN, a run or checkpoint, or "
+                "--teacher hf:PATH, a model of transformers"
+            ]
+        )
     if teacher is not None and not method.needs_teacher:
         raise ConfigError([f"--teacher means nothing to method {method.name}"])
     run_folder.check_new_run(run)
-    loaded = load_encoder(teacher) if teacher else None
-    teacher_config = loaded.config.stage.encoder if loaded else None
+    loaded = open_teacher(teacher, config.stage, read_outside) if teacher else None
+    if isinstance(loaded, OutsideTeacher):
+        console.print(f"teacher: {loaded.describe()}")
+    shape = shape_of(loaded)
     resolve_now = resolve_any_length if budget.given else resolve
     resolved = _with_data(resolve_now(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
-    config, rates = apply_budget(config, budget, catalogue.shapes, console, teacher_config)
+    config, rates = apply_budget(config, budget, catalogue.shapes, console, shape)
     resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
     title = stage_title(preset, method.name) if preset else method.name
     _say_baseline(preset, method.name, console)
     _say_lengths(title, config.stage, resolved.stage, console, _followers(budget))
-    plan = plan_stage(resolved, teacher_config, title, catalogue.shapes)
+    plan = plan_stage(resolved, shape, title, catalogue.shapes)
     _say_rate(budget, console)
     print_plans([plan], console, preset=preset, flops_per_second=rates)
     if dry_run:
@@ -134,17 +155,24 @@ def start_stage(
     with _new_run(run, [plan]), _say_how_to_resume(run):
         choose_tracker(run, track)
         create_stage(run, resolved, catalogue, loaded)
-        run_stage(run, catalogue, console, title)
+        run_stage(run, catalogue, console, title, read_outside)
     _say_done(run, console)
 
 
-def resume_run(run: Path, *, track: TrackerName | None = None, say_next: bool = True) -> None:
+def resume_run(
+    run: Path,
+    *,
+    track: TrackerName | None = None,
+    say_next: bool = True,
+    read_outside: ReadOutside | None = None,
+) -> None:
     """Go on with a run of either kind.
 
     Args:
         run: its folder.
         track: where the records are shown from now on, too; None: as before.
         say_next: at the end, say what can be done with the run.
+        read_outside: what reads a teacher from outside, `vsalt.read_hf_teacher`.
 
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
@@ -164,7 +192,7 @@ def resume_run(run: Path, *, track: TrackerName | None = None, say_next: bool = 
         if kind == SALT:
             run_salt(run, console)
         elif kind == STAGE:
-            run_stage(run, None, console, title=None)
+            run_stage(run, None, console, title=None, read_outside=read_outside)
         else:
             raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
     if say_next:

@@ -12,12 +12,13 @@ from vsalt.cli.main import main
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.errors import ConfigError, InteropError, RunFolderError
 from vsalt.interop.export_hf import HfExport, export_hf
-from vsalt.interop.import_weights import UNKNOWN, ImportSettings, import_weights
+from vsalt.interop.import_weights import ImportSettings, import_weights
 from vsalt.interop.self_test import ENCODER, PREDICTOR, original_state, their_model
 from vsalt.models.config import PredictorConfig
 from vsalt.objectives.config import ImportedConfig
 from vsalt.report.probes import _when
 from vsalt.training.build import resolve
+from vsalt.training.checkpoint import UNKNOWN
 from vsalt.training.locate import load_encoder, stage_of
 
 HEADS = ImportSettings(heads=ENCODER.heads, predictor_heads=PREDICTOR.heads)

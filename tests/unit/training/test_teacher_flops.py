@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vsalt.training.stage import _teacher_flops
+from vsalt.training.teachers import teacher_flops
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_teachers_of_teachers_are_counted(
     six_nd: float | None,
     tmp_path: Path,
 ) -> None:
-    assert _teacher_flops(tmp_path) == {"teacher_flops_exact": 0, "teacher_flops_six_nd": 0}
+    assert teacher_flops(tmp_path) == {"teacher_flops_exact": 0, "teacher_flops_six_nd": 0}
     config = {"stage": {"method": {"name": method}}}
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / "meta.json").write_text(json.dumps({"config": config, **meta}))
-    found = _teacher_flops(tmp_path)
+    found = teacher_flops(tmp_path)
     assert found == {"teacher_flops_exact": exact, "teacher_flops_six_nd": six_nd}

@@ -1,0 +1,1 @@
+"""Models of transformers as frozen teachers: `--teacher hf:PATH`."""
