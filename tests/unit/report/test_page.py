@@ -353,7 +353,7 @@ def test_pictures_are_enlarged_by_whole_factors(
     page = report(tmp_path, run, num_clips=3, data="elsewhere")
     assert [one.attributes["width"] for one in page.all("img")] == ["400", "500", "3000"]
     assert [one.attributes["height"] for one in page.all("img")] == ["400", "100", "100"]
-    assert asked == [(run, {"num_clips": 3, "data": "elsewhere"})]
+    assert asked == [(run, {"num_clips": 3, "data": "elsewhere", "read_outside": None})]
 
 
 def test_pictures_of_many_columns_say_that_they_scroll(

@@ -63,7 +63,7 @@ def read_hf_teacher(source: str | Path, stage: StageConfig) -> HfTeacher:
 
 def _config(package: Any, name: str) -> tuple[Adapter, Any]:
     """Return the adapter of a model and its config, as it is built here."""
-    record = _read_json(package, name, CONFIG)
+    record = _read_json(package, name, CONFIG, required=True)
     if record is None:
         raise InteropError(f"{name} has no {CONFIG}, so it is no model of transformers")
     kind = str(record.get("model_type"))
@@ -118,8 +118,14 @@ def _processor(package: Any, name: str, adapter: Adapter) -> dict[str, Any]:
     )
 
 
-def _read_json(package: Any, name: str, filename: str) -> dict[str, Any] | None:
-    """Return a JSON file of a folder or of the hub; None if the source has no such file."""
+def _read_json(
+    package: Any, name: str, filename: str, *, required: bool = False
+) -> dict[str, Any] | None:
+    """Return a JSON file of a folder or of the hub; None if the source has no such file.
+
+    Of the hub, one that is required is asked for strictly: an error tells a name that is not there
+    from a network that is not.
+    """
     path: Path | str | None = Path(name) / filename
     if Path(name).is_dir():
         if not Path(name, filename).is_file():
@@ -127,7 +133,7 @@ def _read_json(package: Any, name: str, filename: str) -> dict[str, Any] | None:
     else:
         try:
             path = package.utils.cached_file(
-                name, filename, _raise_exceptions_for_missing_entries=False
+                name, filename, _raise_exceptions_for_missing_entries=required
             )
         except (OSError, ValueError) as error:
             raise InteropError(

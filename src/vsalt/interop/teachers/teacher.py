@@ -130,11 +130,11 @@ class HfTeacher(OutsideTeacher):
         else:
             seen = f"{self._num_frames} frames of each clip"
         own = f"{height // self._patch} x {width // self._patch}"
-        last = ", the last, with its final norm" if self._is_last else ", without the final norm"
+        last = "the last, as the model gives it" if self._is_last else "before the final norm"
         return (
             f"{self.adapter.model} of {self.source} sees {seen} at {height} x {width} pixels; its "
             f"{own} tokens of {self.width} channels are resampled to the student's grid; block "
-            f"{self.layer}{last}"
+            f"{self.layer}, {last}"
         )
 
     def save(self, folder: Path) -> None:
