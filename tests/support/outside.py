@@ -167,16 +167,17 @@ def write(folder: Path, name: str, **settings: Any) -> Any:
 
 
 @torch.no_grad()
-def layer_tokens(model: Any, name: str, pixels: Tensor) -> list[Tensor]:
+def layer_tokens(model: Any, name: str, pixels: Tensor, *, whole: bool = True) -> list[Tensor]:
     """Return the patch tokens after every block without, and at the end with the final norm.
 
     Args:
         model: of `build`.
         name: its kind.
         pixels: standardised, (B, 3, H, W) or (B, T, 3, H, W).
+        whole: the model is as it is saved, not its encoder alone.
     """
     kind = KINDS[name]
-    tower = kind.tower(model)
+    tower = kind.tower(model) if whole else model.eval()
     outputs: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, output: Any) -> None:

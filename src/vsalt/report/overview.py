@@ -87,11 +87,18 @@ def _stage(stage: StageRecord, runs: Sequence[RunRecord]) -> list[Cell]:
         "salt": "latents of the frozen teacher",
         "vjepa": "latents of its own moving average",
     }
+    predicts: list[Child] = [
+        meaning.get(stage.method, "a target"),
+        tag("small", f"method {stage.method}"),
+    ]
+    if stage.teacher_outside:
+        model, source = (stage.teacher_outside.get(key) for key in ("model", "source"))
+        predicts.append(tag("small", f"{model} of {source}"))
     last, lowest = val_losses(stage)
     steps = f"{count(stage.steps_done)} of {count(stage.num_steps)}"
     return [
         stage_title(stage, runs),
-        tag("span", meaning.get(stage.method, "a target"), tag("small", f"method {stage.method}")),
+        tag("span", *predicts),
         _network(stage, "encoder"),
         _network(stage, "predictor"),
         tag("span", _times(stage.setting("encoder", "tubelet")), class_="whole"),

@@ -31,6 +31,7 @@ class StageRecord:
         settings: the section `stage` of its configuration.
         data: the section `data` of its config.json.
         teacher_sha256: of the frozen teacher, if it has one.
+        teacher_outside: what a teacher from outside is; empty: it has none.
         train: `train` records of metrics.jsonl.
         val: `val` records of it.
         timings: records of timings.jsonl.
@@ -46,6 +47,7 @@ class StageRecord:
     settings: dict[str, Any]
     data: dict[str, Any]
     teacher_sha256: str | None
+    teacher_outside: dict[str, Any]
     train: tuple[dict[str, Any], ...]
     val: tuple[dict[str, Any], ...]
     timings: tuple[dict[str, Any], ...]
@@ -217,6 +219,7 @@ def _read_stage(folder: Path, run: str, name: str) -> StageRecord:
         settings=settings if isinstance(settings, dict) else {},
         data=data if isinstance(data, dict) else {},
         teacher_sha256=record.get("teacher_sha256"),
+        teacher_outside=record.get("teacher_outside") or {},
         train=tuple(entry for entry in metrics.records if entry["kind"] == "train"),
         val=tuple(entry for entry in metrics.records if entry["kind"] == "val"),
         timings=timings.records,

@@ -19,6 +19,7 @@ from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
+from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import environment, run_folder
 from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.build import build_objective
@@ -90,6 +91,9 @@ def create_stage(
                     "num_holdout": len(catalogue.holdout),
                 },
                 "teacher_sha256": teacher.sha256 if teacher else None,
+                "teacher_outside": (
+                    teacher.origin() if isinstance(teacher, OutsideTeacher) else None
+                ),
             },
         )
 

@@ -1,0 +1,156 @@
+"""A student of each model of transformers that can teach: trained, resumed, looked at, used."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.outside import KINDS, layer_tokens, write
+from support.runs import TINY_STAGE, stage_fingerprint
+from vsalt.cli.main import main
+from vsalt.cli.outside import read_outside
+from vsalt.config import StageConfig
+from vsalt.errors import RunFolderError, WeightsError
+from vsalt.interop.extras import quiet_transformers
+from vsalt.objectives.config import SaltConfig
+from vsalt.report.pictures import stage_pictures
+from vsalt.training.locate import load_encoder
+from vsalt.training.start import resume_run
+from vsalt.training.teachers import load_teacher
+
+VARIANTS = {"dinov2-swiglu", "dinov3-gated"}
+"""Of models that are here already; their tokens are tested one by one."""
+SALT = ["--method", "salt", *TINY_STAGE]
+
+
+def train(teacher: str, videos: Path, run: Path, *words: str) -> int:
+    given = ["--teacher", teacher, "--data", str(videos), "--out", str(run)]
+    return main(["pretrain", *SALT, *given, *words])
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in VARIANTS])
+def test_a_student_learns_from_each(name: str, videos: Path, tmp_path: Path) -> None:
+    model = write(tmp_path / "theirs", name)
+    run = tmp_path / "run"
+    layer = ["--method.teacher-layer", "-2"] if name == "dinov2" else []
+    assert train(f"hf:{tmp_path / 'theirs'}", videos, run, "--steps", "2", *layer) == 0
+    kept = run / "teacher" / "transformers"
+    with quiet_transformers() as package:
+        tower = package.AutoModel.from_pretrained(kept)
+    pixels = torch.rand(2, *((4,) if KINDS[name].clips else ()), 3, 32, 32)
+    again = layer_tokens(tower, name, pixels, whole=False)[-1]
+    torch.testing.assert_close(again, layer_tokens(model, name, pixels)[-1], atol=1e-5, rtol=1e-5)
+    meta = json.loads((run / "checkpoints" / "step-2" / "meta.json").read_text())
+    assert meta["flops_exact"] > 0
+    assert meta["teacher_flops_exact"] is None
+    about = json.loads((run / "teacher" / "meta.json").read_text())
+    assert about["outside"]["source"] == "theirs"
+    assert about["outside"]["layer"] == (1 if layer else 2)
+    config = json.loads((run / "config.json").read_text())
+    assert config["teacher_sha256"] == about["weights_sha256"]
+    # The student is an encoder like any other, and what its data was is not known.
+    loaded = load_encoder(run)
+    assert loaded.seen == ()
+    assert torch.isfinite(loaded.encoder(torch.zeros(1, 3, 4, 32, 32))).all()
+
+
+@pytest.fixture(scope="module")
+def student(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of four steps of a student of CLIP."""
+    folder = tmp_path_factory.mktemp("clip")
+    write(folder / "theirs", "clip")
+    words = ["--steps", "4", "--loop.keep-last", "2", "--method.teacher-frames", "mean"]
+    assert train(f"hf:{folder / 'theirs'}", videos, folder / "run", *words) == 0
+    shutil.rmtree(folder / "theirs")
+    return folder / "run"
+
+
+def test_its_run_goes_on_bit_for_bit_without_the_source(student: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(student, run)
+    shutil.rmtree(run / "checkpoints" / "step-4")
+    for pointer in ("latest", "best"):
+        (run / "checkpoints" / pointer).write_text("step-2")
+    with pytest.raises(RunFolderError, match="comes from outside, so read_outside is needed"):
+        resume_run(run)
+    assert main(["resume", str(run)]) == 0
+    assert stage_fingerprint(run) == stage_fingerprint(student)
+
+
+def test_another_teacher_in_its_place_is_noticed(student: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(student, run)
+    shutil.rmtree(run / "checkpoints" / "step-4")
+    (run / "checkpoints" / "latest").write_text("step-2")
+    path = run / "teacher" / "transformers"
+    with quiet_transformers() as package:
+        tower = package.AutoModel.from_pretrained(path)
+        with torch.no_grad():
+            tower.pre_layrnorm.bias.add_(1)
+        tower.save_pretrained(path)
+    stage = StageConfig(method=SaltConfig())
+    sha256 = json.loads((run / "config.json").read_text())["teacher_sha256"]
+    with pytest.raises(RunFolderError, match="is not the one that this run began with"):
+        load_teacher(run, stage, read_outside, sha256=sha256)
+
+
+def test_its_pictures_show_the_teacher(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = stage_pictures(student, num_clips=1, read_outside=read_outside)
+    assert found[-1].rows[1:] == ("encoder", "frozen teacher", "untrained")
+    assert main(["report", str(student), "--clips", "1"]) == 0
+    assert main(["viz", str(student), str(student / "viz"), "--clips", "1"]) == 0
+    page = (student / "report.html").read_text()
+    assert "CLIPVisionModel of theirs" in page
+    assert "No pictures" not in page
+
+
+def test_it_is_no_encoder_of_ours(student: Path) -> None:
+    with pytest.raises(WeightsError, match="comes from outside; vsalt takes its tokens as targets"):
+        load_encoder(student / "teacher")
+    with pytest.raises(WeightsError) as caught:
+        load_encoder(student.parent)
+    assert str(student) in str(caught.value)
+    assert str(student / "teacher") not in str(caught.value)
+
+
+def test_a_plan_names_it_and_counts_it(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "theirs", "siglip")
+    plans = {}
+    for frames in ("first", "mean"):
+        words = ["--dry-run", "--method.teacher-frames", frames]
+        assert train(f"hf:{tmp_path / 'theirs'}", videos, tmp_path / "run", *words) == 0
+        plans[frames] = capsys.readouterr().out
+    assert "teacher: SiglipVisionModel of " in plans["first"]
+    assert plans["first"].count("FLOPs, exact") == 1
+    assert plans["first"] != plans["mean"]
+    words = ["--steps", "1", "--hours", "0.001"]
+    assert not (tmp_path / "run").exists()
+    assert train("hf:nowhere", videos, tmp_path / "run", *words) != 0
+
+
+@pytest.mark.slow
+def test_a_name_on_the_hub_is_read_from_its_cache(videos: Path, tmp_path: Path) -> None:
+    """As after a download, in a process that may not go online."""
+    cached = tmp_path / "hub" / "models--someone--small"
+    write(cached / "snapshots" / "0123", "dinov2")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0123")
+    command = [sys.executable, "-m", "vsalt", "pretrain", *SALT, "--steps", "1"]
+    command += ["--teacher", "hf:someone/small", "--data", str(videos), "--out"]
+    offline = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    env: dict[str, Any] = {**os.environ, **offline}
+    run = tmp_path / "run"
+    process = subprocess.run(
+        [*command, str(run)], capture_output=True, text=True, timeout=240, env=env, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    about = json.loads((run / "teacher" / "meta.json").read_text())
+    assert about["outside"]["source"] == "someone/small"
