@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vsalt.errors import VsaltError
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
+    from vsalt.interop.teachers.read import read_hf_teacher
     from vsalt.models.tokenizer import image_clips
     from vsalt.models.vit import Encoder
     from vsalt.presets import salt_preset, stage_preset
@@ -49,6 +50,7 @@ __all__ = [
     "image_clips",
     "load",
     "load_encoder",
+    "read_hf_teacher",
     "read_source",
     "resume_run",
     "salt_preset",
@@ -78,6 +80,7 @@ _HOMES = {
     "image_clips": "models.tokenizer",
     "load": "embedding.embedder",
     "load_encoder": "training.locate",
+    "read_hf_teacher": "interop.teachers.read",
     "read_source": "data.manifest",
     "resume_run": "training.start",
     "salt_preset": "presets",
