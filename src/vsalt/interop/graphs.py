@@ -156,7 +156,8 @@ def export_graph(graph: Graph, out: Path, kind: GraphFormat) -> WrittenGraph:
         kind: of the file.
 
     Raises:
-        InteropError: if a package is missing, or the file differs by more than `TOLERANCE`.
+        InteropError: if the file differs by more than `TOLERANCE`.
+        MissingExtraError: if a package is missing.
         RunFolderError: if `out` is in use, or cannot be written.
     """
     if kind == "onnx":

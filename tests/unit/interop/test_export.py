@@ -13,7 +13,7 @@ from support.encoders import CLIP, TINY, write_checkpoint
 from vsalt.cli.export import _check, _refuse_probe
 from vsalt.cli.main import main
 from vsalt.data.config import ClipConfig
-from vsalt.errors import ConfigError, InteropError, RunFolderError
+from vsalt.errors import ConfigError, InteropError, MissingExtraError, RunFolderError
 from vsalt.evaluation.network import SavedNetwork
 from vsalt.interop.export_hf import HfClassifier, HfExport, export_hf
 from vsalt.interop.extras import require
@@ -251,7 +251,8 @@ def test_the_self_test_is_a_command(
 
 
 def test_a_missing_package_is_answered_with_the_line_that_installs_it() -> None:
-    with pytest.raises(InteropError, match=r"tests needs no_such: pip install 'vsalt\[hf\]'"):
+    needed = r"tests needs no_such \(No module named 'no_such'\): pip install 'vsalt\[hf\]'"
+    with pytest.raises(MissingExtraError, match=needed):
         require("no_such.part", extra="hf", what="tests")
 
 
