@@ -54,6 +54,7 @@ def test_a_folder_has_all_that_is_promised(tmp_path: Path) -> None:
         "video_preprocessor_config.json",
         "vsalt.json",
     ]
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1  # all may be read by others
     processor = json.loads((out / "video_preprocessor_config.json").read_text())
     assert processor["size"] == {"shortest_edge": int(32 * 256 / 224)}
     assert processor["crop_size"] == {"height": 32, "width": 32}
