@@ -183,12 +183,19 @@ def _to_graph(
             clip=probe.clip,
             antialias=probe.antialias,
             num_windows=probe.num_windows,
+            num_views=probe.num_views,
             classes=probe.classes,
         )
     written = export_graph(graph, args.out, kind)
     sizes = ", ".join(f"{name} {list(shape)}" for name, shape in written.shapes.items())
-    return [
+    lines = [
         f"{written.path}: {sizes}; compared with vsalt's own network at "
         f"{' and '.join(map(str, written.batches))} clips, largest difference "
         f"{written.max_error:.1e}"
     ]
+    if probe is not None and probe.num_views > 1:
+        lines.append(
+            f"  the probe's results are of probabilities averaged over {probe.num_views} crops of "
+            "a clip; the file takes one"
+        )
+    return lines
