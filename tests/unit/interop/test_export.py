@@ -17,7 +17,9 @@ from vsalt.errors import ConfigError, InteropError, MissingExtraError, RunFolder
 from vsalt.evaluation.network import SavedNetwork
 from vsalt.interop.export_hf import HfClassifier, HfExport, export_hf
 from vsalt.interop.extras import require
+from vsalt.interop.import_weights import ImportSettings, import_weights
 from vsalt.interop.model_card import NO_LICENSE, ProbeLine
+from vsalt.interop.self_test import original_state, their_model
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
 from vsalt.training.locate import load_encoder
@@ -31,11 +33,12 @@ def write_run(folder: Path, **settings: Any) -> Path:
     checkpoint = write_checkpoint(folder / "checkpoints" / "step-7", **settings)
     (folder / "checkpoints" / "latest").write_text("step-7\n")
     meta = json.loads((checkpoint / "meta.json").read_text())
-    meta["config"]["data"]["sources"] = ["/secret/place/videos.csv@2"]
+    meta["config"]["data"]["sources"] = ["/secret/me@home/videos.csv@2"]
     meta |= {"clips": 56_000, "flops_exact": 12345678, "flops_six_nd": 11111111}
     meta |= {"teacher_flops_exact": 87654321, "manifest_sha256": "abc", "val_loss": 0.125}
     (checkpoint / "meta.json").write_text(json.dumps(meta))
-    (folder / "config.json").write_text(json.dumps({"kind": "stage", "data": {"num_train": 4321}}))
+    data = {"num_train": 4321, "num_holdout": 67}
+    (folder / "config.json").write_text(json.dumps({"kind": "stage", "data": data}))
     return folder
 
 
@@ -81,9 +84,12 @@ def test_the_card_says_what_is_known_and_no_paths(tmp_path: Path) -> None:
         "| method | salt |",
         "| data | `videos.csv` |",
         "| clips to train on | 4,321 |",
+        "| clips held out | 67 |",
         "| steps | 7 |",
         "| clips seen | 56,000 |",
         "| FLOPs, exact | 1.23e+07 |",
+        "| FLOPs, 6ND | 1.11e+07 |",
+        "| list of clips (SHA-256) | `abc` |",
         "| FLOPs of its teachers, exact | 8.77e+07 |",
         "| validation loss | 0.1250 |",
         "62.5% (50.0% to 75.0%) | 12.5% | 400 | no test rows",
@@ -98,6 +104,31 @@ def test_the_card_says_what_is_known_and_no_paths(tmp_path: Path) -> None:
     assert str(tmp_path) not in card
     assert "\nlicense:" not in card
     assert "guesses of the frozen teacher's tokens" in notes[0]
+
+
+def test_the_card_of_imported_weights_says_where_they_came_from(tmp_path: Path) -> None:
+    torch.save(original_state(their_model()), tmp_path / "latest.pt")
+    settings = ImportSettings(heads=2, predictor_heads=2, num_frames=4, size=32, role="encoder")
+    import_weights(tmp_path / "latest.pt", tmp_path / "own", settings)
+    export_hf(load_encoder(tmp_path / "own"), tmp_path / "out", HfExport())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "imported from `latest.pt` (vjepa2, encoder)" in card
+    assert "steps and FLOPs are not known here." in card
+    assert "- taken for granted: its predictor has 2 attention heads\n" in card
+    assert "| steps |" not in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(("teacher", "said"), [(0, "0"), (None, "unknown")])
+def test_what_a_teacher_took_may_be_nothing_or_not_known(
+    teacher: int | None, said: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run")
+    path = run / "checkpoints" / "step-7" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"teacher_flops_exact": teacher}))
+    export_hf(load_encoder(run), tmp_path / "out", HfExport())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| FLOPs of its teachers, exact | {said} |" in card
 
 
 def test_a_licence_is_written_down(tmp_path: Path) -> None:
