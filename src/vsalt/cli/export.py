@@ -71,7 +71,13 @@ def export(words: Sequence[str], prog: str) -> int:
 def _check(args: ExportArgs) -> None:
     problems = []
     if args.self_test:
-        given = {"RUN": args.run, "--to": args.to, "--probe": args.probe, "--license": args.license}
+        given = {
+            "RUN": args.run,
+            "--to": args.to,
+            "--probe": args.probe,
+            "--license": args.license,
+            "--results": args.results or None,
+        }
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             problems.append(f"--self-test takes no {' and no '.join(wrong)}")

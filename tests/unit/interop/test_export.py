@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 
@@ -62,6 +63,13 @@ def test_a_folder_has_all_that_is_promised(tmp_path: Path) -> None:
     assert processor["size"] == {"shortest_edge": int(32 * 256 / 224)}
     assert processor["crop_size"] == {"height": 32, "width": 32}
     assert processor["image_mean"] == [0.485, 0.456, 0.406]
+    assert processor["image_std"] == [0.229, 0.224, 0.225]
+    assert processor["rescale_factor"] == pytest.approx(1 / 255)
+    assert processor["resample"] == PIL.Image.Resampling.BILINEAR
+    assert all(
+        processor[f"do_{what}"] for what in ("resize", "center_crop", "rescale", "normalize")
+    )
+    assert not processor["do_sample_frames"]
     config = json.loads((out / "config.json").read_text())
     assert (config["crop_size"], config["frames_per_clip"], config["patch_size"]) == (32, 4, 8)
     with pytest.raises(RunFolderError, match="not empty"):
@@ -242,7 +250,7 @@ def words(line: str) -> Any:
         ("run out --to onnx --license mit", ["--license and --results"]),
         ("run out --to hf --part 2", ["--part names a part of --probe"]),
         ("run out --to hf --json", ["--json is for --self-test"]),
-        ("run --self-test --to hf", ["takes no RUN and no --to"]),
+        ("run --self-test --to hf --results p", ["takes no RUN and no --to and no --results"]),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_together(line: str, problems: list[str]) -> None:
