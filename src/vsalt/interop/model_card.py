@@ -186,9 +186,7 @@ def _count(value: object) -> str:
 
 
 def _flops(value: object) -> str:
-    if not isinstance(value, int | float):
-        return _UNKNOWN
-    return f"{value:.3g}" if value else "0"
+    return f"{value:.3g}" if isinstance(value, int | float) else _UNKNOWN
 
 
 def _number(value: object) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vsalt.interop.model_card import NO_LICENSE, ProbeLine
 from vsalt.interop.self_test import original_state, their_model
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
+from vsalt.objectives.config import VjepaConfig
 from vsalt.training.locate import load_encoder
 
 PREDICTOR = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
@@ -137,6 +139,16 @@ def test_what_a_teacher_took_may_be_nothing_or_not_known(
     export_hf(load_encoder(run), tmp_path / "out", HfExport())
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"| FLOPs of its teachers, exact | {said} |" in card
+
+
+@pytest.mark.parametrize(("kept", "said"), [("target", "moving average"), ("student", "")])
+def test_a_predictor_beside_a_moving_average_is_told(kept: Any, said: str, tmp_path: Path) -> None:
+    loaded = load_encoder(write_run(tmp_path / "run"))
+    stage = replace(loaded.config.stage, method=VjepaConfig(kept=kept))
+    loaded = replace(loaded, config=replace(loaded.config, stage=stage))
+    notes = export_hf(loaded, tmp_path / "out", HfExport())
+    assert len(notes) == (1 if said else 0)
+    assert all(said in note for note in notes)
 
 
 def test_a_licence_is_written_down(tmp_path: Path) -> None:
