@@ -71,7 +71,7 @@ class WeightsError(VsaltError):
 
 
 class InteropError(VsaltError):
-    """Another format cannot hold a network, its file cannot be read, or a package is missing."""
+    """Another format cannot hold a network, or its file cannot be read."""
 
 
 class RunFolderError(VsaltError):

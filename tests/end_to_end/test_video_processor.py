@@ -24,8 +24,9 @@ from vsalt.training.locate import load_encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TORCHVISION = "torchvision==0.29.1"
-SIZES = [(40, 48), (74, 100), (182, 74), (36, 36)]
-"""Height and width; of the second and the third the long side is resized to a number above .5."""
+SIZES = [(40, 48), (74, 100), (182, 74), (36, 36), (20, 26)]
+"""Height and width; of the second and the third the long side is resized to a number above .5;
+the last is enlarged."""
 
 PROGRAM = """
 import json, sys

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,21 +22,27 @@ def chirp(*shape: int, rate: float) -> Tensor:
     return torch.from_numpy(np.sin(rate * i * i).reshape(shape))
 
 
-def fill_parameters(module: nn.Module) -> None:
-    """Give every parameter other values, all of a size that matters to the output.
+def filled(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Return parameters of these shapes, float64, all of a size that matters to the output.
 
     Parameter number n in the order of names is a chirp of rate 0.7 + 0.013 n: matrices times
     1.5 / sqrt(inputs), vectors times 0.3, and one more for the weights of norms.
     """
+    found = {}
+    for n, (name, shape) in enumerate(sorted(shapes.items())):
+        values = chirp(*shape, rate=0.7 + 0.013 * n)
+        values *= 1.5 / math.sqrt(math.prod(shape[1:])) if len(shape) >= 2 else 0.3
+        is_norm = "norm" in name and name.endswith("weight")
+        found[name] = values + 1 if is_norm else values
+    return found
+
+
+def fill_parameters(module: nn.Module) -> None:
+    """Give every parameter the values of `filled`."""
+    values = filled({name: param.shape for name, param in module.named_parameters()})
     with torch.no_grad():
-        for n, (name, param) in enumerate(sorted(module.named_parameters())):
-            values = chirp(*param.shape, rate=0.7 + 0.013 * n)
-            if param.ndim >= 2:
-                values *= 1.5 / math.sqrt(param[0].numel())
-            else:
-                values *= 0.3
-            is_norm = "norm" in name and name.endswith("weight")
-            param.copy_(values + 1 if is_norm else values)
+        for name, param in module.named_parameters():
+            param.copy_(values[name])
 
 
 def swapped_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:

@@ -71,7 +71,13 @@ def export(words: Sequence[str], prog: str) -> int:
 def _check(args: ExportArgs) -> None:
     problems = []
     if args.self_test:
-        given = {"RUN": args.run, "--to": args.to, "--probe": args.probe, "--license": args.license}
+        given = {
+            "RUN": args.run,
+            "--to": args.to,
+            "--probe": args.probe,
+            "--license": args.license,
+            "--results": args.results or None,
+        }
         wrong = [name for name, value in given.items() if value is not None]
         if wrong:
             problems.append(f"--self-test takes no {' and no '.join(wrong)}")
@@ -183,12 +189,19 @@ def _to_graph(
             clip=probe.clip,
             antialias=probe.antialias,
             num_windows=probe.num_windows,
+            num_views=probe.num_views,
             classes=probe.classes,
         )
     written = export_graph(graph, args.out, kind)
     sizes = ", ".join(f"{name} {list(shape)}" for name, shape in written.shapes.items())
-    return [
+    lines = [
         f"{written.path}: {sizes}; compared with vsalt's own network at "
         f"{' and '.join(map(str, written.batches))} clips, largest difference "
         f"{written.max_error:.1e}"
     ]
+    if probe is not None and probe.num_views > 1:
+        lines.append(
+            f"  the probe's results are of probabilities averaged over {probe.num_views} crops of "
+            "a clip; the file takes one"
+        )
+    return lines

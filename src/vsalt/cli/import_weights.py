@@ -1,7 +1,7 @@
 """`vsalt import`: weights from Hugging Face folders and original V-JEPA 2 checkpoints."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +23,9 @@ class ImportArgs:
     needs vsalt[hf]), or an original V-JEPA 2 checkpoint (.pt; read with weights_only)."""
     out: tyro.conf.Positional[Path]
     """Folder to write to; must be new or empty."""
-    role: Literal["target_encoder", "encoder"] = "target_encoder"
-    """Which encoder of an original checkpoint: the moving average, or the trained one."""
+    role: Literal["target_encoder", "encoder"] | None = None
+    """Which encoder of an original checkpoint: the moving average, or the trained one. Unset:
+    target_encoder."""
     num_frames: int | None = None
     """Frames of a clip. Unset: as the folder says; of a .pt file 16."""
     size: int | None = None
@@ -42,6 +43,9 @@ class ImportArgs:
     encoder of this width and depth."""
     predictor_heads: int | None = None
     """Likewise of its predictor. Unset: 12."""
+    rotary: bool = False
+    """Positions of a .pt file are rotary even though it holds `pos_embed`: left over in files of
+    V-JEPA 2, and added to the tokens in V-JEPA's, which are not read."""
 
 
 def import_weights(words: Sequence[str], prog: str) -> int:
@@ -51,8 +55,9 @@ def import_weights(words: Sequence[str], prog: str) -> int:
     from vsalt.interop.import_weights import import_weights as bring_in
     from vsalt.interop.networks import count
 
-    names = ("role", "num_frames", "size", "fps", "frame_step", "antialias", "heads")
-    settings = ImportSettings(**{name: getattr(args, name) for name in (*names, "predictor_heads")})
+    settings = ImportSettings(
+        **{field.name: getattr(args, field.name) for field in fields(ImportSettings)}
+    )
     imported = bring_in(args.source, args.out, settings)
     numbers = imported.networks.encoder.config.architecture
     lines = [

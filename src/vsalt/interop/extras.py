@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from vsalt.errors import InteropError
+from vsalt.errors import MissingExtraError
 
 
 def require(package: str, *, extra: str, what: str) -> Any:
@@ -17,21 +17,20 @@ def require(package: str, *, extra: str, what: str) -> Any:
         what: what needs it, for the message.
 
     Raises:
-        InteropError: if it is not installed.
+        MissingExtraError: if it cannot be imported, with what Python says.
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise InteropError(
-            f"{what} needs {package.partition('.')[0]}: pip install 'vsalt[{extra}]' ({error})"
-        ) from error
+        name = package.partition(".")[0]
+        raise MissingExtraError(f"{what} needs {name} ({error})", extra=extra) from error
 
 
 def transformers() -> Any:
     """Import transformers.
 
     Raises:
-        InteropError: if it is not installed.
+        MissingExtraError: if it is not installed.
     """
     return require("transformers", extra="hf", what="reading and writing Hugging Face folders")
 

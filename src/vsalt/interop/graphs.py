@@ -39,6 +39,9 @@ TOLERANCE = 1e-4
 """Largest difference from vsalt's own network that is accepted: absolute, or of the largest value
 where that is above 1."""
 OPSET = 20
+MAX_INLINE_BYTES = 1 << 30
+"""Weights of more bytes go into a file beside an ONNX model, which must stay below 2 GiB."""
+_FREE = ({0: torch.export.Dim("batch", min=1)},)
 _TRACED, _CHECKED = 2, (1, 3)
 """Clips at which a network is traced, and those at which the file is compared with it."""
 
@@ -112,6 +115,7 @@ def network_graph(
     clip: ClipConfig,
     antialias: bool,
     num_windows: int,
+    num_views: int,
     classes: Sequence[str],
 ) -> Graph:
     """Return a probe with its encoder as what is exported.
@@ -122,6 +126,8 @@ def network_graph(
         clip: what a window is.
         antialias: how its frames are shrunk.
         num_windows: windows of a row that the network sees at once.
+        num_views: crops of a window over which `vsalt probe` averages probabilities; the network
+            takes one.
         classes: names, in the order of the scores.
     """
     windows = (num_windows,) if num_windows > 1 else ()
@@ -132,6 +138,7 @@ def network_graph(
         description={
             **_description(loaded, clip, antialias),
             "num_windows": num_windows,
+            "num_views": num_views,
             "classes": list(classes),
         },
     )
@@ -156,7 +163,8 @@ def export_graph(graph: Graph, out: Path, kind: GraphFormat) -> WrittenGraph:
         kind: of the file.
 
     Raises:
-        InteropError: if a package is missing, or the file differs by more than `TOLERANCE`.
+        InteropError: if the file differs by more than `TOLERANCE`.
+        MissingExtraError: if a package is missing.
         RunFolderError: if `out` is in use, or cannot be written.
     """
     if kind == "onnx":
@@ -192,7 +200,7 @@ def _write(graph: Graph, path: Path, kind: GraphFormat) -> None:
     program = torch.export.export(
         graph.module.requires_grad_(False),
         (_clips(graph, _TRACED),),
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        dynamic_shapes=_FREE,
     )
     if kind == "torch":
         torch.export.save(program, path)
@@ -211,6 +219,7 @@ def _write_onnx(program: Any, graph: Graph, path: Path) -> None:
         input_names=[INPUT],
         output_names=list(graph.outputs),
         opset_version=OPSET,
+        dynamic_shapes=_FREE,  # for the name of the axis; what is free is in the program
         dynamo=True,
         verbose=False,
     )
@@ -219,8 +228,8 @@ def _write_onnx(program: Any, graph: Graph, path: Path) -> None:
 
 
 def _is_large(module: nn.Module) -> bool:
-    """Whether weights go into a file of their own: a protocol buffer holds less than 2 GiB."""
-    return sum(param.nbytes for param in module.parameters()) > 1 << 30
+    """Whether weights go into a file of their own."""
+    return sum(param.nbytes for param in module.parameters()) > MAX_INLINE_BYTES
 
 
 _Runner = Any

@@ -23,6 +23,7 @@ from vsalt.interop.extras import quiet_transformers
 from vsalt.interop.networks import Networks
 from vsalt.interop.vjepa2_hf import from_hf, to_hf
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
+from vsalt.models.weights import obey_umask
 
 CONFIG = "config.json"
 PROCESSOR = "video_preprocessor_config.json"
@@ -102,6 +103,8 @@ def write_networks(folder: Path, networks: Networks) -> None:
     durable.create_new_folder(folder, "OUT")
     with quiet_transformers(), durable.explain_write_errors(f"to {folder}"):
         model.save_pretrained(folder)
+        for path in folder.glob("*.safetensors"):
+            obey_umask(path)
     durable.write_json(folder / PROCESSOR, processor_config(networks))
 
 

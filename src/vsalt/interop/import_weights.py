@@ -33,7 +33,7 @@ class ImportSettings:
     """What the source does not tell, and how its encoder is to be used.
 
     Attributes:
-        role: which encoder of an original checkpoint is taken.
+        role: which encoder of an original checkpoint is taken; None: target_encoder.
         num_frames: frames of a clip; None: as the source says, else 16.
         size: height and width of a clip in pixels; None: as the source says, else 256.
         fps: frames of a clip per second of the video; with neither this nor `frame_step`: as the
@@ -43,9 +43,11 @@ class ImportSettings:
             preparation, which in transformers does and in V-JEPA's code does not.
         heads: attention heads of an original checkpoint's encoder; None: V-JEPA 2's.
         predictor_heads: likewise of its predictor.
+        rotary: take an original checkpoint's positions for rotary even if it holds a table of
+            added ones (see `OriginalSettings`).
     """
 
-    role: Role = "target_encoder"
+    role: Role | None = None
     num_frames: int | None = None
     size: int | None = None
     fps: float | None = None
@@ -53,6 +55,7 @@ class ImportSettings:
     antialias: bool | None = None
     heads: int | None = None
     predictor_heads: int | None = None
+    rotary: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -143,7 +146,7 @@ def _from_folder(source: Path, settings: ImportSettings) -> _Source:
         raise InteropError(
             f"{source} has no {CONFIG}, so it is no `save_pretrained` folder of transformers"
         )
-    _refuse(settings, ("heads", "predictor_heads"), f"{source / CONFIG} tells them")
+    _refuse_for_folder(settings, source)
     networks = read_hf_folder(source)
     notes: tuple[str, ...] = ()
     if networks.classifier is not None:
@@ -161,38 +164,47 @@ def _from_folder(source: Path, settings: ImportSettings) -> _Source:
 
 
 def _from_original(source: Path, settings: ImportSettings) -> _Source:
+    role = settings.role or "target_encoder"
     found = read_original(
         source,
         OriginalSettings(
-            role=settings.role,
+            role=role,
             num_frames=settings.num_frames or ORIGINAL_NUM_FRAMES,
             size=settings.size or ORIGINAL_SIZE,
             heads=settings.heads,
             predictor_heads=settings.predictor_heads or PREDICTOR_HEADS,
+            rotary=settings.rotary,
         ),
     )
     networks = found.networks
-    assumed = tuple(f"taken for granted: {text}" for text in found.assumed)
+    notes = (
+        *(f"taken for granted: {text}" for text in found.assumed),
+        *(f"left out: {text}" for text in found.left_out),
+    )
     return _Source(
         networks=networks,
-        notes=assumed + _about_predictor(networks),
+        notes=notes + _about_predictor(networks),
         format="vjepa2",
-        role=settings.role,
+        role=role,
         antialias=False,
         clip=ClipConfig(num_frames=networks.num_frames, size=networks.size, fps=VJEPA2_FPS),
     )
 
 
 def _about_predictor(networks: Networks) -> tuple[str, ...]:
-    return () if networks.predictor is not None else ("it has no predictor",)
+    return () if networks.predictor is not None else ("what is written has no predictor",)
 
 
-def _refuse(settings: ImportSettings, names: tuple[str, ...], why: str) -> None:
+def _refuse_for_folder(settings: ImportSettings, source: Path) -> None:
+    """Refuse what only an original checkpoint leaves open."""
+    given = {name: getattr(settings, name) for name in ("role", "heads", "predictor_heads")}
+    given["rotary"] = settings.rotary or None
     report_problems(
         [
-            f"{name.replace('_', '-')} is {getattr(settings, name)}, but {why}; leave it out"
-            for name in names
-            if getattr(settings, name) is not None
+            f"{name.replace('_', '-')} is {value}, but {source / CONFIG} tells the networks; it is "
+            "for original checkpoints (.pt), so leave it out"
+            for name, value in given.items()
+            if value is not None
         ]
     )
 

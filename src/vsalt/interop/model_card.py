@@ -7,11 +7,11 @@ were, the hash of their list, and the last part of each source's path.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from vsalt import __version__
 from vsalt.config import PretrainConfig
+from vsalt.data.catalogue import parse_source
 from vsalt.data.config import ClipConfig
 from vsalt.interop.networks import Networks, count
 
@@ -148,11 +148,16 @@ transformers."""
 def _training(facts: CardFacts) -> str:
     if "imported" in facts.meta:
         origin = facts.meta["imported"]
-        return (
-            "## Training\n\nThese weights were not trained by vsalt; they were imported from "
-            f"`{origin['source']}` ({origin['format']}). Its data, steps and FLOPs are not known "
-            "here."
-        )
+        kind = ", ".join(filter(None, (origin["format"], origin.get("role"))))
+        lines = [
+            "## Training",
+            "",
+            "These weights were not trained by vsalt; they were imported from "
+            f"`{origin['source']}` ({kind}). Its data, steps and FLOPs are not known here.",
+            "",
+            *(f"- {note}" for note in origin.get("notes", ())),
+        ]
+        return "\n".join(lines).rstrip()
     meta, data = facts.meta, facts.data
     rows = {
         "method": facts.config.stage.method.name,
@@ -172,7 +177,7 @@ def _training(facts: CardFacts) -> str:
 
 
 def _sources(facts: CardFacts) -> str:
-    names = [PurePath(source.partition("@")[0]).name for source in facts.config.data.sources]
+    names = [parse_source(source)[0].name for source in facts.config.data.sources]
     return ", ".join(f"`{name}`" for name in names) or _UNKNOWN
 
 
@@ -181,9 +186,7 @@ def _count(value: object) -> str:
 
 
 def _flops(value: object) -> str:
-    if not isinstance(value, int | float):
-        return _UNKNOWN
-    return f"{value:.3g}" if value else "0"
+    return f"{value:.3g}" if isinstance(value, int | float) else _UNKNOWN
 
 
 def _number(value: object) -> str:

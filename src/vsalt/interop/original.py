@@ -5,6 +5,7 @@ several clips), or with neither. The file is read with `weights_only`, so nothin
 """
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _WRAPPERS = ("module.", "backbone.")
 _MASK_TOKENS = "mask_tokens."
 _PREDICTOR = "predictor"
 _ADDED_POSITIONS = ("pos_embed", "predictor_pos_embed")
+_OF_ACTIONS = "action_encoder."
 
 HEADS = {
     (192, 12): 3,
@@ -53,6 +55,8 @@ class OriginalSettings:
         size: their height and width in pixels.
         heads: attention heads of the encoder; None: those of V-JEPA 2's encoder of this size.
         predictor_heads: of the predictor.
+        rotary: positions are rotary even where a file holds a table of added ones. V-JEPA's tables
+            are added to the tokens; V-JEPA 2's code says that its files hold tables it never reads.
     """
 
     role: Role = "target_encoder"
@@ -60,6 +64,7 @@ class OriginalSettings:
     size: int = 256
     heads: int | None = None
     predictor_heads: int = PREDICTOR_HEADS
+    rotary: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,10 +74,12 @@ class OriginalNetworks:
     Attributes:
         networks: encoder and, if it is there, predictor.
         assumed: what the file does not tell and was taken, in sentences.
+        left_out: what of the file is not in the networks, with reasons.
     """
 
     networks: Networks
     assumed: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def read_original(path: Path, settings: OriginalSettings) -> OriginalNetworks:
@@ -86,19 +93,24 @@ def read_original(path: Path, settings: OriginalSettings) -> OriginalNetworks:
     """
     state = _load(path)
     source = f"{path} ({settings.role})"
-    tensors = _part(state, settings.role, path)
+    tensors, left_out = _part(state, settings.role, path, settings)
     encoder, assumed = _encoder(tensors, settings, source)
     predictor = None
     if _PREDICTOR in state:
-        predictor = _predictor(_part(state, _PREDICTOR, path), encoder, settings, source)
-        assumed += (f"its predictor has {settings.predictor_heads} attention heads",)
+        tensors, unread = _part(state, _PREDICTOR, path, settings)
+        if any(name.startswith(_OF_ACTIONS) for name in tensors):
+            left_out += ("its predictor, which is V-JEPA 2-AC's and also takes a robot's actions",)
+        else:
+            predictor = _predictor(tensors, encoder, settings, source)
+            assumed += (f"its predictor has {settings.predictor_heads} attention heads",)
+            left_out += unread
     networks = Networks(
         encoder=encoder,
         num_frames=settings.num_frames,
         size=(settings.size, settings.size),
         predictor=predictor,
     )
-    return OriginalNetworks(networks=networks, assumed=assumed)
+    return OriginalNetworks(networks=networks, assumed=assumed, left_out=left_out)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -112,21 +124,38 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InteropError(f"there is no file {path}") from error
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        first = str(error).strip().partition("\n")[0]
         raise InteropError(
-            f"{path} cannot be read as a checkpoint of tensors: {first}. It is read with torch's "
-            "weights_only, which runs no code of the file"
+            f"{path} cannot be read as a checkpoint of tensors: {_why(error)}. It is read with "
+            "torch's weights_only, which runs no code of the file"
         ) from error
     if not isinstance(state, dict):
         raise InteropError(f"{path} holds no dictionary but a {type(state).__name__}")
     return state
 
 
-def _part(state: Mapping[str, Any], name: str, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a network, without the names of what was wrapped around it."""
+def _why(error: Exception) -> str:
+    """Return what torch says, without its advice to read the file unsafely."""
+    text = str(error).strip()
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return (
+            f"it holds {found[1]}, which is no tensor; where it was made, save a dictionary of its "
+            "networks' state_dicts alone"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of torch.save"
+    return text.partition("\n")[0]
+
+
+def _part(
+    state: Mapping[str, Any], name: str, path: Path, settings: OriginalSettings
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors of a network, without the names of what was wrapped around it.
+
+    Also what of them was left out.
+    """
     part = state.get(name)
     if not isinstance(part, dict) or not all(isinstance(one, Tensor) for one in part.values()):
-        found = ", ".join(sorted(key for key, value in state.items() if isinstance(value, dict)))
+        found = ", ".join(sorted(map(str, state)))
         raise InteropError(
             f"{path} has no weights {name!r}; its entries are {found or 'none'}. --role takes "
             "target_encoder or encoder"
@@ -136,12 +165,14 @@ def _part(state: Mapping[str, Any], name: str, path: Path) -> dict[str, Tensor]:
         if tensors and all(key.startswith(wrapper) for key in tensors):
             tensors = {key.removeprefix(wrapper): value for key, value in tensors.items()}
     added = [key for key in _ADDED_POSITIONS if key in tensors]
-    if added:
+    if added and not settings.rotary:
         raise InteropError(
-            f"{path}: {name} has {added[0]}, positions that are added to its tokens, as in V-JEPA "
-            "before V-JEPA 2; only weights with rotary positions are read"
+            f"{path}: {name} has {added[0]}, a table of positions. In V-JEPA before V-JEPA 2 it is "
+            "added to the tokens, and such weights are not read. In files of V-JEPA 2, whose "
+            "positions are rotary, it is a leftover: if this is one, give --rotary"
         )
-    return float32(tensors)
+    tensors = {key: value for key, value in tensors.items() if key not in added}
+    return float32(tensors), tuple(f"its {key}, as its positions are rotary" for key in added)
 
 
 def _encoder(

@@ -54,7 +54,7 @@ def self_test() -> list[Row]:
     """Convert small models in every direction and compare what they compute.
 
     Raises:
-        InteropError: if transformers is not installed.
+        MissingExtraError: if transformers is not installed.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

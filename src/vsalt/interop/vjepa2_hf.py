@@ -66,8 +66,8 @@ def to_hf(networks: Networks) -> Any:
             `VJEPA2Model`. A predictor that cannot be held is left out (`left_out`).
 
     Raises:
-        InteropError: if transformers cannot hold the encoder or the classifier, with the reasons;
-            or if it is not installed.
+        InteropError: if transformers cannot hold the encoder or the classifier, with the reasons.
+        MissingExtraError: if transformers is not installed.
 
     Example:
         >>> to_hf(Networks(encoder=encoder, num_frames=16, size=(224, 224)))  # doctest: +SKIP

@@ -22,15 +22,23 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     try:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-        # The library makes files that only their owner may read, whatever the umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        path.chmod(0o666 & ~umask)
+        obey_umask(path)
     except safetensors.SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def obey_umask(path: Path) -> None:
+    """Let those read a file of safetensors whom the umask lets; the library allows its owner alone.
+
+    Raises:
+        OSError: if the system does not let it be changed.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

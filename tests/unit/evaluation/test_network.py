@@ -1,6 +1,7 @@
 """A saved probe as one network gives the probabilities that `vsalt probe predict` writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ KINDS = {
     "attentive": ["--kind", "attentive", "--attentive.mode", "hf", *ATTENTIVE],
     "attentive, windows": [
         *("--kind", "attentive-1", "--attentive.heads", "4", *ATTENTIVE),
-        *("--attentive.segments", "3", "--attentive.size", "24", "24"),
+        *("--attentive.segments", "3", "--attentive.size", "16", "24"),
     ],
 }
 
@@ -54,7 +55,12 @@ def test_scores_are_those_of_the_probe(
     text = (tmp_path / "said" / "predictions.jsonl").read_text()
     said = [json.loads(one) for one in text.splitlines()]
     loaded = load_encoder(encoder)
-    found = saved_network(read_head(probe, loaded.sha256, None), loaded)
+    head = read_head(probe, loaded.sha256, None)
+    found = saved_network(head, loaded)
+    if "attentive" in kind:
+        options = {**head.options, "attentive": {**head.options["attentive"], "views": 3}}
+        several = saved_network(replace(head, options=options), loaded)
+        assert (several.num_views, found.num_views) == (3, 1)
     windows = found.num_windows
     assert windows == {"linear, windows": 2, "attentive": 1, "attentive, windows": 3}[kind]
     assert tuple(given[0].shape[-2:]) == found.clip.size

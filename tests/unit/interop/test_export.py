@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 
@@ -13,13 +15,16 @@ from support.encoders import CLIP, TINY, write_checkpoint
 from vsalt.cli.export import _check, _refuse_probe
 from vsalt.cli.main import main
 from vsalt.data.config import ClipConfig
-from vsalt.errors import ConfigError, InteropError, RunFolderError
+from vsalt.errors import ConfigError, InteropError, MissingExtraError, RunFolderError
 from vsalt.evaluation.network import SavedNetwork
 from vsalt.interop.export_hf import HfClassifier, HfExport, export_hf
 from vsalt.interop.extras import require
+from vsalt.interop.import_weights import ImportSettings, import_weights
 from vsalt.interop.model_card import NO_LICENSE, ProbeLine
+from vsalt.interop.self_test import original_state, their_model
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
+from vsalt.objectives.config import VjepaConfig
 from vsalt.training.locate import load_encoder
 
 PREDICTOR = PredictorConfig(width=24, depth=1, heads=2, mlp_width=48)
@@ -31,11 +36,12 @@ def write_run(folder: Path, **settings: Any) -> Path:
     checkpoint = write_checkpoint(folder / "checkpoints" / "step-7", **settings)
     (folder / "checkpoints" / "latest").write_text("step-7\n")
     meta = json.loads((checkpoint / "meta.json").read_text())
-    meta["config"]["data"]["sources"] = ["/secret/place/videos.csv@2"]
+    meta["config"]["data"]["sources"] = ["/secret/me@home/videos.csv@2"]
     meta |= {"clips": 56_000, "flops_exact": 12345678, "flops_six_nd": 11111111}
     meta |= {"teacher_flops_exact": 87654321, "manifest_sha256": "abc", "val_loss": 0.125}
     (checkpoint / "meta.json").write_text(json.dumps(meta))
-    (folder / "config.json").write_text(json.dumps({"kind": "stage", "data": {"num_train": 4321}}))
+    data = {"num_train": 4321, "num_holdout": 67}
+    (folder / "config.json").write_text(json.dumps({"kind": "stage", "data": data}))
     return folder
 
 
@@ -54,10 +60,18 @@ def test_a_folder_has_all_that_is_promised(tmp_path: Path) -> None:
         "video_preprocessor_config.json",
         "vsalt.json",
     ]
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1  # all may be read by others
     processor = json.loads((out / "video_preprocessor_config.json").read_text())
     assert processor["size"] == {"shortest_edge": int(32 * 256 / 224)}
     assert processor["crop_size"] == {"height": 32, "width": 32}
     assert processor["image_mean"] == [0.485, 0.456, 0.406]
+    assert processor["image_std"] == [0.229, 0.224, 0.225]
+    assert processor["rescale_factor"] == pytest.approx(1 / 255)
+    assert processor["resample"] == PIL.Image.Resampling.BILINEAR
+    assert all(
+        processor[f"do_{what}"] for what in ("resize", "center_crop", "rescale", "normalize")
+    )
+    assert not processor["do_sample_frames"]
     config = json.loads((out / "config.json").read_text())
     assert (config["crop_size"], config["frames_per_clip"], config["patch_size"]) == (32, 4, 8)
     with pytest.raises(RunFolderError, match="not empty"):
@@ -80,9 +94,12 @@ def test_the_card_says_what_is_known_and_no_paths(tmp_path: Path) -> None:
         "| method | salt |",
         "| data | `videos.csv` |",
         "| clips to train on | 4,321 |",
+        "| clips held out | 67 |",
         "| steps | 7 |",
         "| clips seen | 56,000 |",
         "| FLOPs, exact | 1.23e+07 |",
+        "| FLOPs, 6ND | 1.11e+07 |",
+        "| list of clips (SHA-256) | `abc` |",
         "| FLOPs of its teachers, exact | 8.77e+07 |",
         "| validation loss | 0.1250 |",
         "62.5% (50.0% to 75.0%) | 12.5% | 400 | no test rows",
@@ -97,6 +114,41 @@ def test_the_card_says_what_is_known_and_no_paths(tmp_path: Path) -> None:
     assert str(tmp_path) not in card
     assert "\nlicense:" not in card
     assert "guesses of the frozen teacher's tokens" in notes[0]
+
+
+def test_the_card_of_imported_weights_says_where_they_came_from(tmp_path: Path) -> None:
+    torch.save(original_state(their_model()), tmp_path / "latest.pt")
+    settings = ImportSettings(heads=2, predictor_heads=2, num_frames=4, size=32, role="encoder")
+    import_weights(tmp_path / "latest.pt", tmp_path / "own", settings)
+    export_hf(load_encoder(tmp_path / "own"), tmp_path / "out", HfExport())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "imported from `latest.pt` (vjepa2, encoder)" in card
+    assert "steps and FLOPs are not known here." in card
+    assert "- taken for granted: its predictor has 2 attention heads\n" in card
+    assert "| steps |" not in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(("teacher", "said"), [(0, "0"), (None, "unknown")])
+def test_what_a_teacher_took_may_be_nothing_or_not_known(
+    teacher: int | None, said: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run")
+    path = run / "checkpoints" / "step-7" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"teacher_flops_exact": teacher}))
+    export_hf(load_encoder(run), tmp_path / "out", HfExport())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| FLOPs of its teachers, exact | {said} |" in card
+
+
+@pytest.mark.parametrize(("kept", "said"), [("target", "moving average"), ("student", "")])
+def test_a_predictor_beside_a_moving_average_is_told(kept: Any, said: str, tmp_path: Path) -> None:
+    loaded = load_encoder(write_run(tmp_path / "run"))
+    stage = replace(loaded.config.stage, method=VjepaConfig(kept=kept))
+    loaded = replace(loaded, config=replace(loaded.config, stage=stage))
+    notes = export_hf(loaded, tmp_path / "out", HfExport())
+    assert len(notes) == (1 if said else 0)
+    assert all(said in note for note in notes)
 
 
 def test_a_licence_is_written_down(tmp_path: Path) -> None:
@@ -210,7 +262,7 @@ def words(line: str) -> Any:
         ("run out --to onnx --license mit", ["--license and --results"]),
         ("run out --to hf --part 2", ["--part names a part of --probe"]),
         ("run out --to hf --json", ["--json is for --self-test"]),
-        ("run --self-test --to hf", ["takes no RUN and no --to"]),
+        ("run --self-test --to hf --results p", ["takes no RUN and no --to and no --results"]),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_together(line: str, problems: list[str]) -> None:
@@ -251,7 +303,8 @@ def test_the_self_test_is_a_command(
 
 
 def test_a_missing_package_is_answered_with_the_line_that_installs_it() -> None:
-    with pytest.raises(InteropError, match=r"tests needs no_such: pip install 'vsalt\[hf\]'"):
+    needed = r"tests needs no_such \(No module named 'no_such'\): pip install 'vsalt\[hf\]'"
+    with pytest.raises(MissingExtraError, match=needed):
         require("no_such.part", extra="hf", what="tests")
 
 

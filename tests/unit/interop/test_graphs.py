@@ -10,6 +10,8 @@ import torch
 
 from support.encoders import CLIP, write_checkpoint
 from support.fill import fill_parameters
+from vsalt.config import from_dict
+from vsalt.data.config import ClipConfig
 from vsalt.errors import InteropError, RunFolderError
 from vsalt.evaluation.network import ProbeNetwork
 from vsalt.interop import graphs
@@ -45,7 +47,7 @@ def run_onnx(path: Path, given: torch.Tensor) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (own,) = session.get_inputs()
     assert (own.name, own.type) == ("clips", "tensor(uint8)")
-    assert isinstance(own.shape[0], str)  # any number of clips
+    assert own.shape[0] == "batch"  # any number of clips
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {"clips": given.numpy()}), strict=True))
 
@@ -65,8 +67,23 @@ def test_an_encoder_becomes_onnx(loaded: LoadedEncoder, tmp_path: Path) -> None:
     assert told["input"] == {"clips": [-1, 3, 4, 32, 32]}
     assert told["outputs"] == {"tokens": [-1, 32, 24], "feature": [-1, 24]}
     assert told["encoder_sha256"] == loaded.sha256
+    assert told["antialias"] is loaded.config.data.antialias
+    assert from_dict(ClipConfig, told["clip"]) == CLIP
     with pytest.raises(RunFolderError, match="not empty"):
         export_graph(encoder_graph(loaded), tmp_path / "out", "onnx")
+
+
+@torch.no_grad()
+def test_weights_of_a_large_network_lie_in_a_file_beside_the_model(
+    loaded: LoadedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "MAX_INLINE_BYTES", 1000)
+    written = export_graph(encoder_graph(loaded), tmp_path / "out", "onnx")
+    size = sum(param.nbytes for param in loaded.encoder.parameters())
+    assert (tmp_path / "out" / "model.onnx.data").stat().st_size >= 0.9 * size
+    moved = (tmp_path / "out").rename(tmp_path / "elsewhere") / written.path.name
+    tokens = loaded.encoder(clips(2))
+    np.testing.assert_allclose(run_onnx(moved, clips(2))["tokens"], tokens, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -91,6 +108,7 @@ def probe(loaded: LoadedEncoder, num_windows: int) -> Graph:
         clip=CLIP,
         antialias=True,
         num_windows=num_windows,
+        num_views=3,
         classes=("up", "down", "still"),
     )
 
@@ -109,6 +127,7 @@ def test_a_probe_and_its_encoder_become_onnx(
     np.testing.assert_allclose(found["scores"], expected, atol=TOLERANCE)
     told = json.loads((tmp_path / "out" / "export.json").read_text())
     assert (told["classes"], told["num_windows"]) == (["up", "down", "still"], num_windows)
+    assert (told["num_views"], told["antialias"]) == (3, True)
 
 
 @pytest.mark.parametrize("shift", [20 * TOLERANCE, float("nan")])

@@ -103,8 +103,10 @@ def test_what_is_no_source_is_refused(folder: Path, tmp_path: Path) -> None:
         import_weights(tmp_path / "none", out, ImportSettings())
     with pytest.raises(InteropError, match=r"has no config\.json"):
         import_weights(tmp_path, out, ImportSettings())
-    with pytest.raises(ConfigError, match=r"heads is 2, but .*config\.json tells them"):
+    with pytest.raises(ConfigError, match=r"heads is 2, but .*config\.json tells the networks"):
         import_weights(folder, out, HEADS)
+    with pytest.raises(ConfigError, match=r"2 settings(.|\n)*role is encoder(.|\n)*rotary is True"):
+        import_weights(folder, out, ImportSettings(role="encoder", rotary=True))
     with pytest.raises(ConfigError, match="does not divide into tubelets"):
         import_weights(folder, out, ImportSettings(size=33))
     assert not out.exists()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,10 +71,57 @@ def test_its_mask_token_is_number_one(state: dict[str, Any], tmp_path: Path) -> 
     assert found.assumed == ("its predictor has 2 attention heads",)
 
 
+def test_a_table_that_rotary_positions_leave_unread_is_left_out(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    tables = {"target_encoder": "pos_embed", "predictor": "predictor_pos_embed"}
+    more = {
+        name: state[name] | {f"module.backbone.{table}": torch.ones(1, 32, 24)}
+        for name, table in tables.items()
+    }
+    found = read(state | more, tmp_path, replace(SETTINGS, rotary=True))
+    plain = read(state, tmp_path, replace(SETTINGS, rotary=True))
+    clips = torch.randn(1, 3, 4, 32, 32)
+    assert torch.equal(found.networks.encoder(clips), plain.networks.encoder(clips))
+    assert [text.partition(",")[0] for text in found.left_out] == [
+        "its pos_embed",
+        "its predictor_pos_embed",
+    ]
+    assert plain.left_out == ()
+
+
+def test_a_predictor_of_actions_is_left_out_and_its_encoder_read(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    actions = {f"module.action_encoder.{kind}": torch.ones(2) for kind in ("weight", "bias")}
+    predictor = {
+        key.replace("module.backbone.", "module."): value
+        for key, value in state["predictor"].items()
+        if "mask_tokens" not in key
+    }
+    found = read(state | {"predictor": predictor | actions}, tmp_path)
+    assert found.networks.predictor is None
+    assert found.assumed == ()
+    assert "V-JEPA 2-AC" in found.left_out[0]
+    weight = state["target_encoder"]["module.backbone.norm.weight"]
+    assert torch.equal(found.networks.encoder.norm.weight, weight)
+
+
 def test_heads_are_those_of_vjepa2_where_nobody_says_so(
     state: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert all(width % heads == 0 for (width, _), heads in HEADS.items())
+    # Of each encoder in vision_transformer.py of facebookresearch/vjepa2; of giant, that of
+    # `vit_giant_xformers`, which hubconf.py takes for the released weights.
+    assert HEADS == {
+        (192, 12): 3,  # tiny
+        (384, 12): 6,  # small
+        (768, 12): 12,  # base
+        (1024, 24): 16,  # large
+        (1280, 32): 16,  # huge
+        (1408, 40): 22,  # giant_xformers
+        (1664, 48): 16,  # gigantic
+    }
+    assert OriginalSettings().predictor_heads == 12  # `vit_predictor` of the released weights
     with pytest.raises(InteropError, match=r"width 24 and 2 blocks.*give --heads"):
         read(state, tmp_path, replace(SETTINGS, heads=None))
 
@@ -111,7 +159,17 @@ Change = Callable[[dict[str, Any]], object]
                 | {"module.backbone.pos_embed": torch.ones(1, 4, 24)}
             },
             InteropError,
-            "positions that are added",
+            r"target_encoder has pos_embed.*such weights are not read.*give --rotary",
+        ),
+        (
+            lambda s: s | {"predictor": s["predictor"] | {"predictor_pos_embed": torch.ones(1)}},
+            InteropError,
+            "predictor has predictor_pos_embed",
+        ),
+        (
+            lambda s: {"classifiers": [s["target_encoder"]], "epoch": 1},
+            InteropError,
+            "its entries are classifiers, epoch",
         ),
     ],
 )
@@ -134,6 +192,15 @@ class Opened(Exception):  # noqa: N818
 class Code:
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Opened, ("it ran",)
+
+
+def test_what_is_no_tensor_is_named(state: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(
+        InteropError, match=r"it holds numpy\S+scalar, which is no tensor"
+    ) as caught:
+        read(state | {"loss": np.float64(0.5)}, tmp_path)
+    assert "\x1b" not in str(caught.value)
+    assert "Re-running" not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["zip", "pickle", "nonsense", "missing"])

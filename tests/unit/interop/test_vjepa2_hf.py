@@ -1,6 +1,7 @@
 """V-JEPA 2 of transformers and ours compute the same, and what one cannot hold of the other."""
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.fill import chirp, fill_parameters, swapped_pairs
 from support.tiny import make_encoder
 from vsalt.errors import InteropError, WeightsError
 from vsalt.interop.hf_folder import read_hf_folder, write_networks
+from vsalt.interop.limits import mlp_ratio
 from vsalt.interop.networks import Networks
 from vsalt.interop.self_test import their_model
 from vsalt.interop.vjepa2_hf import from_hf, left_out, to_hf
@@ -216,13 +218,26 @@ def test_probes_that_transformers_cannot_hold_are_refused(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("layer_norm_eps", 1e-5), ("hidden_act", "relu"), ("in_chans", 1), ("qkv_bias", False)],
+    [
+        ("layer_norm_eps", 1e-5),
+        ("hidden_act", "relu"),
+        ("in_chans", 1),
+        ("qkv_bias", False),
+        ("patch_size", [8, 8]),
+    ],
 )
 def test_models_that_vsalt_cannot_hold_are_refused(name: str, value: object) -> None:
     model = their_model()
     setattr(model.config, name, value)
-    with pytest.raises(InteropError, match=f"its {name} is {value!r}"):
+    with pytest.raises(InteropError, match=re.escape(f"its {name} is {value!r}")):
         from_hf(model)
+
+
+@pytest.mark.parametrize("width", [56, 384, 1408])
+def test_hidden_widths_come_out_of_their_ratio(width: int) -> None:
+    """Of 56 channels, 488 / 56 is rounded to a ratio that would give 487."""
+    hidden = range(8, 8 * width, 8)
+    assert [int(width * mlp_ratio(width, one)) for one in hidden] == list(hidden)
 
 
 @pytest.fixture
@@ -270,6 +285,26 @@ def test_a_classifier_keeps_its_classes(tmp_path: Path, logged: list[str]) -> No
     back = read_hf_folder(tmp_path)
     assert back.classes == ("up", "down", "still")
     assert off_by(our_outputs(back), our_outputs(networks)) < TOLERANCE
+
+
+def test_folders_of_several_files_and_in_bfloat16_are_read(tmp_path: Path) -> None:
+    model = theirs(2).to(torch.bfloat16)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    found = read_hf_folder(tmp_path)
+    for one in (found.encoder, found.predictor, found.classifier):
+        assert one is not None
+        assert {param.dtype for param in one.parameters()} == {torch.float32}
+    assert off_by(our_outputs(found), their_outputs(model.float())) < TOLERANCE
+
+
+def test_weights_as_pickles_are_not_read(tmp_path: Path) -> None:
+    model = theirs()
+    model.config.architectures = ["VJEPA2Model"]
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=r"no file named model\.safetensors"):
+        read_hf_folder(tmp_path)
 
 
 def test_their_folders_are_read_strictly(tmp_path: Path) -> None:
