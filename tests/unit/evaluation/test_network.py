@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from support.encoders import TINY, write_checkpoint
 from vsalt.cli import probe as command
 from vsalt.errors import ConfigError
 from vsalt.evaluation.network import saved_network
@@ -19,11 +20,21 @@ READ = ["--workers", "0", "--device", "cpu"]
 FIT = [*READ, "--no-random-init"]
 ATTENTIVE = ["--attentive.epochs", "3", "--attentive.lr", "0.01"]
 KINDS = {
-    "linear, windows": ["--kind", "linear", "--segments", "2", "--pooling", "mean_space"],
+    "linear, windows": [
+        "--kind",
+        "linear",
+        "--segments",
+        "2",
+        "--pooling",
+        "mean_space",
+        "--layers",
+        "0",
+    ],
     "attentive": ["--kind", "attentive", "--attentive.mode", "hf", *ATTENTIVE],
     "attentive, windows": [
         *("--kind", "attentive-1", "--attentive.heads", "4", *ATTENTIVE),
         *("--attentive.segments", "3", "--attentive.size", "16", "24"),
+        *("--attentive.layers", "0", "1", "--attentive.antialias", "False"),
     ],
 }
 
@@ -36,8 +47,9 @@ def fitted(kind: str, encoder: Path, source: Path, out: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_those_of_the_probe(
-    kind: str, encoder: Path, table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, table, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    encoder = write_checkpoint(tmp_path / "step-7", encoder=replace(TINY, depth=2))
     probe = fitted(kind, encoder, write(table), tmp_path / "probe")
     given: list[Tensor] = []
     features = Encoder.features
@@ -61,6 +73,7 @@ def test_scores_are_those_of_the_probe(
         options = {**head.options, "attentive": {**head.options["attentive"], "views": 3}}
         several = saved_network(replace(head, options=options), loaded)
         assert (several.num_views, found.num_views) == (3, 1)
+    assert found.antialias is (kind != "attentive, windows")
     windows = found.num_windows
     assert windows == {"linear, windows": 2, "attentive": 1, "attentive, windows": 3}[kind]
     assert tuple(given[0].shape[-2:]) == found.clip.size

@@ -30,7 +30,8 @@ def read_hf_teacher(source: str | Path, stage: StageConfig) -> HfTeacher:
         stage: the student's, of method salt: tubelet, layer and frames are taken from it.
 
     Raises:
-        InteropError: if there is no such model, it cannot teach, or transformers is missing.
+        InteropError: if there is no such model, or it cannot teach.
+        MissingExtraError: if transformers is not installed.
         ConfigError: if it has no such layer, or `teacher_frames` means nothing to it.
 
     Example:

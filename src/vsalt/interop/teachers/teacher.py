@@ -21,7 +21,7 @@ from vsalt.interop.teachers.grids import resample_tokens
 from vsalt.interop.teachers.pixels import PROCESSORS, Preparation
 from vsalt.masking.types import Grid
 from vsalt.models.config import grid_of
-from vsalt.models.weights import weights_hash
+from vsalt.models.weights import obey_umask, weights_hash
 from vsalt.targets.outside import OutsideTeacher
 
 
@@ -145,6 +145,8 @@ class HfTeacher(OutsideTeacher):
                 self.model.save_pretrained(folder)
         finally:
             del self._blocks[self.layer + 1 :]
+        for path in folder.glob("*.safetensors"):
+            obey_umask(path)
         durable.write_json(folder / PROCESSORS[0][0], self._processor)
 
     def _of_clips(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B t h w D"]:
