@@ -153,6 +153,9 @@ def load_toml(path: Path, *, flag: str = "--config") -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read.
     """
+    if path.is_fifo():
+        # It is read more than once, and the second time it would be empty.
+        raise ConfigError([f"{flag} {path} is a pipe; write the settings to a file, and name that"])
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

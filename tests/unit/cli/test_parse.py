@@ -1,13 +1,15 @@
 """Parsing: flags that are none because the value stands without one."""
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from vsalt.cli import data, data_pack, data_prepare, pretrain
-from vsalt.cli.parse import Count, parse, whole_number
+from vsalt.cli.parse import Count, load_toml, parse, whole_number
 from vsalt.errors import ConfigError
 
 
@@ -53,3 +55,9 @@ def test_counts_may_be_written_as_powers_of_ten(capsys: pytest.CaptureFixture[st
             parse(Counted, ["--clips", wrong], "x")
         told = " ".join(capsys.readouterr().err.replace("│", " ").split())
         assert f"{wrong!r} is no whole number, such as 5000 or 5e3" in told
+
+
+def test_settings_from_a_pipe_are_refused_since_they_are_read_twice(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a pipe; write the settings to a file"):
+        load_toml(tmp_path / "pipe")
