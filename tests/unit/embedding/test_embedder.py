@@ -156,6 +156,7 @@ THREE = (3, 3, 8, 3)
         (np.zeros((4, 9, 9, 1), np.uint8), "no axis of 3 colours"),
         (np.zeros((4, 9, 9, 3)), "type float64, whose scale is unknown; give 8-bit"),
         (torch.zeros(4, 3, 9, 9), "type float32, whose scale is unknown"),
+        (torch.zeros(4, 3, 9, 9, dtype=torch.bfloat16), "type bfloat16, whose scale is unknown"),
         (np.zeros((9, 9, 3), np.uint8), r"np\.stack\(frames\) makes one"),
         ([np.zeros((1, 4, 9, 9, 3), np.uint8)], "with five is several videos"),
         ([np.zeros((9, 9, 3), np.uint8)] * 4, r"np\.stack\(frames\)"),
@@ -221,6 +222,23 @@ def test_unreadable_files_are_named_together_or_become_nan(
     assert np.isnan(encoder.embed(tmp_path / "cut.mp4", unreadable="nan")).all()
     with pytest.raises(DataError, match=r"is a folder; .*read_source\('.*'\)\.rows"):
         encoder.embed(str(paths[0].parent))
+
+
+def test_nothing_is_encoded_before_all_headers_were_looked_into(
+    encoder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    clip = np.zeros((4, 9, 9, 3), np.uint8)
+    encoded = []
+    monkeypatch.setattr(
+        type(encoder.loaded.encoder), "features", lambda *given, **more: encoded.append(given)
+    )
+    with pytest.raises(DataError, match=r"1 of 2 videos cannot be read"):
+        encoder.embed([clip, tmp_path / "bad.mp4"])
+    assert not encoded
+    with pytest.raises(TypeError):  # the clip alone would be encoded
+        encoder.embed(clip)
+    assert encoded
 
 
 def test_words_that_are_no_choice_are_refused() -> None:

@@ -1,6 +1,8 @@
 """Embeddings as Parquet and maps of tokens, read by others' readers."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -166,6 +168,22 @@ def test_without_pyarrow_nothing_is_begun(
     with pytest.raises(VsaltError, match=r"pip install 'vsalt\[parquet\]'"):
         write(encoder, source, tmp_path / "out", format="parquet")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["path", "label"])
+def test_names_that_are_not_utf_8_are_refused_before_work_or_kept(
+    encoder: Path, source: Path, tmp_path: Path, where: str
+) -> None:
+    odd = "odd" + os.fsdecode(b"\xff")
+    folder = tmp_path / "videos" / (odd if where == "label" else "plain")
+    folder.mkdir(parents=True)
+    shutil.copy(source.with_name("0.mp4"), folder / f"{odd if where == 'path' else 'plain'}.mp4")
+    with pytest.raises(DataError, match=r"odd\\udcff.* not UTF-8, as text in Parquet must be"):
+        write(encoder, folder.parent, tmp_path / "table", format="parquet")
+    assert not (tmp_path / "table").exists()
+    kept = write(encoder, folder.parent, tmp_path / "kept")
+    (entry,) = lines(kept / "index.jsonl")
+    assert odd in entry["path"]
 
 
 def test_an_empty_shard_can_be_read(encoder: Path, source: Path, tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_overlapping_windows_stand_for_one() -> None:
     assert nearest(nothing, query, count=3) == []
 
 
+def test_stretches_of_one_video_that_overlap_stand_for_one() -> None:
+    spans = [("a.mp4", 0.0, 2.0), ("a.mp4", 1.0, 3.0), ("b.mp4", 1.0, 3.0), ("a.mp4", 3.0, 4.0)]
+    entries = [Entry(row, path, None, *span) for row, (path, *span) in enumerate(spans)]
+    angles = np.array([0.1, 0.2, 0.3, 0.4])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    query = Query(torch.tensor([[1.0, 0.0]]), ((0.0, 1.0),))
+    kept = [hit.entry.source_row for hit in nearest(made_up(vectors, entries), query, count=9)]
+    assert kept == [0, 2, 3]
+
+
 def test_a_clip_finds_itself_at_its_time(encoder: Path, source: Path, windows: Path) -> None:
     index = read_index(windows)
     loaded = load_encoder(encoder)
