@@ -100,6 +100,17 @@ def test_whole_videos_in_memory_are_treated_as_their_files(
         close(encoder.embed(videos, fps=float(FPS)), encoder.embed(paths))
 
 
+def test_frames_are_shrunk_as_in_training(
+    checkpoint: Path, paths: list[Path], tmp_path: Path
+) -> None:
+    rough = vsalt.load(write_checkpoint(tmp_path / "rough", antialias=False), device="cpu")
+    frames = all_frames(paths[1])
+    found = rough.embed(frames, fps=float(FPS))
+    close(found, rough.embed(paths[1]))
+    smooth = vsalt.load(checkpoint, device="cpu").embed(frames, fps=float(FPS))
+    assert np.abs(found - smooth).max() > 1e-4
+
+
 @pytest.mark.parametrize("spacing", ["exact", "linspace"])
 @pytest.mark.parametrize("rate", [5.0, 3.0, 10.0])
 def test_clips_by_rate_take_the_frames_that_files_give(

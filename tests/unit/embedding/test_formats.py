@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 import vsalt
-from support.encoders import write_checkpoint, write_video
+from support.encoders import TINY, write_checkpoint, write_video
 from vsalt.embedding import embed as embed_module
 from vsalt.embedding.embed import EmbedOptions, embed
 from vsalt.errors import DataError, VsaltError
@@ -128,6 +129,25 @@ def test_maps_of_tokens_are_those_of_the_encoder(
     tolerance = 1e-5 if dense == "float32" else 2e-3
     np.testing.assert_allclose(maps, expected.tokens(paths), atol=tolerance, rtol=1e-3)
     np.testing.assert_allclose(pooled, expected.embed(paths), atol=1e-5, rtol=0)
+
+
+def test_layers_lie_side_by_side_in_the_order_asked_for(source: Path, tmp_path: Path) -> None:
+    deep = write_checkpoint(tmp_path / "deep", encoder=replace(TINY, depth=2))
+    settings = {"pooling": "mean_space", "layers": (1, 0)}
+    extract = ExtractConfig(device="cpu", **settings)
+    embed(
+        load_encoder(deep), source, tmp_path / "out", EmbedOptions(extract=extract, dense="float32")
+    )
+    maps, pooled = tensors(tmp_path / "out", "tokens"), tensors(tmp_path / "out")
+    assert (maps.shape, pooled.shape) == ((3, 2, 4, 4, 48), (3, 96))
+    paths = [source.parent / f"{index}.mp4" for index in range(3)]
+    both = [vsalt.load(deep, device="cpu", layers=(layer,)).tokens(paths) for layer in (1, 0)]
+    np.testing.assert_allclose(maps, np.concatenate(both, axis=-1), atol=1e-5, rtol=0)
+    together = vsalt.load(deep, device="cpu", **settings)
+    np.testing.assert_allclose(together.tokens(paths), maps, atol=1e-5, rtol=0)
+    by_time = [tokens.mean(axis=(2, 3)).reshape(3, -1) for tokens in both]
+    np.testing.assert_allclose(pooled, np.concatenate(by_time, axis=-1), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(together.embed(paths), pooled, atol=1e-5, rtol=0)
 
 
 def test_maps_change_no_embedding(encoder: Path, source: Path, tmp_path: Path) -> None:
