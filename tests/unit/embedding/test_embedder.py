@@ -117,8 +117,12 @@ def test_clips_by_rate_take_the_frames_that_files_give(
     tmp_path: Path, paths: list[Path], rate: float, spacing: str
 ) -> None:
     clip = ClipConfig(num_frames=4, fps=rate, size=(32, 32), spacing=spacing)
-    encoder = vsalt.load(write_checkpoint(tmp_path / "step-7", clip=clip), device="cpu", segments=2)
-    close(encoder.embed([all_frames(path) for path in paths], fps=float(FPS)), encoder.embed(paths))
+    checkpoint = write_checkpoint(tmp_path / "step-7", clip=clip)
+    # With three windows, times that are starts of frames miss them by the rounding of floats.
+    for segments in (2, 3):
+        encoder = vsalt.load(checkpoint, device="cpu", segments=segments)
+        videos = [all_frames(path) for path in paths]
+        close(encoder.embed(videos, fps=float(FPS)), encoder.embed(paths))
 
 
 def test_a_ready_clip_is_taken_as_it_is(
