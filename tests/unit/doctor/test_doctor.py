@@ -51,6 +51,14 @@ def of(findings: list[Finding], name: str) -> Finding:
     return found
 
 
+def test_what_the_doctor_knows_by_heart_is_what_the_project_says() -> None:
+    (wanted,) = (Oracle(line) for line in PROJECT["dependencies"] if line.startswith("av"))
+    install, _, given = codecs._REINSTALL.rpartition(" ")
+    assert install == "pip install --force-reinstall"
+    assert Oracle(given.strip("'")) == wanted
+    assert PROJECT["requires-python"] == f">={machine.PYTHON[0]}.{machine.PYTHON[1]}"
+
+
 def test_requirements_are_read_as_pip_reads_them() -> None:
     lines = list(PROJECT["dependencies"])
     for extra, own in PROJECT["optional-dependencies"].items():
