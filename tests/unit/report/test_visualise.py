@@ -18,7 +18,7 @@ from vsalt.errors import ConfigError, DataError
 from vsalt.evaluation.attention import probe_network
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.probe import ProbeOptions, fit_probe
-from vsalt.evaluation.saved import read_head
+from vsalt.evaluation.saved import SavedHead, read_head
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
 from vsalt.report.attention import attention_map, attention_sheet
 from vsalt.report.layout import Layout
@@ -152,6 +152,25 @@ def test_a_teacher_in_all_topics(
     for name in names:
         with Image.open(tmp_path / "out" / name) as image:
             assert np.asarray(image).std() > 10
+
+
+def test_networks_of_deep_probes_are_built_and_linear_ones_refused(
+    run: Path, source: Path, tmp_path: Path
+) -> None:
+    loaded = load_encoder(run / "teacher")
+
+    def head(options: ProbeOptions) -> SavedHead:
+        out = tmp_path / options.kind
+        fit_probe({"teacher": loaded}, source, out, options, say=lambda _: None)
+        return read_head(out, loaded.sha256, None)
+
+    attentive = AttentiveConfig(epochs=1, batch_size=8, heads=2)
+    options = ProbeOptions(kind="attentive", attentive=attentive)
+    deep = probe_network(head(options), loaded.encoder).classifier
+    assert len(deep.pooler.blocks) == 3  # SALT's probe: these, then the query
+    assert not deep.training
+    with pytest.raises(ConfigError, match="kind linear, which looks at no token more than at othe"):
+        probe_network(head(ProbeOptions()), loaded.encoder)
 
 
 def test_chosen_topics_of_a_student_that_move(run: Path, tmp_path: Path) -> None:
