@@ -27,6 +27,8 @@ def test_imported_weights_are_taken_by_all_verbs(tmp_path: Path) -> None:
     done("import", tmp_path / "theirs", teacher, "--frame-step", "2")
     given = ["--data", made, "--workers", "0"]
     assert "24 embeddings" in done("embed", "--encoder", teacher, *given, "--out", tmp_path / "e")
+    said = done("viz", teacher, tmp_path / "pictures", "--data", made, "--clips", "1")
+    assert said.split() == [str(tmp_path / "pictures" / "tokens.png")]
     method = ["--method", "salt", "--teacher", teacher]
     done("pretrain", *method, "--data", made, "--out", run, *TINY_STAGE, "--steps", "2")
     probe = ["probe", "fit", "--encoder", teacher, "--encoder", run, "--label-column", "motion"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vsalt.config import PretrainConfig, StageConfig, resolve_stage, to_dict
-from vsalt.data.config import ClipConfig
+from vsalt.data.config import ClipConfig, DataConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.models.predictor import Predictor
 from vsalt.models.vit import Encoder
@@ -30,6 +30,7 @@ def write_checkpoint(
     encoder: EncoderConfig = TINY,
     predictor: PredictorConfig | None = None,
     predictor_out: int = 24,
+    antialias: bool = True,
 ) -> Path:
     """Write what a stage leaves behind of its encoder, with weights drawn from the seed.
 
@@ -38,7 +39,8 @@ def write_checkpoint(
     stage = StageConfig(encoder=encoder)
     if predictor is not None:
         stage = StageConfig(encoder=encoder, predictor=predictor, method=SaltConfig())
-    config = PretrainConfig(clip=clip, stage=resolve_stage(stage))
+    data = DataConfig(antialias=antialias)
+    config = PretrainConfig(clip=clip, data=data, stage=resolve_stage(stage))
     torch.manual_seed(seed)
     network = Encoder(config.stage.encoder)
     tensors = {f"encoder.{name}": value for name, value in network.state_dict().items()}

@@ -31,7 +31,7 @@ class EmbedArgs:
     """safetensors: tensors, with their paths and times in index.jsonl. parquet: one table with all,
     for pandas, polars, DuckDB and others; needs `pip install 'vsalt[parquet]'`."""
     window_stride_s: float | None = None
-    """Instead: an embedding for every window, one starting each so many seconds."""
+    """An embedding for every window, one starting each so many seconds. Unset: one per row."""
     skip_bad: bool = False
     """Videos that cannot be read are always listed in bad.jsonl; this makes the exit code 0."""
     dense: Literal["none", "float16", "float32"] = "none"

@@ -28,7 +28,8 @@ class VizArgs:
     out: tyro.conf.Positional[Path]
     """Folder to write to; pictures of the same names are replaced."""
     what: tuple[Literal["masks", "reconstruction", "tokens", "attention"], ...] = ()
-    """What to draw; unset: all that there is. attention needs --probe."""
+    """What to draw; unset: all that there is, of an encoder alone (imported weights) the tokens.
+    attention needs --probe."""
     format: Literal["png", "gif", "mp4"] = "png"
     """png: time steps side by side. gif and mp4: one after the other."""
     clips: int = 2

@@ -1,6 +1,7 @@
 """`vsalt embed`: one embedding per clip, or per sliding window, for all rows of a source."""
 
 import hashlib
+import itertools
 import json
 import math
 import sys
@@ -21,7 +22,7 @@ from vsalt.data.manifest import Row, read_source
 from vsalt.embedding.features import features_and_maps, map_shape, num_features
 from vsalt.embedding.shard import Shard, ShardFormat, require_format
 from vsalt.embedding.writer import EmbeddingWriter, check_folder
-from vsalt.errors import DataError, report_problems
+from vsalt.errors import DataError, printable, report_problems
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 from vsalt.training.device import choose_device
 from vsalt.training.extract import (
@@ -122,12 +123,14 @@ def embed(
         on_progress: is called with the rows done and their number.
 
     Raises:
-        DataError: if the source cannot be used.
+        DataError: if the source cannot be used, or has names that the format cannot hold.
         RunFolderError: if `out` is in use by another process, holds something else or embeddings
             of other settings, or cannot be written.
     """
     require_format(options.format)
     rows = read_source(source).rows
+    if options.format == "parquet":
+        _require_utf8(rows)
     check_folder(out)
     with durable.hold(out):
         where = {
@@ -148,6 +151,18 @@ def embed(
             num_embeddings=writer.count("num_embeddings"),
             num_unreadable=writer.count("num_unreadable"),
         )
+
+
+def _require_utf8(rows: Sequence[Row]) -> None:
+    """Check that names and labels can be text in Parquet, which those of files need not be."""
+    for text in itertools.chain.from_iterable((row.relative_path, row.label or "") for row in rows):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{printable(text)} is not UTF-8, as text in Parquet must be; rename it, or take "
+                "--format safetensors"
+            ) from error
 
 
 def _settings(loaded: LoadedEncoder, rows: Sequence[Row], options: EmbedOptions) -> dict[str, Any]:

@@ -208,14 +208,14 @@ class Embedder:
         arrays = {index: own for index, own in enumerate(given) if not isinstance(own, Row)}
         # What is wrong with an array shows at once, and not after hours of files.
         clips = {index: self._array_clips(index, own, fps) for index, own in arrays.items()}
-        for index, feature in self._of_clips(function, clips):
-            out[index] = feature
         plan = plan_windows(
             list(rows.values()), self.clip, self.config.windows, limits=self.config.limits
         )
         if unreadable == "error":
             # What is wrong with headers shows before anything is encoded.
             _refuse({i: own.error for i, own in zip(rows, plan, strict=True)}, len(given))
+        for index, feature in self._of_clips(function, clips):
+            out[index] = feature
         for index, found in self._of_rows(function, rows, plan):
             if unreadable == "error":
                 _refuse({index: found.error}, len(given))

@@ -4,6 +4,8 @@ Shapes: B clips, N tokens, D channels of a token, L layers, F channels of a feat
 has (T', H', W') places of C = L D channels.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -39,15 +41,8 @@ def token_maps(encoder: Encoder, config: ExtractConfig) -> ClipFeatures:
     Raises:
         ConfigError: if it has not the blocks that are asked for.
     """
-    require_layers(encoder, config.layers)
-    moved = encoder.to(choose_device(config.device))
-
-    @torch.inference_mode()
-    def encode(clips: Shaped[Tensor, "B 3 T H W"]) -> Float[Tensor, "B _"]:
-        tokens = torch.cat(moved.features(clips, layers=config.layers), dim=2)
-        return tokens.flatten(1).float()
-
-    return encode
+    encode = _layers_of(encoder, config)
+    return lambda clips: torch.cat(encode(clips), dim=2).flatten(1).float()
 
 
 def features_and_maps(encoder: Encoder, config: ExtractConfig) -> ClipFeatures:
@@ -58,16 +53,28 @@ def features_and_maps(encoder: Encoder, config: ExtractConfig) -> ClipFeatures:
     Raises:
         ConfigError: if it has not the blocks that are asked for.
     """
-    require_layers(encoder, config.layers)
-    moved = encoder.to(choose_device(config.device))
+    encode = _layers_of(encoder, config)
 
-    @torch.inference_mode()
-    def encode(clips: Shaped[Tensor, "B 3 T H W"]) -> Float[Tensor, "B _"]:
-        layers = moved.features(clips, layers=config.layers)
-        num_times = clips.shape[2] // moved.config.tubelet[0]
+    def both(clips: Shaped[Tensor, "B 3 T H W"]) -> Float[Tensor, "B _"]:
+        layers = encode(clips)
+        num_times = clips.shape[2] // encoder.config.tubelet[0]
         pooled = [
             pool_tokens(tokens, num_times=num_times, pooling=config.pooling) for tokens in layers
         ]
         return torch.cat([*pooled, torch.cat(layers, dim=2).flatten(1)], dim=1).float()
+
+    return both
+
+
+def _layers_of(
+    encoder: Encoder, config: ExtractConfig
+) -> Callable[[Shaped[Tensor, "B 3 T H W"]], tuple[Float[Tensor, "B N D"], ...]]:
+    """Return what makes the tokens of each chosen block; the encoder is moved to the device."""
+    require_layers(encoder, config.layers)
+    moved = encoder.to(choose_device(config.device))
+
+    @torch.inference_mode()
+    def encode(clips: Shaped[Tensor, "B 3 T H W"]) -> tuple[Float[Tensor, "B N D"], ...]:
+        return moved.features(clips, layers=config.layers)
 
     return encode

@@ -108,16 +108,16 @@ def nearest(
         index: where to look.
         query: from `embed_query`.
         count: at most so many.
-        overlapping: keep clips that overlap in time with a nearer one of the same row.
+        overlapping: keep clips that overlap in time with a nearer one of the same video.
     """
     similarity, window = _similarities(torch.from_numpy(index.embeddings), query.embeddings)
     hits: list[Hit] = []
-    taken: dict[int, list[Entry]] = {}
+    taken: dict[str, list[Entry]] = {}
     for place in np.argsort(-similarity.numpy(), kind="stable"):
         if len(hits) == count:
             break
         entry = index.entries[place]
-        others = taken.setdefault(entry.source_row, [])
+        others = taken.setdefault(entry.path, [])
         if not overlapping and any(_overlap(entry, other) for other in others):
             continue
         others.append(entry)

@@ -124,9 +124,7 @@ def _one_video(video: object, name: str, layout: Layout | None) -> Row | Frames:
         return video
     if isinstance(video, str | os.PathLike):
         return _file_row(os.fspath(video))
-    if isinstance(video, Tensor):
-        return _as_frames(video.detach().cpu().numpy(), name, layout)
-    if isinstance(video, np.ndarray):
+    if isinstance(video, np.ndarray | Tensor):
         return _as_frames(video, name, layout)
     raise DataError(f"{name} is of type {type(video).__name__}; {_ALLOWED}")
 
@@ -142,14 +140,16 @@ def _file_row(path: Any) -> Row:
     return Row(path=os.path.abspath(path), relative_path=path, source=0, columns={})
 
 
-def _as_frames(array: np.ndarray, name: str, layout: Layout | None) -> Frames:
-    if array.ndim != 4:
-        raise DataError(f"{name} has the shape {array.shape}; {_advice(array.ndim)}")
-    if array.dtype != np.uint8:
+def _as_frames(given: np.ndarray | Tensor, name: str, layout: Layout | None) -> Frames:
+    if given.ndim != 4:
+        raise DataError(f"{name} has the shape {tuple(given.shape)}; {_advice(given.ndim)}")
+    if given.dtype not in (np.uint8, torch.uint8):
+        kind = str(given.dtype).removeprefix("torch.")
         raise DataError(
-            f"{name} has numbers of type {array.dtype}, whose scale is unknown; give 8-bit frames "
+            f"{name} has numbers of type {kind}, whose scale is unknown; give 8-bit frames "
             "(of floats from 0 to 1: (frames * 255).round(), as type uint8)"
         )
+    array = given.cpu().numpy() if isinstance(given, Tensor) else given
     axes = _layout_of(array.shape, name) if layout is None else layout
     require_choice("layout", axes, _TO_THWC)
     if array.shape[_COLOUR_AXIS[axes]] != 3 or 0 in array.shape:

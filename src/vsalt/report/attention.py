@@ -65,7 +65,9 @@ def attention_sheet(
         about: sentences on the clip.
     """
     pixels = clip[0].numpy()
-    relative = (places / np.quantile(places, _BRIGHTEST)).clip(0, 1)
+    # A softmax in float32 can be 0 nearly everywhere, the quantile included.
+    full = max(float(np.quantile(places, _BRIGHTEST)), float(np.finfo(np.float64).tiny))
+    relative = (places / full).clip(0, 1)
 
     def draw(layout: Layout) -> list[UInt8[np.ndarray, "S h w 3"]]:
         frames = layout.frames(pixels)

@@ -1,10 +1,11 @@
 """The pictures of a stage: masks, reconstructions, tokens as colours; drawn on the CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vsalt.config import STAGES, PretrainConfig, from_dict
 from vsalt.errors import ConfigError
@@ -12,7 +13,7 @@ from vsalt.masking.types import Grid
 from vsalt.models.config import grid_of
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import load_strictly, part_of
-from vsalt.objectives.config import PixelConfig
+from vsalt.objectives.config import METHODS, PixelConfig
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.objectives.protocol import Objective
 from vsalt.report.layout import Layout, layouts
@@ -26,8 +27,9 @@ from vsalt.report.shown_clips import ShownClips, read_clips
 from vsalt.report.tiles import lay_out
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import CARRIED, Checkpoint, read_verified
-from vsalt.training.locate import find_checkpoint
+from vsalt.training.locate import find_checkpoint, load_encoder, stage_of
 from vsalt.training.random_encoder import random_encoder
+from vsalt.training.run_folder import CHECKPOINTS
 from vsalt.training.teachers import ReadOutside, TeacherNetwork, load_teacher
 
 MAX_BYTES = 300_000
@@ -97,44 +99,69 @@ def stage_sheets(
     checkpoint = find_checkpoint(folder)
     config = from_dict(PretrainConfig, checkpoint.meta["config"])
     objective, encoders = _load(checkpoint, config, read_outside)
-    clips = read_clips(config, checkpoint, num_clips=num_clips, data=data)
+    masked = objective is not None
+    clips = read_clips(config, checkpoint, num_clips=num_clips, data=data, masked=masked)
     pixels = clips.batches[0].clips
-    tubelet = objective.encoder.config.tubelet
+    encoder = next(iter(encoders.values()))
+    assert isinstance(encoder, Encoder), "the first is what the stage keeps"
+    tubelet = encoder.config.tubelet
     grid = grid_of(pixels.shape[2], (pixels.shape[3], pixels.shape[4]), tubelet)
     return StageSheets(
         sheets=tuple(_sheets(config, objective, encoders, clips, grid)),
         grid=grid,
         tubelet=tubelet,
         clips=clips,
-        encoder=objective.encoder,
+        encoder=encoder,
     )
 
 
 def _load(
     checkpoint: Checkpoint, config: PretrainConfig, read_outside: ReadOutside | None
-) -> tuple[Objective, dict[str, TeacherNetwork]]:
-    """Return the method with its trained weights, and the encoders to compare, by name."""
-    teacher = None
-    if config.stage.method.needs_teacher:
-        teacher = load_teacher(checkpoint.path.parent.parent, config.stage, read_outside)
-    objective = build_objective(config, teacher)
+) -> tuple[Objective | None, dict[str, TeacherNetwork]]:
+    """Return the method with its trained weights, and the encoders to compare, by name.
+
+    The first one is what the stage keeps. Of an encoder alone there is no method.
+    """
     tensors = read_verified(checkpoint)
-    own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
-    load_strictly(objective.trainable, own, str(checkpoint.path))
-    objective.load_carried_state(part_of(tensors, CARRIED))
-    objective.trainable.eval()
-    stage = checkpoint.path.parent.parent.name
+    objective, teacher = None, None
     encoders: dict[str, TeacherNetwork] = {}
-    encoders[stage if stage in STAGES else "encoder"] = objective.encoder
+    if _is_encoder_alone(checkpoint, config, tensors):
+        encoders[stage_of(checkpoint)] = load_encoder(checkpoint.path).encoder
+    else:
+        if config.stage.method.needs_teacher:
+            teacher = load_teacher(checkpoint.path.parent.parent, config.stage, read_outside)
+        objective = build_objective(config, teacher)
+        own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
+        load_strictly(objective.trainable, own, str(checkpoint.path))
+        objective.load_carried_state(part_of(tensors, CARRIED))
+        objective.trainable.eval()
+        stage = checkpoint.path.parent.parent.name
+        encoders[stage if stage in STAGES else "encoder"] = objective.encoder
     if teacher is not None:
         encoders["frozen teacher"] = teacher
     encoders["untrained"] = random_encoder(config.stage.encoder, seed=UNTRAINED_SEED)
     return objective, encoders
 
 
+def _is_encoder_alone(
+    checkpoint: Checkpoint, config: PretrainConfig, tensors: Mapping[str, Tensor]
+) -> bool:
+    """Whether a checkpoint has lost its method, or never had one.
+
+    So it is of imported weights, of the teacher's copy inside of a student, and of a student whose
+    checkpoint was taken out of its run, where its teacher is.
+    """
+    method = config.stage.method
+    if method.name not in METHODS:
+        return True
+    if all(name.startswith(f"{method.kept_weights}.") for name in tensors):
+        return True
+    return method.needs_teacher and checkpoint.path.parent.name != CHECKPOINTS
+
+
 def _sheets(
     config: PretrainConfig,
-    objective: Objective,
+    objective: Objective | None,
     encoders: dict[str, TeacherNetwork],
     clips: ShownClips,
     grid: Grid,
@@ -144,12 +171,13 @@ def _sheets(
     numbers = range(len(clips.batches))
     ends = [f", clip {index + 1}" if len(numbers) > 1 else "" for index in numbers]
     abouts = [f"File: {name}. {clips.origin}" for name in clips.names]
-    sheets = [
-        mask_sheet(batch, kinds, grid, title=f"Masks{end}", about=about)
-        for batch, end, about in zip(clips.batches, ends, abouts, strict=True)
-    ]
-    if isinstance(method, PixelConfig):
-        assert isinstance(objective, PixelObjective)
+    sheets: list[Sheet] = []
+    if objective is not None:
+        sheets += [
+            mask_sheet(batch, kinds, grid, title=f"Masks{end}", about=about)
+            for batch, end, about in zip(clips.batches, ends, abouts, strict=True)
+        ]
+    if isinstance(method, PixelConfig) and isinstance(objective, PixelObjective):
         sheets += [
             reconstruction_sheet(
                 objective, batch, grid, method.normalise, title=f"Reconstruction{end}", about=about

@@ -44,6 +44,7 @@ def read_clips(
     *,
     num_clips: int,
     data: str | None,
+    masked: bool = True,
 ) -> ShownClips:
     """Read clips of a stage; nothing is written.
 
@@ -56,6 +57,7 @@ def read_clips(
         checkpoint: of the stage, in its run folder or not.
         num_clips: how many clips to read, at least 1.
         data: another source, or the place where that of the run lies now; None is where it was.
+        masked: whether batches have masks, which of an encoder alone say nothing.
 
     Raises:
         DataError: if they cannot be read any more, or the source has changed, with what to do.
@@ -63,7 +65,7 @@ def read_clips(
     catalogue = _own_catalogue(config, checkpoint, data)
     if catalogue is not None and catalogue.holdout:
         quarantine = checkpoint.path.parent.parent / QUARANTINE
-        return _held_out(config, catalogue, quarantine, num_clips)
+        return _held_out(config, catalogue, quarantine, num_clips, masked)
     if catalogue is not None:
         numbers = sorted(index for part in catalogue.train for index in part)
         rows: Sequence[Row] = [catalogue.rows[index] for index in numbers]
@@ -72,7 +74,7 @@ def read_clips(
         assert data is not None
         rows = read_source(parse_source(data)[0]).rows
         origin = f"The first clips of {printable(data)}, which are not those of val_loss."
-    return _first(config, rows, num_clips, origin)
+    return _first(config, rows, num_clips, origin, masked)
 
 
 def _own_catalogue(
@@ -80,6 +82,8 @@ def _own_catalogue(
 ) -> Catalogue | None:
     """Return the rows of the run, which may have moved to `data`; None if that is another set."""
     wanted = checkpoint.meta["manifest_sha256"]
+    if data is None and wanted is None:
+        raise DataError(f"{checkpoint.path} was imported and knows no videos; give --data SOURCE")
     if data is not None:
         try:
             moved = Catalogue.load(replace(config.data, sources=(data,)), config.seed)
@@ -103,10 +107,10 @@ def _own_catalogue(
 
 
 def _held_out(
-    config: PretrainConfig, catalogue: Catalogue, quarantine: Path, num_clips: int
+    config: PretrainConfig, catalogue: Catalogue, quarantine: Path, num_clips: int, masked: bool
 ) -> ShownClips:
     shape, rows = next(iter(held_out_rows(catalogue).items()))
-    dataset = holdout_dataset(config, catalogue.table(), shape)
+    dataset = holdout_dataset(config, catalogue.table(), shape, masked=masked)
     # What could not be read when the run began was left out before positions were counted.
     left_out = Quarantine(quarantine, max_bad_share=1.0).positions(dataset.step)
     rows = [row for position, row in enumerate(rows) if position not in left_out]
@@ -124,18 +128,22 @@ def _held_out(
     return ShownClips(
         batches=tuple(batches),
         names=tuple(printable(catalogue.rows[rows[at]].relative_path) for at in positions),
-        origin="Clips that are held out of training, with the views and masks of val_loss.",
+        origin="Clips that are held out of training, with the views and masks of val_loss."
+        if masked
+        else "Clips that are held out of training, with the views of val_loss.",
     )
 
 
-def _first(config: PretrainConfig, rows: Sequence[Row], num_clips: int, origin: str) -> ShownClips:
+def _first(
+    config: PretrainConfig, rows: Sequence[Row], num_clips: int, origin: str, masked: bool
+) -> ShownClips:
     """Read the first clips that can be read; of images only where there are no videos."""
     videos = [row for row in rows if not row.is_image]
     shape: Shape = "video" if videos else "image"
     candidates = (videos or rows)[: num_clips + MAX_ATTEMPTS]
-    if shape == "image" and config.stage.image_masks is None:
+    if shape == "image" and masked and config.stage.image_masks is None:
         config = with_image_masks(config)
-    dataset = holdout_dataset(config, ClipTable(candidates), shape)
+    dataset = holdout_dataset(config, ClipTable(candidates), shape, masked=masked)
     batches: list[Batch] = []
     errors = []
     for row in range(len(candidates)):

@@ -164,6 +164,7 @@ def _slug(title: str) -> str:
 
 def _require_all(wanted: Sequence[Topic], found: Collection[str], folder: Path) -> None:
     reasons = {
+        "masks": f"{folder} is an encoder alone, which hides nothing; name a run or a stage of it",
         "reconstruction": f"{folder} predicts no pixels, so it has no reconstruction; a teacher of "
         "SALT does, such as RUN/teacher",
         "attention": "attention needs --probe DIR, of `vsalt probe fit --kind attentive`",

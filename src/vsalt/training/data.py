@@ -113,33 +113,39 @@ def held_out_rows(catalogue: Catalogue) -> dict[Shape, list[int]]:
     return {shape: rows for shape, rows in found.items() if rows}
 
 
-def holdout_dataset(config: PretrainConfig, table: ClipTable, shape: Shape) -> HoldoutDataset:
+def holdout_dataset(
+    config: PretrainConfig, table: ClipTable, shape: Shape, *, masked: bool = True
+) -> HoldoutDataset:
     """Return the samples of one shape whose views and masks never change.
 
     Args:
         config: resolved configuration.
         table: where the rows' clips are.
         shape: what all clips are that will be asked for.
+        masked: whether batches have masks.
     """
+    one_shape = StepShapes(Fraction(1))
     return HoldoutDataset(
         table=table,
         clip=config.clip,
         data=config.data,
         seed=config.seed,
-        draw_masks=_mask_sampler(config, "video"),
-        images=_images(config, StepShapes(Fraction(1))) if shape == "image" else None,
+        draw_masks=_mask_sampler(config, "video") if masked else None,
+        images=_images(config, one_shape, masked=masked) if shape == "image" else None,
         still=config.stage.still_frames,
     )
 
 
-def _images(config: PretrainConfig, shapes: StepShapes) -> ImageClips | None:
+def _images(
+    config: PretrainConfig, shapes: StepShapes, *, masked: bool = True
+) -> ImageClips | None:
     """Return what images become, at the steps that are theirs."""
     if "image" not in shapes.shapes:
         return None
     return ImageClips(
         num_frames=config.stage.encoder.tubelet[0],
         shapes=shapes,
-        draw_masks=_mask_sampler(config, "image"),
+        draw_masks=_mask_sampler(config, "image") if masked else None,
     )
 
 

@@ -13,14 +13,14 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
-from vsalt.data.clip_table import ClipTable
+from vsalt.data.clip_table import ClipPlace, ClipTable
 from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.dataset import HOLDOUT_STEP
 from vsalt.data.decode import Video
@@ -47,6 +47,7 @@ Progress = Callable[[int, int], None]
 """Is called with what is done and what there is to do."""
 ClipFeatures = Callable[[Shaped[Tensor, "B 3 T H W"]], Float[Tensor, "B F"]]
 """Turns clips of 8-bit frames, on the device of the extraction, into features in float32."""
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 _PREFETCH = 2
 
@@ -95,12 +96,19 @@ class ExtractConfig:
     layers: tuple[int, ...] = (-1,)
     batch_size: int = 16
     workers: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     limits: ReadLimits = dataclasses.field(default_factory=ReadLimits)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        problems = []
+        problems = [
+            f"{name} is {value!r}; it can be {', '.join(allowed)}"
+            for name, value, allowed in (
+                ("pooling", self.pooling, get_args(Pooling)),
+                ("device", self.device, get_args(Device)),
+            )
+            if value not in allowed
+        ]
         if self.batch_size < 1:
             problems.append(f"batch-size is {self.batch_size}; it must be at least 1")
         if self.workers < 0:
@@ -295,6 +303,8 @@ class _WindowDataset:
         self._windows = config.windows
         self._limits = config.limits
         self._antialias = antialias
+        # A long video has many batches, and placing its windows takes longer than reading a few.
+        self._placed: tuple[int, VideoInfo, list[PlacedWindow]] | None = None
 
     def read(self, keys: Sequence[SampleKey], job: Job) -> Batch:
         """Return the clips of a batch; each file is opened once."""
@@ -320,11 +330,17 @@ class _WindowDataset:
         """Read the clips of a row: those at the indices `own` of the batch."""
         place = self._table[row]
         with Video(place.media, limits=self._limits) as video:
-            part = stretch(video.info, start_s=place.start_s, end_s=place.end_s)
-            placed = place_windows(video.info, part, self._clip, self._windows)
+            placed = self._windows_of(row, place, video.info)
             for index in own:
                 times_s = placed[int(self._places[keys[index].position, 1])][1]
                 clips[index] = self._view(video, times_s)
+
+    def _windows_of(self, row: int, place: ClipPlace, info: VideoInfo) -> "list[PlacedWindow]":
+        """Return all windows of a row, those of the last one without placing them again."""
+        if self._placed is None or self._placed[:2] != (row, info):
+            part = stretch(info, start_s=place.start_s, end_s=place.end_s)
+            self._placed = (row, info, place_windows(info, part, self._clip, self._windows))
+        return self._placed[2]
 
     def _view(self, video: Video, times_s: Float64[np.ndarray, "T"]) -> Tensor:
         frames = video.read(times_s)

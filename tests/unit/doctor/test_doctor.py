@@ -4,6 +4,7 @@ import json
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -22,8 +23,8 @@ from vsalt.doctor.requirements import Requirement, read_requirements
 from vsalt.errors import ConfigError
 
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-VERSIONS = ("0.9", "1.0", "2.0", "2.11", "2.11.0", "2.13.0+cpu", "13.7", "16.9.9", "17", "18.1.0",
-            "19", "19.0.1", "2024.5", "2024.6.0")  # fmt: skip
+VERSIONS = ("0.9", "2", "1.0", "2.0", "2.11", "2.11.0", "2.13.0+cpu", "13.7", "16.9.9", "17",
+            "18.1", "18.1.0", "19", "19.0.1", "2024.5", "2024.6.0")  # fmt: skip
 
 
 @pytest.fixture
@@ -49,6 +50,14 @@ def need(name: str, extra: str | None = None) -> Requirement:
 def of(findings: list[Finding], name: str) -> Finding:
     (found,) = [finding for finding in findings if finding.name == name]
     return found
+
+
+def test_what_the_doctor_knows_by_heart_is_what_the_project_says() -> None:
+    (wanted,) = (Oracle(line) for line in PROJECT["dependencies"] if line.startswith("av"))
+    install, _, given = codecs._REINSTALL.rpartition(" ")
+    assert install == "pip install --force-reinstall"
+    assert Oracle(given.strip("'")) == wanted
+    assert PROJECT["requires-python"] == f">={machine.PYTHON[0]}.{machine.PYTHON[1]}"
 
 
 def test_requirements_are_read_as_pip_reads_them() -> None:
@@ -138,6 +147,25 @@ def test_a_gpu_is_used_once() -> None:
     (_, first, *_) = machine.examine_devices(needs_cuda=True)
     assert (first.name, first.state) == ("cuda:0", "ok")
     assert torch.cuda.get_device_name(0) in first.value
+
+
+@pytest.mark.parametrize(("major", "says"), [(7, True), (8, False)])
+def test_a_gpu_without_bf16_is_told_of(
+    major: int, says: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ones = torch.ones
+    made_up = SimpleNamespace(name="GPU", major=major, minor=0, total_memory=16e9)
+    monkeypatch.setattr(torch, "ones", lambda *sizes, device: ones(*sizes))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: made_up)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (8e9, 16e9))
+    finding = of(machine.examine_devices(), "cuda:0")
+    assert finding.state == "ok"
+    assert finding.value.startswith("GPU, 8.0 GB free of 16.0, compute capability ")
+    assert ("use --device.precision fp32" in finding.value) == says
+    monkeypatch.setattr(torch, "ones", lambda *sizes, device: 2 * ones(*sizes))
+    assert "a sum that is 512 became 2048.0" in of(machine.examine_devices(), "cuda:0").value
 
 
 def test_a_gpu_that_fails_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Features against a plain loop over clips, for every way of batching and of placing windows."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -180,6 +182,47 @@ def test_batches_end_where_they_should(rows, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(extract, "encode_clips", spy)
     run(rows, batch_size=4, per_row=3, batch_ends={1, 2})
     assert sizes == [4, 2, 3, 4, 2]
+
+
+def test_the_windows_of_a_row_are_placed_once_for_all_its_batches(
+    rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = []
+    original = extract.place_windows
+
+    def spy(video, *given):
+        placed.append(Path(video.path).name)
+        return original(video, *given)
+
+    monkeypatch.setattr(extract, "place_windows", spy)
+    plan, _ = run(rows, batch_size=1, stride_s=0.3)
+    assert sum(len(windows.spans_s) for windows in plan) > 2 * len(rows)
+    names = [f"{index}.mp4" for index in range(len(rows))]
+    assert placed == 2 * names  # once for the plan, once for reading
+
+
+def test_stretches_of_one_file_have_windows_of_their_own(rows) -> None:
+    parts = [replace(rows[1], start_s=start, end_s=start + 1.2) for start in (0.0, 1.5, 0.0)]
+    _, found = run(parts, batch_size=1, stride_s=0.2)
+    for part, together in zip(parts, found, strict=True):
+        _, (alone,) = run([part], batch_size=1, stride_s=0.2)
+        torch.testing.assert_close(together.features[0], alone.features[0], atol=1e-5, rtol=0)
+    assert (found[0].features[0] - found[1].features[0]).abs().max() > 1e-3
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Arguments without the checks of their types, as users have them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_words_that_are_no_choice_are_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="pooling is 'tokens'; it can be mean, mean_space") as e:
+        ExtractConfig(pooling="tokens", device="tpu")
+    assert "device is 'tpu'; it can be auto, cpu, cuda" in str(e.value)
 
 
 @pytest.mark.parametrize(

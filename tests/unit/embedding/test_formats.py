@@ -1,6 +1,9 @@
 """Embeddings as Parquet and maps of tokens, read by others' readers."""
 
 import json
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 import vsalt
-from support.encoders import write_checkpoint, write_video
+from support.encoders import TINY, write_checkpoint, write_video
 from vsalt.embedding import embed as embed_module
 from vsalt.embedding.embed import EmbedOptions, embed
 from vsalt.errors import DataError, VsaltError
@@ -128,6 +131,25 @@ def test_maps_of_tokens_are_those_of_the_encoder(
     np.testing.assert_allclose(pooled, expected.embed(paths), atol=1e-5, rtol=0)
 
 
+def test_layers_lie_side_by_side_in_the_order_asked_for(source: Path, tmp_path: Path) -> None:
+    deep = write_checkpoint(tmp_path / "deep", encoder=replace(TINY, depth=2))
+    settings = {"pooling": "mean_space", "layers": (1, 0)}
+    extract = ExtractConfig(device="cpu", **settings)
+    embed(
+        load_encoder(deep), source, tmp_path / "out", EmbedOptions(extract=extract, dense="float32")
+    )
+    maps, pooled = tensors(tmp_path / "out", "tokens"), tensors(tmp_path / "out")
+    assert (maps.shape, pooled.shape) == ((3, 2, 4, 4, 48), (3, 96))
+    paths = [source.parent / f"{index}.mp4" for index in range(3)]
+    both = [vsalt.load(deep, device="cpu", layers=(layer,)).tokens(paths) for layer in (1, 0)]
+    np.testing.assert_allclose(maps, np.concatenate(both, axis=-1), atol=1e-5, rtol=0)
+    together = vsalt.load(deep, device="cpu", **settings)
+    np.testing.assert_allclose(together.tokens(paths), maps, atol=1e-5, rtol=0)
+    by_time = [tokens.mean(axis=(2, 3)).reshape(3, -1) for tokens in both]
+    np.testing.assert_allclose(pooled, np.concatenate(by_time, axis=-1), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(together.embed(paths), pooled, atol=1e-5, rtol=0)
+
+
 def test_maps_change_no_embedding(encoder: Path, source: Path, tmp_path: Path) -> None:
     plain = write(encoder, source, tmp_path / "plain", stride_s=0.5)
     dense = write(encoder, source, tmp_path / "dense", stride_s=0.5, dense="float16")
@@ -166,6 +188,22 @@ def test_without_pyarrow_nothing_is_begun(
     with pytest.raises(VsaltError, match=r"pip install 'vsalt\[parquet\]'"):
         write(encoder, source, tmp_path / "out", format="parquet")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["path", "label"])
+def test_names_that_are_not_utf_8_are_refused_before_work_or_kept(
+    encoder: Path, source: Path, tmp_path: Path, where: str
+) -> None:
+    odd = "odd" + os.fsdecode(b"\xff")
+    folder = tmp_path / "videos" / (odd if where == "label" else "plain")
+    folder.mkdir(parents=True)
+    shutil.copy(source.with_name("0.mp4"), folder / f"{odd if where == 'path' else 'plain'}.mp4")
+    with pytest.raises(DataError, match=r"odd\\udcff.* not UTF-8, as text in Parquet must be"):
+        write(encoder, folder.parent, tmp_path / "table", format="parquet")
+    assert not (tmp_path / "table").exists()
+    kept = write(encoder, folder.parent, tmp_path / "kept")
+    (entry,) = lines(kept / "index.jsonl")
+    assert odd in entry["path"]
 
 
 def test_an_empty_shard_can_be_read(encoder: Path, source: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Searching an index: the order against a plain loop, times, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 import vsalt
-from support.encoders import write_checkpoint, write_video
+from support.encoders import TINY, write_checkpoint, write_video
 from vsalt.cli import search as command
 from vsalt.data.config import ClipConfig
 from vsalt.data.manifest import Row
+from vsalt.embedding import search as module
 from vsalt.embedding.embed import EmbedOptions, embed
 from vsalt.embedding.index import EmbeddingIndex, Entry, read_index
 from vsalt.embedding.search import Query, embed_query, nearest
@@ -99,6 +101,28 @@ def test_overlapping_windows_stand_for_one() -> None:
     assert nearest(nothing, query, count=3) == []
 
 
+def test_among_equals_the_earlier_comes_first_across_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 7)
+    vectors = np.ones((60, 3), np.float32)
+    vectors[31] = [1.0, 1.0, 0.0]
+    entries = [Entry(index, f"{index}.mp4", None, 0.0, 1.0) for index in range(60)]
+    query = Query(torch.tensor([[2.0, 2.0, 0.0]]), ((0.0, 1.0),))
+    found = [hit.entry.source_row for hit in nearest(made_up(vectors, entries), query, count=60)]
+    assert found == [31, *(index for index in range(60) if index != 31)]
+
+
+def test_stretches_of_one_video_that_overlap_stand_for_one() -> None:
+    spans = [("a.mp4", 0.0, 2.0), ("a.mp4", 1.0, 3.0), ("b.mp4", 1.0, 3.0), ("a.mp4", 3.0, 4.0)]
+    entries = [Entry(row, path, None, *span) for row, (path, *span) in enumerate(spans)]
+    angles = np.array([0.1, 0.2, 0.3, 0.4])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    query = Query(torch.tensor([[1.0, 0.0]]), ((0.0, 1.0),))
+    kept = [hit.entry.source_row for hit in nearest(made_up(vectors, entries), query, count=9)]
+    assert kept == [0, 2, 3]
+
+
 def test_a_clip_finds_itself_at_its_time(encoder: Path, source: Path, windows: Path) -> None:
     index = read_index(windows)
     loaded = load_encoder(encoder)
@@ -124,6 +148,19 @@ def test_an_index_without_windows_has_rows(encoder: Path, source: Path, tmp_path
     query = embed_query(load_encoder(encoder), index, row(paths[2]), ExtractConfig(device="cpu"))
     np.testing.assert_allclose(query.embeddings, expected[2:3], atol=1e-5, rtol=0)
     assert nearest(index, query, count=1)[0].entry.path == "2.mp4"
+
+
+def test_the_query_is_embedded_by_the_settings_of_the_index(source: Path, tmp_path: Path) -> None:
+    deep = write_checkpoint(tmp_path / "deep", encoder=replace(TINY, depth=2), antialias=False)
+    settings = {"pooling": "mean_space", "layers": (1, 0)}
+    loaded = load_encoder(deep)
+    embed(loaded, source, tmp_path / "out", EmbedOptions(extract=ExtractConfig(**settings)))
+    index = read_index(tmp_path / "out")
+    path = source.parent / "1.mp4"
+    query = embed_query(loaded, index, row(path), ExtractConfig())
+    np.testing.assert_allclose(query.embeddings[0], index.embeddings[1], atol=1e-5, rtol=0)
+    expected = vsalt.load(deep, **settings).embed(path)
+    np.testing.assert_allclose(query.embeddings, expected, atol=1e-5, rtol=0)
 
 
 def test_formats_are_one_index(encoder: Path, source: Path, windows: Path, tmp_path: Path) -> None:

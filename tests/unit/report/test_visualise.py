@@ -1,6 +1,8 @@
 """Pictures as files: what is in them, how they move, and the attention of probes."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
+from support.encoders import write_checkpoint
 from support.tiny import make_clips, make_encoder, randomise
 from vsalt.cli import viz as command
 from vsalt.data.decode import Video
-from vsalt.errors import ConfigError
+from vsalt.errors import ConfigError, DataError
 from vsalt.evaluation.attention import probe_network
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.probe import ProbeOptions, fit_probe
-from vsalt.evaluation.saved import read_head
+from vsalt.evaluation.saved import SavedHead, read_head
 from vsalt.models.pooler import AttentiveClassifier, AttentivePooler
 from vsalt.report.attention import attention_map, attention_sheet
 from vsalt.report.layout import Layout
 from vsalt.report.moving import moving_pictures, write_gif, write_mp4
 from vsalt.report.pictures import stage_sheets
 from vsalt.report.visualise import VizOptions, visualise
-from vsalt.training.locate import load_encoder
+from vsalt.training.locate import find_checkpoint, load_encoder
 
 GRID, TUBELET = (4, 4, 4), (2, 8, 8)
 
@@ -119,6 +122,16 @@ def test_the_sheet_is_brightest_where_the_probe_looks() -> None:
     assert "24%, 76%" in sheet.details
 
 
+def test_attention_on_one_token_is_lit_there_and_nowhere_else() -> None:
+    places = np.zeros((5, 5, 5))
+    places[4, 0, 2] = 1.0  # less than 2 % of the tokens: the quantile is 0
+    clip = torch.full((1, 3, 5, 5, 5), 200, dtype=torch.uint8)
+    sheet = attention_sheet(clip, places, "up", title="Attention", about="File: a.mp4.")
+    _, _, alone = sheet.draw(Layout(grid=(5, 5, 5), tubelet=(1, 1, 1), steps=(0, 4)))
+    assert alone[1, 0, 2].tolist() == [255, 255, 255]
+    assert alone.sum() == 3 * 255
+
+
 def test_a_teacher_in_all_topics(
     run: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +154,25 @@ def test_a_teacher_in_all_topics(
             assert np.asarray(image).std() > 10
 
 
+def test_networks_of_deep_probes_are_built_and_linear_ones_refused(
+    run: Path, source: Path, tmp_path: Path
+) -> None:
+    loaded = load_encoder(run / "teacher")
+
+    def head(options: ProbeOptions) -> SavedHead:
+        out = tmp_path / options.kind
+        fit_probe({"teacher": loaded}, source, out, options, say=lambda _: None)
+        return read_head(out, loaded.sha256, None)
+
+    attentive = AttentiveConfig(epochs=1, batch_size=8, heads=2)
+    options = ProbeOptions(kind="attentive", attentive=attentive)
+    deep = probe_network(head(options), loaded.encoder).classifier
+    assert len(deep.pooler.blocks) == 3  # SALT's probe: these, then the query
+    assert not deep.training
+    with pytest.raises(ConfigError, match="kind linear, which looks at no token more than at othe"):
+        probe_network(head(ProbeOptions()), loaded.encoder)
+
+
 def test_chosen_topics_of_a_student_that_move(run: Path, tmp_path: Path) -> None:
     options = VizOptions(topics=("tokens", "masks"), format="gif", num_clips=2)
     found = visualise(run, tmp_path / "out", options)
@@ -157,6 +189,48 @@ def test_chosen_topics_of_a_student_that_move(run: Path, tmp_path: Path) -> None
     captions = json.loads((tmp_path / "out" / "captions.json").read_text())
     assert sorted(captions) == sorted(path.name for path in [*found[1:], other])
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_of_an_encoder_alone_there_are_tokens(run: Path, source: Path, tmp_path: Path) -> None:
+    imported = write_imported(tmp_path / "imported")
+    moved = tmp_path / "moved"
+    shutil.copytree(find_checkpoint(run / "student").path, moved)
+    given = {imported: str(source), moved: None, run / "student" / "teacher": None}
+    for number, (folder, data) in enumerate(given.items()):
+        options = VizOptions(num_clips=1, data=data)
+        (found,) = visualise(folder, tmp_path / f"out-{number}", options)
+        assert found.name == "tokens.png"
+        with Image.open(found) as image:
+            assert np.asarray(image).std() > 10
+        with pytest.raises(ConfigError, match="is an encoder alone, which hides nothing") as error:
+            visualise(
+                folder, tmp_path / "none", replace(options, topics=("masks", "reconstruction"))
+            )
+        assert "predicts no pixels" in str(error.value)
+    # The colours are those of the encoder that `load_encoder` gives.
+    for folder, kept in ((moved, run / "student"), (run / "student" / "teacher", run / "teacher")):
+        sheets = [stage_sheets(of, num_clips=1, data=None).sheets[-1] for of in (folder, kept)]
+        layout = Layout(grid=GRID, tubelet=TUBELET, steps=(0, 3))
+        alone, whole = (sheet.draw(layout) for sheet in sheets)
+        np.testing.assert_array_equal(alone[0], whole[0])
+        np.testing.assert_array_equal(alone[1], whole[1])
+    names = [
+        stage_sheets(folder, num_clips=1, data=data).sheets[0].rows[1]
+        for folder, data in given.items()
+    ]
+    assert names == ["imported", "student", "teacher"]
+    with pytest.raises(DataError, match="imported and knows no videos; give --data SOURCE"):
+        visualise(imported, tmp_path / "none", VizOptions())
+
+
+def write_imported(folder: Path) -> Path:
+    """Write what `vsalt import` does, of a small encoder."""
+    write_checkpoint(folder)
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["config"]["stage"]["method"] = {"name": "imported"}
+    meta |= {"manifest_sha256": None, "imported": {}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
 
 
 def test_what_there_is_not_is_refused_with_the_reason(run: Path, tmp_path: Path) -> None:

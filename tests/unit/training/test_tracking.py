@@ -171,6 +171,51 @@ def test_a_tracker_that_comes_later_gets_all_that_was_before(tmp_path: Path) -> 
     assert "warning/collapse/text_summary" in shown
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_steps_after_the_checkpoint_that_were_shown_are_forgotten(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    choose_tracker(run, "tensorboard")
+    train(run, 0, 5, save_at=5)  # all five are on disk
+    time.sleep(1.1)  # TensorBoard orders files by the second of their start
+    train(run, 3, 6)
+    shown = events(run)
+    assert [step for step, _ in shown["train/loss"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in shown["val/val_loss"]] == [2, 4, 6]
+
+
+class Told:
+    """A new tracker that keeps what it is told."""
+
+    is_new = True
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def show(self, step: int, values: Mapping[str, float]) -> None:
+        self.steps.append(step)
+
+    def note(self, step: int, title: str, text: str) -> None:
+        self.steps.append(step)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_what_was_before_is_told_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train(run, 0, 4)
+    choose_tracker(run, "tensorboard")
+    told = Told()
+    monkeypatch.setattr(module, "_open", lambda *given: told)
+    train(run, 4, 5)
+    # Of every step its loss and time, of even ones the val_loss, of the third the warning.
+    assert told.steps == [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5]
+
+
 class Broken:
     """A tracker that fails at its third record, and while it is closed."""
 
