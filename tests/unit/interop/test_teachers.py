@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from support.outside import DEPTH, FRAMES, KINDS, PATCH, SIZE, build, layer_tokens, processor, write
 from vsalt.compute.types import ClipShapes
 from vsalt.config import StageConfig
-from vsalt.errors import ConfigError, InteropError
+from vsalt.errors import ConfigError, InteropError, WeightsError
 from vsalt.interop.extras import quiet_transformers
 from vsalt.interop.teachers.adapters import ADAPTERS
 from vsalt.interop.teachers.grids import resample_tokens
@@ -28,6 +28,7 @@ from vsalt.presets import stage_preset
 from vsalt.targets.frozen import FrozenTeacher
 from vsalt.training.build import resolve
 from vsalt.training.plan import plan_stage
+from vsalt.training.teachers import open_teacher
 
 TUBELET = (2, PATCH, PATCH)
 PLACES = (SIZE // PATCH) ** 2
@@ -158,6 +159,14 @@ def test_patches_that_do_not_divide_the_frame_cover_the_whole_clip(tmp_path: Pat
     torch.testing.assert_close(
         found, tokens.unflatten(0, (2, -1)).flatten(1, 2), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_of_one_resolution_sees_that_one(name: str, tmp_path: Path) -> None:
+    """Whatever its preprocessing says; V-JEPA 2 would take any, at wrong positions."""
+    write(tmp_path, name, preprocessing={"size": {"height": 48, "width": 48}})
+    size = read_hf_teacher(tmp_path, stage()).preparation.size
+    assert size == ((48, 48) if name.startswith("dino") else (SIZE, SIZE))
 
 
 def test_dinov2_sees_the_resolution_of_its_preprocessing(tmp_path: Path) -> None:
@@ -434,8 +443,15 @@ class TestRefusals:
             read_hf_teacher(folder, stage())
 
     def test_a_folder_without_a_config(self, tmp_path: Path) -> None:
-        with pytest.raises(InteropError, match=r"has no config\.json"):
+        with pytest.raises(InteropError, match=r"has no config\.json, so it is no model of"):
             read_hf_teacher(tmp_path, stage())
+        (tmp_path / "config.json").write_text(json.dumps({"kind": "stage"}))
+        with pytest.raises(InteropError, match=r"has no model_type in its config\.json, so it is"):
+            read_hf_teacher(tmp_path, stage())
+
+    def test_a_folder_without_its_hf(self, folder: Path) -> None:
+        with pytest.raises(WeightsError, match="as a teacher it is named hf:"):
+            open_teacher(folder, stage(), read_hf_teacher)
 
     def test_a_folder_that_does_not_say_its_pixels(self, folder: Path) -> None:
         (folder / "preprocessor_config.json").unlink()

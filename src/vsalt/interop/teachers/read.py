@@ -68,9 +68,10 @@ def read_hf_teacher(source: str | Path, stage: StageConfig) -> HfTeacher:
 def _config(package: Any, name: str) -> tuple[Adapter, Any]:
     """Return the adapter of a model and its config, as it is built here."""
     record = _read_json(package, name, CONFIG, required=True)
-    if record is None:
-        raise InteropError(f"{name} has no {CONFIG}, so it is no model of transformers")
-    kind = str(record.get("model_type"))
+    if record is None or "model_type" not in record:
+        lacking = CONFIG if record is None else f"model_type in its {CONFIG}"
+        raise InteropError(f"{name} has no {lacking}, so it is no model of transformers")
+    kind = str(record["model_type"])
     adapter = adapter_of(kind)
     if adapter is None:
         known = ", ".join(adapter.types[0] for adapter in ADAPTERS)
