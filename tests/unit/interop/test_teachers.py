@@ -303,6 +303,8 @@ def test_what_is_saved_is_whole_and_read_again(name: str, tmp_path: Path) -> Non
     assert len(teacher._blocks) == 2
     teacher.save(tmp_path / "ours")
     assert len(teacher._blocks) == 2
+    # safetensors lets nobody but the owner read its files.
+    assert len({path.stat().st_mode for path in (tmp_path / "ours").iterdir()}) == 1
     again = read_hf_teacher(tmp_path / "ours", stage(teacher_layer=1))
     assert again.sha256 == teacher.sha256
     with torch.no_grad():
