@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from support import runs
+from vsalt.cli.main import main
 from vsalt.cli.verbs import VERBS
 
 
@@ -81,6 +82,22 @@ def test_mistakes_are_answered_without_a_traceback(
     assert done.returncode in (1, 2)
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_the_teachers_layer_is_a_setting_of_the_student(videos: Path, tmp_path: Path) -> None:
+    words = [*runs.TINY_SMALL, "--teacher.encoder.depth", "2", "--data", str(videos)]
+    students, teachers = [], []
+    for layer in ("-1", "0"):
+        run = tmp_path / layer
+        given = ["--student.method.teacher-layer", layer, "--out", str(run)]
+        assert main(["salt", *words, *given]) == 0
+        teachers.append(runs.stage_fingerprint(run / "teacher"))
+        students.append(runs.stage_fingerprint(run / "student"))
+    assert teachers[0] == teachers[1]
+    assert students[0] != students[1]
+    given = ["--student.method.teacher-layer", "2", "--out", str(tmp_path / "none")]
+    assert main(["salt", *words, *given]) == 1
+    assert not (tmp_path / "none").exists()
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

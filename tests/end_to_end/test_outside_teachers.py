@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from support.outside import KINDS, layer_tokens, write
 from support.runs import TINY_STAGE, stage_fingerprint
@@ -110,6 +112,15 @@ def test_its_pictures_show_the_teacher(student: Path, capsys: pytest.CaptureFixt
     assert "No pictures" not in page
 
 
+def test_its_card_names_the_teacher(student: Path, tmp_path: Path) -> None:
+    assert main(["export", str(student), str(tmp_path / "out"), "--to", "hf"]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    teacher = "CLIPVisionModel of `theirs`, block 2; what it has seen is not known here"
+    assert f"| frozen teacher | {teacher} |" in card
+    assert "| FLOPs of its teachers, exact | unknown |" in card
+    assert str(student.parent) not in card
+
+
 def test_it_is_no_encoder_of_ours(student: Path) -> None:
     with pytest.raises(WeightsError, match="comes from outside; vsalt takes its tokens as targets"):
         load_encoder(student / "teacher")
@@ -117,6 +128,31 @@ def test_it_is_no_encoder_of_ours(student: Path) -> None:
         load_encoder(student.parent)
     assert str(student) in str(caught.value)
     assert str(student / "teacher") not in str(caught.value)
+
+
+def test_a_relative_folder_is_named_and_needed_only_at_the_start(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "their own [1]", "clip")
+    monkeypatch.chdir(tmp_path / "their own [1]")
+    assert train("hf:.", videos, tmp_path / "run", "--steps", "1") == 0
+    about = json.loads((tmp_path / "run" / "teacher" / "meta.json").read_text())
+    assert about["outside"]["source"] == "their own [1]"
+
+
+@pytest.mark.parametrize("name", ["videomae", "vjepa2", "clip"])
+def test_images_between_videos(name: str, videos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "theirs", name)
+    (tmp_path / "images").mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(12):
+        pixels = generator.integers(256, size=(40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
+    run, steps = tmp_path / "run", ["--steps", "4", "--data", str(tmp_path / "images")]
+    assert train(f"hf:{tmp_path / 'theirs'}", videos, run, *steps) == 0
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    found = [entry for entry in map(json.loads, lines) if entry["kind"] == "train"]
+    assert {entry["shape"] for entry in found} == {"image", "video"}
 
 
 def test_a_plan_names_it_and_counts_it(

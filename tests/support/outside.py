@@ -129,12 +129,21 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def build(name: str) -> Any:
-    """Return the saved model, in eval mode, all parameters filled with distinct values."""
+def build(name: str, **settings: Any) -> Any:
+    """Return the saved model, in eval mode, all parameters filled with distinct values.
+
+    Args:
+        name: its kind.
+        settings: of its config, over those of the kind; those of a part over those of the part.
+    """
     kind = KINDS[name]
     with quiet_transformers() as package:
         model = getattr(package, kind.saved)
-        model = model(model.config_class(**kind.settings)).eval()
+        parts = {
+            key: {**kind.settings[key], **value} if isinstance(value, dict) else value
+            for key, value in settings.items()
+        }
+        model = model(model.config_class(**{**kind.settings, **parts})).eval()
     fill_parameters(model)
     return model
 
@@ -157,12 +166,14 @@ def processor(name: str, **settings: Any) -> Any:
         )
 
 
-def write(folder: Path, name: str, **settings: Any) -> Any:
+def write(
+    folder: Path, name: str, preprocessing: dict[str, Any] | None = None, **settings: Any
+) -> Any:
     """Write a folder as it is released, model and processor, and return the model."""
-    model = build(name)
+    model = build(name, **settings)
     with quiet_transformers():
         model.save_pretrained(folder)
-        processor(name, **settings).save_pretrained(folder)
+        processor(name, **(preprocessing or {})).save_pretrained(folder)
     return model
 
 

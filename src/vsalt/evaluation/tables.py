@@ -171,8 +171,8 @@ def _about_pretraining(name: str, exposure: Exposure, rows: str) -> Iterator[str
         )
     elif exposure.kind == "unknown":
         yield (
-            f"What pretraining of {name} saw is unknown: weights were moved out of their run, or "
-            "imported."
+            f"What pretraining of {name} saw is unknown: weights were moved out of their run or "
+            "imported, its own or its teacher's, or the teacher is not vsalt's."
         )
 
 

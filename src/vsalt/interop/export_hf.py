@@ -77,7 +77,8 @@ def export_hf(loaded: LoadedEncoder, out: Path, export: HfExport) -> tuple[str, 
     facts = CardFacts(
         config=loaded.config,
         meta=loaded.checkpoint.meta,
-        data=_data(loaded.checkpoint),
+        data=_section(loaded.checkpoint, "data"),
+        teacher=_section(loaded.checkpoint, "teacher_outside"),
         stage=stage_of(loaded.checkpoint),
         networks=networks,
         clip=sampling.clip,
@@ -147,10 +148,10 @@ def _about_predictor(loaded: LoadedEncoder) -> list[str]:
     return []
 
 
-def _data(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the section `data` of the config.json of a checkpoint's run; empty without one."""
+def _section(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """Return a section of the config.json of a checkpoint's run; empty without one."""
     path = checkpoint.path.parent.parent / run_folder.CONFIG
     if checkpoint.path.parent.name != run_folder.CHECKPOINTS or not path.is_file():
         return {}
-    found = durable.read_json(path).get("data")
+    found = durable.read_json(path).get(name)
     return found if isinstance(found, dict) else {}

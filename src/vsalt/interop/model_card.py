@@ -50,6 +50,7 @@ class CardFacts:
         config: of the stage that trained the encoder.
         meta: of its checkpoint.
         data: the section `data` of the run's config.json; empty if there is none.
+        teacher: what a teacher from outside is (`teacher_outside` there); empty: it has none.
         stage: what the encoder is to its run.
         networks: what is in the folder.
         clip: what clips they take.
@@ -62,6 +63,7 @@ class CardFacts:
     config: PretrainConfig
     meta: Mapping[str, Any]
     data: Mapping[str, Any]
+    teacher: Mapping[str, Any]
     stage: str
     networks: Networks
     clip: ClipConfig
@@ -161,6 +163,7 @@ def _training(facts: CardFacts) -> str:
     meta, data = facts.meta, facts.data
     rows = {
         "method": facts.config.stage.method.name,
+        **_teacher(facts.teacher),
         "data": _sources(facts),
         "clips to train on": _count(data.get("num_train")),
         "clips held out": _count(data.get("num_holdout")),
@@ -174,6 +177,13 @@ def _training(facts: CardFacts) -> str:
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
+
+
+def _teacher(outside: Mapping[str, Any]) -> dict[str, str]:
+    if not outside:
+        return {}
+    name = f"{outside['model']} of `{outside['source']}`, block {outside['layer']}"
+    return {"frozen teacher": f"{name}; what it has seen is not known here"}
 
 
 def _sources(facts: CardFacts) -> str:

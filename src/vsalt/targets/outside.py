@@ -23,10 +23,12 @@ class OutsideTeacher(nn.Module):
     Attributes:
         width: D.
         sha256: hash of its weights (`vsalt.models.weights.weights_hash`).
+        num_params: of all that `save` writes.
     """
 
     width: int
     sha256: str
+    num_params: int
 
     @abstractmethod
     def forward(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N D"]:

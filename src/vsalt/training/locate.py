@@ -141,6 +141,11 @@ def _unfinished(path: Path) -> str:
 
 def _not_found(path: Path) -> str:
     if (path / run_folder.CONFIG).is_file():
+        if "model_type" in durable.read_json(path / run_folder.CONFIG):
+            return (
+                f"{path} is a model of transformers: as a teacher it is named hf:{path}; weights "
+                "of V-JEPA 2 can be imported (`vsalt import`)"
+            )
         return f"{path} has no checkpoint yet; `vsalt resume {path}` goes on with it"
     if not path.exists():
         return f"there is no encoder at {path}: it does not exist{_candidates(path.parent)}"

@@ -117,6 +117,7 @@ def plan_stage(
         _activations(counts, stage.encoder.architecture, stage.predictor.architecture)
         for counts in shapes.values()
     )
+    kept = teacher.num_params if isinstance(teacher, OutsideTeacher) else held - carried
     # One more for the checkpoint being written and one for the best.
     on_disk = min(loop.keep_last + 2, math.ceil(loop.end / loop.save_every) + 1)
     return StagePlan(
@@ -134,7 +135,7 @@ def plan_stage(
         averaged_params=min(held, carried),
         precision=precision,
         memory_bytes=weights + activations,
-        disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * (held - carried),
+        disk_bytes=checkpoint * on_disk + BYTES_PER_WEIGHT * kept,
     )
 
 

@@ -155,6 +155,8 @@ def start_stage(
     with _new_run(run, [plan]), _say_how_to_resume(run):
         choose_tracker(run, track)
         create_stage(run, resolved, catalogue, loaded)
+        # The run reads its own copy; two need not lie in memory, of the device neither.
+        del loaded, shape
         run_stage(run, catalogue, console, title, read_outside)
     _say_done(run, console)
 

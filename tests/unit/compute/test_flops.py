@@ -123,6 +123,21 @@ def test_an_image(counter: FlopCounterMode) -> None:
     assert counter.get_total_flops() == 2 * objective.flops(shapes).exact
 
 
+@pytest.mark.parametrize("layer", [0, 2, -2, 4, -1])
+def test_blocks_after_the_teachers_layer_cost_nothing(layer: int, counter: FlopCounterMode) -> None:
+    config = config_of("salt", "Ti, 64 px")
+    method = SaltConfig(teacher_layer=layer)
+    config = replace(config, stage=replace(config.stage, method=method))
+    teacher = Encoder(EncoderConfig(size="S", depth=5))
+    shapes = ClipShapes(grid=(8, 4, 4), masks=MASK_COUNTS["Ti, 64 px"])
+    objective = build_objective(config, teacher)
+    objective.loss(meta_batch(2, (16, 64, 64), shapes)).loss_sum.backward()
+    assert counter.get_total_flops() == 2 * objective.flops(shapes).exact
+    shorter = Encoder(EncoderConfig(size="S", depth=layer % 5 + 1))
+    last = replace(config, stage=replace(config.stage, method=SaltConfig()))
+    assert objective.flops(shapes) == build_objective(last, shorter).flops(shapes)
+
+
 MASKS_OF_HALF = {
     "multiblock": MultiblockConfig(target_share=0.5),
     "batch_min": MultiblockConfig(policy="batch_min", group_size=4, target_share=0.5),

@@ -238,6 +238,7 @@ def test_tables_show_what_matters(encoder, table, write, tmp_path: Path) -> None
     assert f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in text
     assert "teacher (mine)" in text
     assert "pretraining of teacher (mine) saw is unknown: weights were moved out" in text
+    assert "or the teacher is not vsalt's" in text
     assert "12 groups only; the intervals are rough" in text
     assert "[b]blue" in text
     assert "bootstrap over the groups" in text

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from support.outside import DEPTH, FRAMES, KINDS, PATCH, SIZE, build, layer_tokens, processor, write
 from vsalt.compute.types import ClipShapes
 from vsalt.config import StageConfig
-from vsalt.errors import ConfigError, InteropError
+from vsalt.errors import ConfigError, InteropError, WeightsError
 from vsalt.interop.extras import quiet_transformers
 from vsalt.interop.teachers.adapters import ADAPTERS
 from vsalt.interop.teachers.grids import resample_tokens
@@ -24,6 +24,11 @@ from vsalt.interop.teachers.read import read_hf_teacher
 from vsalt.interop.teachers.teacher import HfTeacher
 from vsalt.models.config import EncoderConfig
 from vsalt.objectives.config import PixelConfig, SaltConfig
+from vsalt.presets import stage_preset
+from vsalt.targets.frozen import FrozenTeacher
+from vsalt.training.build import resolve
+from vsalt.training.plan import plan_stage
+from vsalt.training.teachers import open_teacher
 
 TUBELET = (2, PATCH, PATCH)
 PLACES = (SIZE // PATCH) ** 2
@@ -40,10 +45,10 @@ def clips_of(size: int = SIZE, frames: int = FRAMES, seed: int = 0) -> Tensor:
     return torch.randint(256, (2, 3, frames, size, size), dtype=torch.uint8, generator=generator)
 
 
-def their_pixels(name: str, frames: Tensor) -> Tensor:
+def their_pixels(name: str, frames: Tensor, **settings: Any) -> Tensor:
     """Frames (n, 3, H, W) as their own processor prepares them."""
     images = [frame.permute(1, 2, 0).numpy() for frame in frames]
-    pixels: Tensor = processor(name)(images=images, return_tensors="pt")["pixel_values"]
+    pixels: Tensor = processor(name, **settings)(images=images, return_tensors="pt")["pixel_values"]
     return pixels
 
 
@@ -111,17 +116,134 @@ def test_every_frame_of_a_tubelet_can_count(tmp_path: Path) -> None:
     with torch.no_grad():
         found = teacher(clips)
     torch.testing.assert_close(found, tokens.mean(dim=2).flatten(1, 2), atol=1e-5, rtol=1e-5)
-    shapes = ClipShapes(grid=(2, 4, 4), masks=())
+    shapes = ClipShapes(grid=(3, 4, 4), masks=())
     first = read_hf_teacher(tmp_path, stage())
     assert teacher.flops(shapes).exact == 2 * first.flops(shapes).exact
     assert teacher.flops(shapes).six_nd == 2 * first.flops(shapes).six_nd
+
+
+@pytest.mark.parametrize("name", ["videomae", "clip"])
+def test_a_clip_that_is_not_square_is_stretched_and_its_places_kept(
+    name: str, tmp_path: Path
+) -> None:
+    model = write(tmp_path, name)
+    teacher = read_hf_teacher(tmp_path, stage())
+    clips = clips_of()[..., :24, :]
+    clips = torch.cat([clips, clips.flip(3)[..., :8]], dim=-1)
+    assert clips.shape[-2:] == (24, 40)
+    step = 1 if KINDS[name].clips else 2
+    frames = clips[:, :, ::step].transpose(1, 2).flatten(0, 1)
+    pixels = teacher.preparation.apply(frames)
+    assert (pixels - their_pixels(name, frames)).abs().mean() < 0.02  # Pillow rounds
+    own = layer_tokens(model, name, pixels.unflatten(0, (2, -1)) if step == 1 else pixels)[-1]
+    on_grid = own.reshape(2 * FRAMES // 2, 4, 4, -1).movedim(-1, 1)
+    wanted = torch.nn.functional.interpolate(
+        on_grid, size=(3, 5), mode="bilinear", antialias=True, align_corners=False
+    )
+    with torch.no_grad():
+        found = teacher(clips).unflatten(1, (FRAMES // 2, 3, 5)).flatten(0, 1).movedim(-1, 1)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_patches_that_do_not_divide_the_frame_cover_the_whole_clip(tmp_path: Path) -> None:
+    """As SigLIP's of 14 pixels in frames of 384."""
+    model = write(tmp_path, "siglip", vision_config={"image_size": 36})
+    teacher = read_hf_teacher(tmp_path, stage())
+    assert teacher.preparation.size == (36, 36)
+    frames = clips_of()[:, :, ::2].transpose(1, 2).flatten(0, 1)
+    beyond = torch.randn(len(frames), 3, 36, 36)  # what no patch covers does not matter
+    beyond[..., :32, :32] = their_pixels("siglip", frames)
+    tokens = layer_tokens(model, "siglip", beyond)[-1]
+    with torch.no_grad():
+        found = teacher(clips_of())
+    torch.testing.assert_close(
+        found, tokens.unflatten(0, (2, -1)).flatten(1, 2), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_of_one_resolution_sees_that_one(name: str, tmp_path: Path) -> None:
+    """Whatever its preprocessing says; V-JEPA 2 would take any, at wrong positions."""
+    write(tmp_path, name, preprocessing={"size": {"height": 48, "width": 48}})
+    size = read_hf_teacher(tmp_path, stage()).preparation.size
+    assert size == ((48, 48) if name.startswith("dino") else (SIZE, SIZE))
+
+
+def test_dinov2_sees_the_resolution_of_its_preprocessing(tmp_path: Path) -> None:
+    """As it was released: positions for 518 pixels, pictures cropped to 224 after 256."""
+    crop = {"size": {"shortest_edge": 64}, "crop_size": 48, "do_center_crop": True}
+    model = write(tmp_path, "dinov2", preprocessing=crop)
+    teacher = read_hf_teacher(tmp_path, stage())
+    clips = clips_of(size=48)
+    frames = clips[:, :, ::2].transpose(1, 2).flatten(0, 1)
+    pixels = their_pixels("dinov2", frames, do_resize=False)
+    tokens = layer_tokens(model, "dinov2", pixels)[-1]
+    with torch.no_grad():
+        found = teacher(clips)
+    assert found.shape == (2, 2 * 36, 32)
+    torch.testing.assert_close(
+        found, tokens.unflatten(0, (2, -1)).flatten(1, 2), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_the_last_layer_of_videomae_has_a_norm_only_where_the_model_has(
+    pooling: bool, tmp_path: Path
+) -> None:
+    model = write(tmp_path, "videomae", use_mean_pooling=pooling)
+    assert (model.videomae.layernorm is None) == pooling
+    by_layer = expected(model, "videomae", clips_of())
+    with torch.no_grad():
+        found = read_hf_teacher(tmp_path, stage())(clips_of())
+    torch.testing.assert_close(found, by_layer[-1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(by_layer[-1], by_layer[-2]) == pooling
+
+
+def test_it_is_frozen_and_its_targets_are_float32_under_autocast(
+    released: tuple[str, Path, Any],
+) -> None:
+    _, folder, _ = released
+    teacher = FrozenTeacher(read_hf_teacher(folder, stage()), "layer_norm")
+    teacher.train()
+    assert not any(module.training for module in teacher.modules())
+    assert not any(param.requires_grad for param in teacher.parameters())
+    clips, ids = clips_of(frames=2), torch.arange(PLACES).expand(2, -1)
+    exact = teacher.open(clips)(ids)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = teacher.open(clips)(ids)
+    assert rounded.dtype == torch.float32
+    assert not exact.requires_grad
+    assert rounded.mean(dim=-1).abs().max() < 1e-6  # standardised after the cast
+    assert 0 < (rounded - exact).abs().mean() < 0.02
+
+
+def test_what_takes_no_part_is_not_moved_or_counted(tmp_path: Path) -> None:
+    model = write(tmp_path, "vjepa2")
+    teacher = read_hf_teacher(tmp_path, stage(teacher_layer=0))
+    assert teacher.num_params == sum(param.numel() for param in model.parameters())
+    names = {name.removeprefix("model.") for name, _ in teacher.named_parameters()}
+    used = ("encoder.embeddings.", "encoder.layer.0.", "encoder.layernorm.")
+    wanted = {name for name, _ in model.named_parameters() if name.startswith(used)}
+    assert names == wanted
+    config = resolve(stage_preset("tiny-cpu", "salt"))
+    whole = read_hf_teacher(tmp_path, stage())
+    plans = [plan_stage(config, each, "it") for each in (teacher, whole)]
+    held = [sum(param.numel() for param in each.parameters()) for each in (teacher, whole)]
+    assert held[0] < held[1] < teacher.num_params
+    assert [plan.frozen_params for plan in plans] == held
+    assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * (held[1] - held[0])
+    assert plans[1].disk_bytes == plans[0].disk_bytes > 4 * teacher.num_params
+    teacher.to("meta")
+    aside = [*teacher._later_blocks, *teacher._unused.values()]
+    assert {param.device.type for part in aside for param in part.parameters()} == {"cpu"}
 
 
 def test_a_model_of_fixed_length_sees_frames_spread_over_the_clip(tmp_path: Path) -> None:
     write(tmp_path, "videomae")
     teacher = read_hf_teacher(tmp_path, stage())
     clips = clips_of()
-    longer = clips.repeat_interleave(3, dim=2)  # 12 frames, of which 1, 4, 7 and 10 are seen
+    longer = clips_of(frames=3 * FRAMES, seed=1)
+    longer[:, :, 1::3] = clips  # frames 1, 4, 7 and 10 are seen
     with torch.no_grad():
         own, of_longer, of_image = (
             teacher(each) for each in (clips, longer, clips[:, :, :1].repeat(1, 1, 2, 1, 1))
@@ -181,6 +303,8 @@ def test_what_is_saved_is_whole_and_read_again(name: str, tmp_path: Path) -> Non
     assert len(teacher._blocks) == 2
     teacher.save(tmp_path / "ours")
     assert len(teacher._blocks) == 2
+    # safetensors lets nobody but the owner read its files.
+    assert len({path.stat().st_mode for path in (tmp_path / "ours").iterdir()}) == 1
     again = read_hf_teacher(tmp_path / "ours", stage(teacher_layer=1))
     assert again.sha256 == teacher.sha256
     with torch.no_grad():
@@ -236,7 +360,11 @@ class TestGrids:
 
 
 class TestPreparation:
-    SETTINGS: ClassVar[dict[str, Any]] = {"image_mean": [0.5] * 3, "image_std": [0.2] * 3}
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        "image_mean": [0.5] * 3,
+        "image_std": [0.2] * 3,
+        "resample": 2,
+    }
 
     @pytest.mark.parametrize(
         ("settings", "size"),
@@ -246,19 +374,25 @@ class TestPreparation:
             ({"size": {"shortest_edge": 256}, "crop_size": {"height": 24, "width": 24}}, (24, 24)),
             ({"size": {"shortest_edge": 256}, "crop_size": 24}, (24, 24)),
             ({"size": {"shortest_edge": 32}, "crop_size": 24, "do_center_crop": False}, (32, 32)),
+            # DINOv3's
+            (
+                {"size": {"height": 20, "width": 20}, "crop_size": None, "do_center_crop": None},
+                (20, 20),
+            ),
         ],
     )
     def test_its_size_is_what_is_left_of_a_picture(
         self, settings: dict[str, Any], size: tuple[int, int]
     ) -> None:
-        assert read_preparation({**self.SETTINGS, **settings}, None, "it").size == size
-        assert read_preparation({**self.SETTINGS, **settings}, (8, 8), "it").size == (8, 8)
+        assert read_preparation({**self.SETTINGS, **settings}, None, 4, "it").size == size
+        assert read_preparation({**self.SETTINGS, **settings}, (8, 8), 4, "it").size == (8, 8)
 
     @pytest.mark.parametrize(
         ("settings", "problem"),
         [
             ({"do_normalize": False}, "its do_normalize is False, where True is needed"),
             ({"rescale_factor": 1 / 127.5}, "where 1/255 is needed"),
+            ({"resample": None}, "its resample is None, where 2 (bilinear) or 3 (bicubic)"),
             ({"resample": 1}, "its resample is 1, where 2 (bilinear) or 3 (bicubic)"),
             ({"image_mean": None}, "its image_mean is None, where three numbers are needed"),
             ({"image_std": [0.5]}, "its image_std is [0.5], where three numbers are needed"),
@@ -266,12 +400,23 @@ class TestPreparation:
     )
     def test_what_is_not_done_here_is_refused(self, settings: dict[str, Any], problem: str) -> None:
         with pytest.raises(InteropError) as caught:
-            read_preparation({**self.SETTINGS, **settings}, (8, 8), "it")
+            read_preparation({**self.SETTINGS, **settings}, (8, 8), 4, "it")
         assert problem in str(caught.value)
 
     def test_a_missing_size_is_told(self) -> None:
         with pytest.raises(InteropError, match="it does not say the size of its frames"):
-            read_preparation(self.SETTINGS, None, "it")
+            read_preparation(self.SETTINGS, None, 4, "it")
+
+    @pytest.mark.parametrize("nested", ["image_processor", "video_processor"])
+    def test_it_may_be_a_part_of_a_processors_file(self, nested: str, tmp_path: Path) -> None:
+        """As newer versions write it."""
+        write(tmp_path, "dinov2")
+        path = tmp_path / "preprocessor_config.json"
+        before = read_hf_teacher(tmp_path, stage()).preparation
+        record = {"processor_class": "Processor", nested: json.loads(path.read_text())}
+        (tmp_path / "processor_config.json").write_text(json.dumps(record))
+        path.unlink()
+        assert read_hf_teacher(tmp_path, stage()).preparation == before
 
 
 class TestRefusals:
@@ -301,8 +446,15 @@ class TestRefusals:
             read_hf_teacher(folder, stage())
 
     def test_a_folder_without_a_config(self, tmp_path: Path) -> None:
-        with pytest.raises(InteropError, match=r"has no config\.json"):
+        with pytest.raises(InteropError, match=r"has no config\.json, so it is no model of"):
             read_hf_teacher(tmp_path, stage())
+        (tmp_path / "config.json").write_text(json.dumps({"kind": "stage"}))
+        with pytest.raises(InteropError, match=r"has no model_type in its config\.json, so it is"):
+            read_hf_teacher(tmp_path, stage())
+
+    def test_a_folder_without_its_hf(self, folder: Path) -> None:
+        with pytest.raises(WeightsError, match="as a teacher it is named hf:"):
+            open_teacher(folder, stage(), read_hf_teacher)
 
     def test_a_folder_that_does_not_say_its_pixels(self, folder: Path) -> None:
         (folder / "preprocessor_config.json").unlink()
@@ -322,6 +474,24 @@ class TestRefusals:
         (folder / "model.safetensors").unlink()
         with pytest.raises(InteropError, match="must be in safetensors"):
             read_hf_teacher(folder, stage())
+
+    def test_damaged_weights(self, folder: Path) -> None:
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:3000])
+        with pytest.raises(InteropError, match="cannot be read as a Dinov2Model"):
+            read_hf_teacher(folder, stage())
+
+    @pytest.mark.parametrize("setting", [{"hidden_size": "x"}, {"patch_size": None}])
+    def test_a_damaged_config(self, folder: Path, setting: dict[str, Any]) -> None:
+        record = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**record, **setting}))
+        with pytest.raises(InteropError, match=r"config\.json of .* cannot be read"):
+            read_hf_teacher(folder, stage())
+
+    def test_what_is_no_folder(self, folder: Path) -> None:
+        for name in ("", folder / "model.safetensors"):
+            with pytest.raises(InteropError, match="is no folder of transformers, and no name on"):
+                read_hf_teacher(name, stage())
 
     def test_a_name_that_is_neither_here_nor_on_the_hub(
         self, monkeypatch: pytest.MonkeyPatch

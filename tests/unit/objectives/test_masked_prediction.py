@@ -210,6 +210,14 @@ def test_tubelets_of_teacher_and_student_must_agree() -> None:
     assert "--encoder.tubelet" in str(caught.value)
 
 
+def test_what_the_teacher_does_not_have_is_told_at_once() -> None:
+    config = SaltConfig(teacher_layer=2, teacher_frames="mean")
+    with pytest.raises(ConfigError) as caught:
+        make_salt(config)
+    assert "teacher-layer is 2, but the teacher has 1 blocks" in str(caught.value)
+    assert "teacher-frames is mean, but the teacher sees whole clips" in str(caught.value)
+
+
 def test_a_batch_needs_one_mask_per_kind() -> None:
     with pytest.raises(ValueError, match="expected 2 masks, got 1"):
         make_pixel().loss(make_batch(2, ((5, 4),)))

@@ -28,6 +28,28 @@ def test_targets_are_the_teachers_latents_of_the_whole_clip(norm: TargetNorm) ->
             np.testing.assert_allclose(ours[clip, place], expected, atol=3e-5)
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2, -1, -3])
+def test_a_chosen_layer_gives_its_output_without_the_final_norm_of_the_last(layer: int) -> None:
+    encoder, clips = make_encoder(depth=3), make_clips(2)
+    outputs: list[torch.Tensor] = []
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda *called: outputs.append(called[-1]))
+    with torch.no_grad():
+        last = encoder(clips)
+    wanted = [outputs[0], outputs[1], last][layer]
+    outputs.clear()
+    found = FrozenTeacher(encoder, "none", layer=layer).open(clips)(torch.arange(12).expand(2, 12))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert len(outputs) == layer % 3 + 1  # blocks after it are not computed
+    assert not torch.allclose(outputs[-1], last)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    for layer in (2, -3):
+        with pytest.raises(ValueError, match="the encoder has 2 blocks"):
+            FrozenTeacher(make_encoder(), "none", layer=layer)
+
+
 def test_one_opening_serves_all_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     teacher, clips = FrozenTeacher(make_encoder(), "layer_norm"), make_clips(2)
     calls = []

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from vsalt.compute.flops import block_flops
 from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.masking.config import CausalConfig, MaskConfig, RandomConfig, TubeConfig
 from vsalt.models.config import EncoderConfig, PredictorConfig
+from vsalt.objectives.config import SaltConfig
 from vsalt.presets import salt_preset, stage_preset
 from vsalt.presets.paper import SIZES, SPLITS
 from vsalt.training.build import resolve, resolve_salt
@@ -147,6 +149,22 @@ def test_a_stage_costs_what_it_does_and_not_what_its_schedule_is_of() -> None:
     assert (untrained[0].steps, untrained[0].flops.exact, untrained[0].clips) == (0, 0, 0)
     assert 0 < untrained[0].disk_bytes < whole[0].disk_bytes
     assert untrained[1] == whole[1]
+
+
+def test_a_students_targets_can_be_of_an_earlier_block_of_its_teacher() -> None:
+    config = salt_preset("tiny-cpu")
+    method = SaltConfig(teacher_layer=0)
+    early = replace(config, student=replace(config.student, method=method))
+    usual, cheaper = (plan_salt(resolve_salt(each)) for each in (config, early))
+    assert cheaper[0] == usual[0]
+    teacher = config.teacher.encoder.architecture
+    block = block_flops(128, teacher.width, teacher.mlp_width)
+    saved = usual[1].flops.exact - cheaper[1].flops.exact
+    assert saved == (teacher.depth - 1) * block * usual[1].clips
+    paper = salt_preset("paper-vitl")
+    student = replace(paper.student, method=method)
+    assert plan_salt(resolve_salt(paper))[1].published_flops is not None
+    assert plan_salt(resolve_salt(replace(paper, student=student)))[1].published_flops is None
 
 
 def test_the_moving_average_is_held_in_memory_and_saved() -> None:

@@ -50,6 +50,7 @@ class Adapter:
         num_frames: attribute of its config that holds how many frames it takes; None: any number.
         changes: settings of its config that are changed before it is built.
         loading: further arguments of `from_pretrained`.
+        unused: its attributes that are not run.
         call: runs it on standardised pixels.
     """
 
@@ -61,6 +62,7 @@ class Adapter:
     num_frames: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     loading: Mapping[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     call: Callable[[Any, Tensor], Any] = _by_pixel_values
 
 
@@ -78,6 +80,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         sees="clips",
         num_extra=_no_token,
         size_of="crop_size",
+        unused=("predictor",),
         call=_vjepa2,
     ),
     Adapter(model="Dinov2Model", types=("dinov2",), size_of=None),

@@ -2,7 +2,9 @@
 
 A clip is already a crop, so the whole of it is shown: it is resized to the model's resolution as
 its own preprocessing would (bilinear or bicubic, averaging over source pixels when it shrinks),
-never cropped, and standardised by the model's own mean and deviation.
+never cropped, and standardised by the model's own mean and deviation. Where patches do not divide
+the resolution (SigLIP's 14 of 384), the pixels right and below that no patch covers stay grey and
+the whole clip lies under the patches.
 """
 
 from collections.abc import Mapping
@@ -31,12 +33,14 @@ class Preparation:
 
     Attributes:
         size: height and width in pixels.
+        patch: height and width of a patch, which need not divide them.
         mean: per colour, of values from 0 to 1.
         std: likewise.
         filter: how frames of another size are resized.
     """
 
     size: tuple[int, int]
+    patch: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     filter: Literal["bilinear", "bicubic"]
@@ -44,25 +48,33 @@ class Preparation:
     def apply(self, frames: UInt8[Tensor, "n 3 H W"]) -> Float[Tensor, "n 3 h w"]:
         """Return frames as the model takes them."""
         pixels = frames.float() / 255
-        if pixels.shape[-2:] != self.size:
+        height, width = (count * self.patch for count in self.grid)
+        if pixels.shape[-2:] != (height, width):
             pixels = torch.nn.functional.interpolate(
-                pixels, size=self.size, mode=self.filter, antialias=True, align_corners=False
+                pixels, size=(height, width), mode=self.filter, antialias=True, align_corners=False
             ).clamp(0, 1)
         mean, std = (
             torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.mean, self.std)
         )
-        return (pixels - mean) / std
+        uncovered = (0, self.size[1] - width, 0, self.size[0] - height)
+        return torch.nn.functional.pad((pixels - mean) / std, uncovered)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.size[0] // self.patch, self.size[1] // self.patch
 
 
 def read_preparation(
-    processor: Mapping[str, Any], size: tuple[int, int] | None, source: str
+    processor: Mapping[str, Any], size: tuple[int, int] | None, patch: int, source: str
 ) -> Preparation:
     """Read the settings of a model's preprocessing.
 
     Args:
         processor: what its file says.
         size: the model's resolution, if it takes one only; None: as the file says.
+        patch: height and width of the model's patches.
         source: what messages call it.
 
     Raises:
@@ -77,7 +89,7 @@ def read_preparation(
     factor = processor.get("rescale_factor", 1 / 255)
     if abs(factor * 255 - 1) > 1e-6:
         problems.append(f"its rescale_factor is {factor}, where 1/255 is needed")
-    number = processor.get("resample", 2)
+    number = processor.get("resample")
     if number not in _FILTERS:
         problems.append(f"its resample is {number}, where 2 (bilinear) or 3 (bicubic) is needed")
     statistics = {name: processor.get(name) for name in ("image_mean", "image_std")}
@@ -90,9 +102,10 @@ def read_preparation(
         raise InteropError(f"the pixels of {source} cannot be prepared: {'; '.join(problems)}")
     return Preparation(
         size=size,
+        patch=patch,
         mean=tuple(statistics["image_mean"]),  # type: ignore[arg-type]
         std=tuple(statistics["image_std"]),  # type: ignore[arg-type]
-        filter=_FILTERS[number],
+        filter=_FILTERS[processor["resample"]],
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from vsalt.config import StageConfig
 from vsalt.errors import ConfigError, InteropError
@@ -43,12 +44,14 @@ def read_hf_teacher(source: str | Path, stage: StageConfig) -> HfTeacher:
     if not isinstance(method, SaltConfig):
         raise ConfigError([f"method {method.name} takes no teacher; it must be salt"])
     name = str(source)
+    if not name or Path(name).is_file():
+        raise InteropError(f"{name!r} is no folder of transformers, and no name on its hub")
     with quiet_transformers() as package:
         adapter, config = _config(package, name)
         layer = _layer(method, adapter, config.num_hidden_layers)
         processor = _processor(package, name, adapter)
         size = _pair(getattr(config, adapter.size_of)) if adapter.size_of else None
-        preparation = read_preparation(processor, size, name)
+        preparation = read_preparation(processor, size, int(config.patch_size), name)
         model = _model(package, adapter, config, name)
     return HfTeacher(
         model,
@@ -65,16 +68,22 @@ def read_hf_teacher(source: str | Path, stage: StageConfig) -> HfTeacher:
 def _config(package: Any, name: str) -> tuple[Adapter, Any]:
     """Return the adapter of a model and its config, as it is built here."""
     record = _read_json(package, name, CONFIG, required=True)
-    if record is None:
-        raise InteropError(f"{name} has no {CONFIG}, so it is no model of transformers")
-    kind = str(record.get("model_type"))
+    if record is None or "model_type" not in record:
+        lacking = CONFIG if record is None else f"model_type in its {CONFIG}"
+        raise InteropError(f"{name} has no {lacking}, so it is no model of transformers")
+    kind = str(record["model_type"])
     adapter = adapter_of(kind)
     if adapter is None:
         known = ", ".join(adapter.types[0] for adapter in ADAPTERS)
         raise InteropError(
             f"{name} is a model of type {kind}, which cannot teach here; those that can are {known}"
         )
-    config = getattr(package, adapter.model).config_class.from_pretrained(name)
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        config = getattr(package, adapter.model).config_class.from_pretrained(name)
+    except (OSError, TypeError, ValueError, StrictDataclassError) as error:
+        raise InteropError(f"{CONFIG} of {name} cannot be read: {error}") from error
     for setting, value in adapter.changes.items():
         setattr(config, setting, value)
     return adapter, config
@@ -91,7 +100,7 @@ def _model(package: Any, adapter: Adapter, config: Any, name: str) -> Any:
             output_loading_info=True,
             **adapter.loading,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise InteropError(
             f"{name} cannot be read as a {adapter.model}, whose weights must be in safetensors "
             f"files: {error}"

@@ -6,6 +6,7 @@
 Shapes: B clips of T frames, f frames of a tubelet that are encoded, n images, D channels.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ class HfTeacher(OutsideTeacher):
         config = model.config
         self.width = int(config.hidden_size)
         self.sha256 = weights_hash(model.state_dict())
+        self.num_params = sum(param.numel() for param in model.parameters())
         self.model = model
         self.adapter = adapter
         self.preparation = preparation
@@ -66,15 +68,17 @@ class HfTeacher(OutsideTeacher):
         self.tubelet = tubelet
         self.frames = frames
         self._processor = processor
-        self._patch = int(config.patch_size)
         self._num_extra = adapter.num_extra(config)
         # A clip-wise model's own tubelet has another number of frames than the student's, perhaps.
         self._own_frames = int(config.tubelet_size) if adapter.sees == "clips" else 1
         self._num_frames = getattr(config, adapter.num_frames) if adapter.num_frames else None
         self._is_last = layer == config.num_hidden_layers - 1
+        # Kept for `save`, in a dict and a list, which no device move or parameter count sees.
+        self._unused = {name: getattr(model, name) for name in adapter.unused}
+        for name in self._unused:
+            delattr(model, name)
         self._blocks = _blocks(model, config.num_hidden_layers)
-        # Kept for `save`, in a list, which no device move or parameter count sees.
-        self._unused = [*self._blocks[layer + 1 :]]
+        self._later_blocks = [*self._blocks[layer + 1 :]]
         del self._blocks[layer + 1 :]
         self.eval()
 
@@ -101,18 +105,18 @@ class HfTeacher(OutsideTeacher):
             num_images *= self.tubelet[0]
         patches = times * height * width
         tokens = patches + self._num_extra
-        patch_values = 3 * self._own_frames * self._patch**2
+        patch_values = 3 * self._own_frames * self.preparation.patch**2
         exact = 2 * patches * patch_values * self.width
         exact += sum(_block_flops(block, tokens, self.width) for block in self._blocks)
         num_params = sum(param.numel() for param in self.model.parameters())
-        num_params -= _num_of_predictor(self.model)
         return ClipFlops(exact=num_images * exact, six_nd=2.0 * num_params * num_images * tokens)
 
     def origin(self) -> dict[str, Any]:
         """Return where it comes from and how it is used, as plain values for meta.json."""
+        is_folder = Path(self.source).is_dir()
         return {
             "format": "transformers",
-            "source": Path(self.source).name if Path(self.source).is_dir() else self.source,
+            "source": Path(os.path.abspath(self.source)).name if is_folder else self.source,
             "model": self.adapter.model,
             "layer": self.layer,
             "frames": self.frames if self.adapter.sees == "frames" else None,
@@ -129,22 +133,26 @@ class HfTeacher(OutsideTeacher):
             seen = "whole clips"
         else:
             seen = f"{self._num_frames} frames of each clip"
-        own = f"{height // self._patch} x {width // self._patch}"
+        rows, columns = self.preparation.grid
         last = "the last, as the model gives it" if self._is_last else "before the final norm"
         return (
             f"{self.adapter.model} of {self.source} sees {seen} at {height} x {width} pixels; its "
-            f"{own} tokens of {self.width} channels are resampled to the student's grid; block "
-            f"{self.layer}, {last}"
+            f"{rows} x {columns} tokens of {self.width} channels are resampled to the student's "
+            f"grid; block {self.layer}, {last}"
         )
 
     def save(self, folder: Path) -> None:
         """Write the whole network and the file of its preprocessing into a folder that is there."""
-        self._blocks.extend(self._unused)
+        self._blocks.extend(self._later_blocks)
+        for name, part in self._unused.items():
+            setattr(self.model, name, part)
         try:
             with quiet_transformers():
                 self.model.save_pretrained(folder)
         finally:
             del self._blocks[self.layer + 1 :]
+            for name in self._unused:
+                delattr(self.model, name)
         for path in folder.glob("*.safetensors"):
             obey_umask(path)
         durable.write_json(folder / PROCESSORS[0][0], self._processor)
@@ -174,7 +182,7 @@ class HfTeacher(OutsideTeacher):
         Raises:
             ConfigError: if its tubelets do not divide them.
         """
-        height, width = (extent // self._patch for extent in self.preparation.size)
+        height, width = self.preparation.grid
         if self.adapter.sees == "frames":
             return num_frames // self.tubelet[0], height, width
         seen = self._num_frames or num_frames
@@ -182,7 +190,8 @@ class HfTeacher(OutsideTeacher):
             raise ConfigError(
                 [
                     f"a clip has {num_frames} frames, which the teacher's tubelets of "
-                    f"{self._own_frames} frames do not divide; change --clip.num-frames"
+                    f"{self._own_frames} frames do not divide; change --clip.num-frames or, for "
+                    "images, --encoder.tubelet"
                 ]
             )
         return seen // self._own_frames, height, width
@@ -216,10 +225,8 @@ def _blocks(model: nn.Module, depth: int) -> nn.ModuleList:
     """Return the blocks of a model's encoder, wherever this version of transformers keeps them."""
     found = [
         module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-        and len(module) == depth
-        and not name.startswith("predictor")
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
     if len(found) != 1:
         raise InteropError(
@@ -237,9 +244,3 @@ def _block_flops(block: nn.Module, num_tokens: int, width: int) -> int:
         if isinstance(part, nn.Linear)
     )
     return linear + 4 * num_tokens**2 * width
-
-
-def _num_of_predictor(model: nn.Module) -> int:
-    """Return the parameters of V-JEPA 2's predictor, which is not run."""
-    predictor = getattr(model, "predictor", None)
-    return sum(param.numel() for param in predictor.parameters()) if predictor else 0
