@@ -55,7 +55,7 @@ def test_a_student_learns_from_each(name: str, videos: Path, tmp_path: Path) -> 
     assert about["outside"]["source"] == "theirs"
     assert about["outside"]["layer"] == (1 if layer else 2)
     config = json.loads((run / "config.json").read_text())
-    assert config["teacher_sha256"] == about["weights_sha256"]
+    assert config["teacher_sha256"] == about["outside"]["sha256"]
     # The student is an encoder like any other, and what its data was is not known.
     loaded = load_encoder(run)
     assert loaded.seen == ()

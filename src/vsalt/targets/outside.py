@@ -22,7 +22,7 @@ class OutsideTeacher(nn.Module):
 
     Attributes:
         width: D.
-        sha256: hash of its weights (`vsalt.models.weights.weights_hash`).
+        sha256: hash of its weights and of how pixels are prepared for them.
         num_params: of all that `save` writes.
     """
 

@@ -152,8 +152,7 @@ def _keep_encoder(teacher: LoadedEncoder, folder: Path) -> None:
 
 def _outside_meta(teacher: OutsideTeacher) -> dict[str, Any]:
     return {
-        "outside": {**teacher.origin(), "vsalt": __version__},
+        "outside": {**teacher.origin(), "sha256": teacher.sha256, "vsalt": __version__},
         "config": {"stage": {"method": to_dict(ImportedConfig())}},
         **dict.fromkeys(UNKNOWN),
-        "weights_sha256": teacher.sha256,
     }

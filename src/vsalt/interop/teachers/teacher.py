@@ -6,7 +6,9 @@
 Shapes: B clips of T frames, f frames of a tubelet that are encoded, n images, D channels.
 """
 
+import hashlib
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +60,7 @@ class HfTeacher(OutsideTeacher):
         super().__init__()
         config = model.config
         self.width = int(config.hidden_size)
-        self.sha256 = weights_hash(model.state_dict())
+        self.sha256 = _hash(model, preparation)
         self.num_params = sum(param.numel() for param in model.parameters())
         self.model = model
         self.adapter = adapter
@@ -209,6 +211,12 @@ class HfTeacher(OutsideTeacher):
             found = found[0] if isinstance(found, tuple) else found
         tokens: Tensor = found[:, self._num_extra :]
         return tokens
+
+
+def _hash(model: nn.Module, preparation: Preparation) -> str:
+    """Return the SHA-256 (hex) of all weights and of how pixels are prepared for them."""
+    prepared = repr(sorted(asdict(preparation).items()))
+    return hashlib.sha256(f"{weights_hash(model.state_dict())} {prepared}".encode()).hexdigest()
 
 
 def _spread(given: int, wanted: int) -> list[int]:
