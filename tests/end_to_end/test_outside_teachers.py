@@ -1,5 +1,6 @@
 """A student of each model of transformers that can teach: trained, resumed, looked at, used."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -97,9 +98,33 @@ def test_another_teacher_in_its_place_is_noticed(student: Path, tmp_path: Path) 
             tower.pre_layrnorm.bias.add_(1)
         tower.save_pretrained(path)
     stage = StageConfig(method=SaltConfig())
+    with pytest.raises(RunFolderError, match=r"model.safetensors in .* changed since"):
+        load_teacher(run, stage, read_outside)
+    # Somebody who writes the new hashes, too, is still found out.
+    meta = json.loads((run / "teacher" / "meta.json").read_text())
+    digest = hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
+    meta["outside"]["files"]["model.safetensors"] = digest
+    (run / "teacher" / "meta.json").write_text(json.dumps(meta))
     sha256 = json.loads((run / "config.json").read_text())["teacher_sha256"]
     with pytest.raises(RunFolderError, match="is not the one that this run began with"):
         load_teacher(run, stage, read_outside, sha256=sha256)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("config.json", "quick_gelu", "gelu"), ("preprocessor_config.json", "0.4", "0.41")],
+)
+def test_other_settings_of_its_teacher_are_noticed(
+    student: Path, tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    shutil.copytree(student, tmp_path / "run")
+    path = tmp_path / "run" / "teacher" / "transformers" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    stage = StageConfig(method=SaltConfig())
+    with pytest.raises(RunFolderError, match=f"{name} in .* changed since the run began"):
+        load_teacher(tmp_path / "run", stage, read_outside)
 
 
 def test_its_pictures_show_the_teacher(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +133,7 @@ def test_its_pictures_show_the_teacher(student: Path, capsys: pytest.CaptureFixt
     assert main(["report", str(student), "--clips", "1"]) == 0
     assert main(["viz", str(student), str(student / "viz"), "--clips", "1"]) == 0
     page = (student / "report.html").read_text()
-    assert "CLIPVisionModel of theirs" in page
+    assert "CLIPVisionModel of theirs, block 2; what it has cost is not known" in page
     assert "No pictures" not in page
 
 
@@ -167,9 +192,26 @@ def test_a_plan_names_it_and_counts_it(
     assert "teacher: SiglipVisionModel of " in plans["first"]
     assert plans["first"].count("FLOPs, exact") == 1
     assert plans["first"] != plans["mean"]
-    words = ["--steps", "1", "--hours", "0.001"]
     assert not (tmp_path / "run").exists()
-    assert train("hf:nowhere", videos, tmp_path / "run", *words) != 0
+
+
+def test_a_folder_at_home_is_found(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path / "models" / "mine", "siglip")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train("hf:~/models/mine", videos, tmp_path / "run", "--dry-run") == 0
+    assert f"SiglipVisionModel of {tmp_path}" in capsys.readouterr().out.replace("\n", "")
+    assert train("hf:~/models/other", videos, tmp_path / "run", "--dry-run") == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_salt_says_which_verb_takes_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["salt", "--out", "x", "--teacher", "hf:a b"]) == 1
+    assert "give vsalt pretrain --method salt --teacher 'hf:a b'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

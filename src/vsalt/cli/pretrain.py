@@ -1,5 +1,6 @@
 """`vsalt salt`, `vsalt pretrain` and `vsalt resume`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -229,6 +230,14 @@ def _refuse_flags_of_no_assistant(config: SaltRunConfig, words: Sequence[str]) -
 
 
 def _refuse_flags_of_one_stage(config: SaltRunConfig, words: Sequence[str]) -> None:
+    teacher = option(words, "--teacher")
+    if teacher is not None:
+        raise ConfigError(
+            [
+                "--teacher belongs to vsalt pretrain, since vsalt salt trains its own; give "
+                f"vsalt pretrain --method salt --teacher {shlex.quote(teacher)}"
+            ]
+        )
     for flag in _flags(words, "--masks"):
         family = option(words, flag) if flag == "--masks" else None
         given = [

@@ -59,6 +59,10 @@ class SearchArgs:
         report_problems(problems)
 
 
+_WIDE = 4096
+"""Columns of a table that goes to a file or a pipe."""
+
+
 def search(words: Sequence[str], prog: str) -> int:
     """Run the verb `search`."""
     return run(parse(SearchArgs, words, prog))
@@ -128,6 +132,8 @@ def _print_table(hits: Sequence["Hit"], index: "EmbeddingIndex", *, several: boo
         cells += [printable(hit.entry.label or "")] if labelled else []
         table.add_row(*map(Text, [*cells, printable(hit.entry.path)]))
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)  # paths stay whole for other programs
     console.print(table)
     total = int(index.settings["num_rows"])
     if index.num_rows < total:

@@ -44,6 +44,7 @@ _READERS: dict[str, tuple[Callable[[Path], Iterator[TextRecord]], str]] = {
     ".parquet": (read_parquet, "row"),
     ".pq": (read_parquet, "row"),
 }
+TABLE_SUFFIXES = frozenset(_READERS)
 # Labels, splits and numbers come again and again; so many different ones are kept once only.
 _SHARED_TEXTS = 1 << 14
 

@@ -15,8 +15,12 @@ _REQUIREMENT = re.compile(
 )
 _BOUND = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)")
 _COMPARE = {">=": ge, "<=": le, "==": eq, "!=": ne, ">": gt, "<": lt}
-_MODULES = {"scikit-learn": "sklearn"}
-"""Names to import, where they differ from those of the packages."""
+_MODULES = {
+    "scikit-learn": "sklearn",
+    # Of itself it loads nothing, and so would not tell that a torchvision does not fit torch.
+    "transformers": "transformers.models.vjepa2.modeling_vjepa2",
+}
+"""Modules to import, where they are not named as the packages."""
 FOR_DEVELOPERS = "dev"
 
 

@@ -3,8 +3,10 @@
 Needs the extra `sklearn`.
 """
 
+import contextlib
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +14,9 @@ from jaxtyping import Float32
 
 from vsalt.embedding.embedder import Embedder, load
 from vsalt.embedding.videos import Layout, Videos
-from vsalt.errors import MissingExtraError
+from vsalt.errors import MissingExtraError, VsaltError
 from vsalt.models.config import Pooling
+from vsalt.training.locate import find_checkpoint
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -108,6 +111,19 @@ class VideoEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _n_features_out(self) -> int:
         """F; scikit-learn names the columns by it."""
         return self.embedder_.num_features
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled; before `fit` with a hash of the weights that it would load.
+
+        By that the `memory` of a pipeline tells encoders apart that follow each other at one path.
+        Without an encoder there is nothing to tell apart, and `fit` says so.
+        """
+        state: dict[str, Any] = super().__getstate__()
+        if not hasattr(self, "embedder_"):
+            with contextlib.suppress(VsaltError, OSError):
+                meta = find_checkpoint(Path(self.encoder)).meta
+                state = {**state, "_weights_sha256": meta["weights_sha256"]}
+        return state
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vsalt.data.config import ClipConfig
-from vsalt.data.manifest import Row
+from vsalt.data.manifest import TABLE_SUFFIXES, Row
 from vsalt.data.sampling import stretch
 from vsalt.data.transforms import centre_view
 from vsalt.data.video_info import VideoInfo
@@ -132,10 +132,11 @@ def _one_video(video: object, name: str, layout: Layout | None) -> Row | Frames:
 def _file_row(path: Any) -> Row:
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    if os.path.isdir(path):
+    is_table = os.path.splitext(path)[1].lower() in TABLE_SUFFIXES
+    if is_table or os.path.isdir(path):
         raise DataError(
-            f"{path} is a folder; name its videos one by one, or all of them by "
-            f"read_source({path!r}).rows"
+            f"{path} is a {'table' if is_table else 'folder'}; name its videos one by one, or all "
+            f"of them by read_source({path!r}).rows"
         )
     return Row(path=os.path.abspath(path), relative_path=path, source=0, columns={})
 
@@ -216,7 +217,8 @@ def _frames_of_a_clip(frames: Frames, clip: ClipConfig, name: str) -> Frames:
 def _spacing(clip: ClipConfig) -> str:
     if clip.fps is not None:
         return f"{clip.fps:g} per second"
-    return "all in a row" if clip.frame_step == 1 else f"every {clip.frame_step}th of the video"
+    step = clip.frame_step
+    return "all in a row" if step == 1 else f"one out of {step} of the video"
 
 
 def _windows_of(

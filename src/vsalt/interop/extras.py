@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from vsalt.errors import MissingExtraError
+from vsalt.errors import InteropError, MissingExtraError
 
 
 def require(package: str, *, extra: str, what: str) -> Any:
@@ -31,8 +31,20 @@ def transformers() -> Any:
 
     Raises:
         MissingExtraError: if it is not installed.
+        InteropError: if it is, and cannot load its models, as beside a torchvision that was built
+            for another torch.
     """
-    return require("transformers", extra="hf", what="reading and writing Hugging Face folders")
+    package = require("transformers", extra="hf", what="reading and writing Hugging Face folders")
+    try:
+        package.VJEPA2Model  # noqa: B018  models are loaded when they are first asked for
+    except Exception as error:  # whatever the import of another package may run into
+        reason = " ".join(str(error).split())[:300]
+        raise InteropError(
+            f"transformers {package.__version__} is installed and cannot load its models: {reason} "
+            "Often a torchvision that does not fit torch is the cause: pip uninstall torchvision, "
+            "which vsalt does not need"
+        ) from error
+    return package
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from vsalt import __version__, durable
 from vsalt.config import from_dict, to_dict
@@ -52,7 +53,7 @@ def read_hf_folder(folder: Path) -> Networks:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(f"{folder} cannot be read as a {kind}: {error}") from error
     lines = [
         f"  {key.removesuffix('_keys'):<10} {name}"

@@ -92,8 +92,9 @@ def _stage(stage: StageRecord, runs: Sequence[RunRecord]) -> list[Cell]:
         tag("small", f"method {stage.method}"),
     ]
     if stage.teacher_outside:
-        model, source = (stage.teacher_outside.get(key) for key in ("model", "source"))
-        predicts.append(tag("small", f"{model} of {source}"))
+        model, source, layer = map(stage.teacher_outside.get, ("model", "source", "layer"))
+        known = f"{model} of {source}, block {layer}; what it has cost is not known"
+        predicts.append(tag("small", known))
     last, lowest = val_losses(stage)
     steps = f"{count(stage.steps_done)} of {count(stage.num_steps)}"
     return [

@@ -92,13 +92,13 @@ def visualise(
         ConfigError: if there is nothing of a topic that was asked for, with the reason.
         VsaltError: if there is no checkpoint, or no clips can be read.
     """
-    durable.create_folder(out)
     stage = stage_sheets(
         folder, num_clips=options.num_clips, data=options.data, read_outside=read_outside
     )
     sheets = [*stage.sheets, *(_attention(stage, probe) if probe else ())]
     chosen = [sheet for sheet in sheets if not options.topics or _topic(sheet) in options.topics]
     _require_all(options.topics, {_topic(sheet) for sheet in chosen}, folder)
+    durable.create_folder(out)
     written: list[Path] = []
     captions = _captions_of_others(out)
     for sheet in chosen:

@@ -7,6 +7,7 @@ RUN/teacher/
   seen.jsonl         the rows that it may have seen; of a teacher from outside there is none
 """
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,9 @@ def open_teacher(
         ConfigError: if there is nothing that reads it.
     """
     name = str(given)
+    if name.startswith(f"{OUTSIDE_PREFIX}~"):
+        # After a colon no shell expands it.
+        name = OUTSIDE_PREFIX + str(Path(name.removeprefix(OUTSIDE_PREFIX)).expanduser())
     if not name.startswith(OUTSIDE_PREFIX):
         return load_encoder(Path(given))
     if read_outside is None:
@@ -75,7 +79,8 @@ def keep_teacher(teacher: Teacher, folder: Path) -> None:
     if isinstance(teacher, OutsideTeacher):
         (folder / OUTSIDE).mkdir()
         teacher.save(folder / OUTSIDE)
-        durable.write_json(folder / META, _outside_meta(teacher))
+        files = _file_hashes(folder / OUTSIDE)
+        durable.write_json(folder / META, _outside_meta(teacher, files))
     else:
         _keep_encoder(teacher, folder)
     durable.sync_tree(folder)
@@ -107,6 +112,7 @@ def load_teacher(
             f"{folder / OUTSIDE}"
         )
     else:
+        _check_files(folder)
         network = outside = read_outside(str(folder / OUTSIDE), stage)
         found = outside.sha256
     if sha256 not in (None, found):
@@ -150,9 +156,32 @@ def _keep_encoder(teacher: LoadedEncoder, folder: Path) -> None:
         durable.write_file(folder / run_folder.SEEN, seen)
 
 
-def _outside_meta(teacher: OutsideTeacher) -> dict[str, Any]:
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 (hex) of every file of a folder, by name."""
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a kept teacher from outside of which a file has changed: settings count, too."""
+    kept = durable.read_json(folder / META)["outside"]["files"]
+    found = _file_hashes(folder / OUTSIDE)
+    changed = sorted(name for name in kept.keys() | found if kept.get(name) != found.get(name))
+    if changed:
+        raise RunFolderError(
+            f"{', '.join(changed)} in {folder / OUTSIDE} changed since the run began, so the "
+            "teacher is not the one that it began with; put it back, or begin a new run with "
+            "another --out"
+        )
+
+
+def _outside_meta(teacher: OutsideTeacher, files: dict[str, str]) -> dict[str, Any]:
+    known = {**teacher.origin(), "sha256": teacher.sha256, "files": files, "vsalt": __version__}
     return {
-        "outside": {**teacher.origin(), "sha256": teacher.sha256, "vsalt": __version__},
+        "outside": known,
         "config": {"stage": {"method": to_dict(ImportedConfig())}},
         **dict.fromkeys(UNKNOWN),
     }

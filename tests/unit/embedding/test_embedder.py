@@ -237,6 +237,8 @@ def test_unreadable_files_are_named_together_or_become_nan(
     assert np.isnan(encoder.embed(tmp_path / "cut.mp4", unreadable="nan")).all()
     with pytest.raises(DataError, match=r"is a folder; .*read_source\('.*'\)\.rows"):
         encoder.embed(str(paths[0].parent))
+    with pytest.raises(DataError, match=r"labels\.csv is a table; .*read_source\('.*'\)\.rows"):
+        encoder.embed("labels.csv")
 
 
 def test_nothing_is_encoded_before_all_headers_were_looked_into(

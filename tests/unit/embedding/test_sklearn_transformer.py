@@ -1,6 +1,7 @@
 """`VideoEmbedder` keeps scikit-learn's contract, as far as that is about videos."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,22 @@ def test_its_settings_can_be_searched(checkpoint: Path, paths: list[str]) -> Non
         for pooling in grid["videoembedder__pooling"]
     }
     assert widths == {24, 48}
+
+
+def test_the_memory_of_a_pipeline_tells_encoders_apart(paths: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    found = []
+    for seed in (1, 2, 1):
+        shutil.rmtree(run, ignore_errors=True)
+        write_checkpoint(run, seed=seed)
+        steps = (VideoEmbedder(run, device="cpu"), StandardScaler())
+        model = make_pipeline(*steps, memory=str(tmp_path / "cache")).fit(paths)
+        found.append(model[-1].mean_)
+        features = vsalt.load(run, device="cpu").embed(paths)
+        np.testing.assert_allclose(found[-1], features.mean(axis=0, dtype=float), atol=1e-6)
+    assert not np.allclose(found[0], found[1], atol=1e-3)
+    kept = list((tmp_path / "cache").rglob("output.pkl"))
+    assert len(kept) == 2  # what had been kept of the first was found again
 
 
 def test_columns_of_tables_go_in_and_named_columns_come_out(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import PIL.Image
@@ -306,6 +307,25 @@ def test_a_missing_package_is_answered_with_the_line_that_installs_it() -> None:
     needed = r"tests needs no_such \(No module named 'no_such'\): pip install 'vsalt\[hf\]'"
     with pytest.raises(MissingExtraError, match=needed):
         require("no_such.part", extra="hf", what="tests")
+
+
+def test_a_transformers_that_cannot_load_models_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As beside a torchvision that was built for another torch."""
+
+    class Broken(ModuleType):
+        __version__ = "5.0"
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setitem(sys.modules, "transformers", Broken("transformers"))
+    assert main(["export", "--self-test"]) == 1
+    said = capsys.readouterr().err
+    assert "transformers 5.0 is installed and cannot load its models: operator torchvision" in said
+    assert "pip uninstall torchvision" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow

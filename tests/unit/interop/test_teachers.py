@@ -473,6 +473,14 @@ class TestRefusals:
         assert "lacks weights of a Dinov2Model" in str(caught.value)
         assert "layer.3.norm1.weight" in str(caught.value)
 
+    def test_weights_of_another_shape_are_named(self, folder: Path) -> None:
+        record = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**record, "mlp_ratio": 2}))
+        with pytest.raises(InteropError) as caught:
+            read_hf_teacher(folder, stage())
+        assert "lacks weights of a Dinov2Model, or has them in another shape" in str(caught.value)
+        assert "fc1.weight" in str(caught.value)
+
     def test_pickled_weights_are_not_read(self, folder: Path) -> None:
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()

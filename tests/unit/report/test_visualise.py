@@ -237,6 +237,7 @@ def test_what_there_is_not_is_refused_with_the_reason(run: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="such as RUN/teacher") as error:
         visualise(run, tmp_path / "out", VizOptions(topics=("reconstruction", "attention")))
     assert "attention needs --probe DIR" in str(error.value)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="clips is 0") as error:
         VizOptions(num_clips=0, steps_per_second=99)
     assert "steps-per-second is 99" in str(error.value)

@@ -97,6 +97,8 @@ def _model(package: Any, adapter: Adapter, config: Any, name: str) -> Any:
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
+            # Shapes that differ are listed, and refused below.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
             **adapter.loading,
         )
