@@ -75,7 +75,8 @@ def test_a_student_may_learn_from_the_average(run: Path, videos: Path, tmp_path:
 
 def test_its_report_shows_the_average(run: Path, tmp_path: Path) -> None:
     checkpoint = find_checkpoint(run)
-    objective, encoders = _load(checkpoint, read_stage(run).config)
+    objective, encoders = _load(checkpoint, read_stage(run).config, None)
+    assert objective is not None
     kept = load_encoder(run).encoder
     assert encoders["encoder"] is objective.encoder
     for name, value in encoders["encoder"].state_dict().items():
