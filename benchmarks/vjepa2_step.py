@@ -1,0 +1,300 @@
+"""Training steps per second beside V-JEPA 2's own modules, on equal work, in one run.
+
+usage: python benchmarks/vjepa2_step.py CHECKOUT [--size S] [--frames 16] [--pixels 112] [--clips 4]
+           [--device cpu] [--precision fp32] [--steps 8] [--out FILE]
+
+CHECKOUT is a checkout of facebookresearch/vjepa2, whose `src` is imported from there; nothing of
+it is in this repository. It needs timm and einops; where they are missing, the two names that its
+video encoder imports of them and never calls at these settings (`drop_path` at rate 0, `rearrange`)
+are stood in for.
+
+Both sides see the same clips and the same masks, drawn as V-JEPA 2 draws them. Their step is that
+of its training program: the moving average's forward pass and layer norm, encoder and predictor
+once per mask, L1, backward, AdamW, moving average; `checkpointed` as its configs ship it
+(activations recomputed), `best` without. Ours are vsalt's own step, clipping and the finite check
+included. Steps of all rows alternate, so that a busy machine is busy for all; rows are compared by
+the median over steps of the ratio of the two times of one round.
+"""
+
+import argparse
+import contextlib
+import copy
+import json
+import platform
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsalt.config import PretrainConfig
+from vsalt.data.types import Batch
+from vsalt.masking.config import BlocksConfig
+from vsalt.masking.vjepa2 import VJepa2Masks
+from vsalt.models.config import ENCODERS, EncoderConfig, PredictorConfig, grid_of
+from vsalt.models.vit import Encoder
+from vsalt.objectives.config import SaltConfig, VjepaConfig
+from vsalt.presets import stage_preset
+from vsalt.training.accumulate import accumulate
+from vsalt.training.build import build_objective, resolve
+from vsalt.training.optim import all_finite, build_optimiser, clip_gradients, gradient_norms
+
+KINDS = (
+    BlocksConfig(num_blocks=8, spatial_scale=0.15),
+    BlocksConfig(num_blocks=2, spatial_scale=0.7),
+)
+PREDICTOR = {"S": (384, 12, 12), "B": (384, 12, 12), "L": (384, 12, 12)}
+LR, BETAS, EPS, DECAY = 1e-4, (0.9, 0.999), 1e-8, 0.04
+MOMENTUM = 0.99925
+
+Step = Callable[[], float]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--size", choices=sorted(PREDICTOR), default="S")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--pixels", type=int, default=112)
+    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--teacher", default="Ti", help="size of the small teacher")
+    parser.add_argument("--rows", nargs="*", help="only these")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    if args.device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    clips = torch.randint(
+        256, (args.clips, 3, args.frames, args.pixels, args.pixels), dtype=torch.uint8
+    )
+    grid = grid_of(args.frames, (args.pixels, args.pixels), (2, 16, 16))
+    masks = tuple(VJepa2Masks(grid, kind).draw(args.clips) for kind in KINDS)
+    batch = Batch(clips=clips, masks=masks, rows=tuple(range(args.clips))).to(args.device)
+    makers: dict[str, Callable[[], Step]] = {
+        "theirs, best": lambda: their_step(args, batch, checkpointed=False),
+        "theirs, checkpointed": lambda: their_step(args, batch, checkpointed=True),
+        "vjepa": lambda: our_step(args, batch, "vjepa"),
+        "salt": lambda: our_step(args, batch, "salt", args.size),
+        "salt, small teacher": lambda: our_step(args, batch, "salt", args.teacher),
+        "salt, small teacher, half the targets": lambda: our_step(
+            args, half_of_targets(batch), "salt", args.teacher
+        ),
+    }
+    chosen = {name: make() for name, make in makers.items() if not args.rows or name in args.rows}
+    seconds = time_steps(chosen, args.steps, args.device)
+    result = {
+        "machine": machine(args.device),
+        "settings": {key: str(value) for key, value in vars(args).items() if key != "checkout"},
+        "tokens": [grid[0] * grid[1] * grid[2], [list(mask.context.shape) for mask in masks],
+                   [list(mask.targets.shape) for mask in masks]],
+        "rows": rows_of(seconds, args.clips),
+    }  # fmt: skip
+    print(json.dumps(result, indent=2))
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def machine(device: str) -> dict[str, str]:
+    name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+    return {"device": name, "threads": str(torch.get_num_threads()), "torch": torch.__version__}
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def time_steps(steps: dict[str, Step], count: int, device: str) -> dict[str, list[float]]:
+    """Return the seconds of every step, after one round that is not timed."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(count + 1):
+        for name, step in steps.items():
+            if device == "cuda":
+                torch.cuda.synchronize()
+            begin = time.perf_counter()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def rows_of(seconds: dict[str, list[float]], clips: int) -> list[dict[str, Any]]:
+    base = seconds.get("theirs, best")
+    rows = []
+    for name, times in seconds.items():
+        row: dict[str, Any] = {
+            "row": name,
+            "clips_per_s": round(clips / statistics.median(times), 3),
+        }
+        if base is not None:
+            ratios = sorted(b / own for b, own in zip(base, times, strict=True))
+            row["speed_up"] = round(statistics.median(ratios), 3)
+            row["speed_up_range"] = [round(ratios[0], 3), round(ratios[-1], 3)]
+        rows.append(row)
+    return rows
+
+
+def half_of_targets(batch: Batch) -> Batch:
+    """Keep every second target token of every mask."""
+    masks = tuple(replace(mask, targets=mask.targets[:, ::2].contiguous()) for mask in batch.masks)
+    return replace(batch, masks=masks)
+
+
+def our_step(
+    args: argparse.Namespace, batch: Batch, method: str, teacher: str | None = None
+) -> Step:
+    """Return a step of vsalt's trainer, without its logs."""
+    config = our_config(args, method)
+    torch.manual_seed(1)
+    frozen = Encoder(EncoderConfig(size=teacher)) if teacher else None  # type: ignore[arg-type]
+    objective = build_objective(config, frozen)
+    objective.trainable.to(args.device).train()
+    if objective.target is not None:
+        objective.target.to(args.device)
+    groups = objective.param_groups()
+    optimiser = build_optimiser(groups, config.stage.optim)
+    count = 0
+
+    def step() -> float:
+        nonlocal count
+        optimiser.zero_grad(set_to_none=True)
+        sums = accumulate(objective, [batch], args.clips, args.device, args.precision)
+        norms = gradient_norms(groups)
+        assert all_finite([sums["loss"], *norms.values()])
+        clip_gradients(groups, norms, 10.0)
+        optimiser.step()
+        objective.after_step(count)
+        count += 1
+        return float(sums["loss"])
+
+    return step
+
+
+def our_config(args: argparse.Namespace, method: str) -> PretrainConfig:
+    config = stage_preset("vjepa2-faithful", "vjepa")
+    width, depth, heads = PREDICTOR[args.size]
+    stage = replace(
+        config.stage,
+        method=VjepaConfig(momentum=MOMENTUM, momentum_final=MOMENTUM)
+        if method == "vjepa"
+        else SaltConfig(),
+        encoder=EncoderConfig(size=args.size),
+        predictor=PredictorConfig(width=width, depth=depth, heads=heads),
+        loop=replace(config.stage.loop, batch_size=24, micro_batch_size=24),
+    )
+    clip = replace(config.clip, num_frames=args.frames, size=(args.pixels, args.pixels))
+    return resolve(replace(config, clip=clip, stage=stage))
+
+
+def their_step(args: argparse.Namespace, batch: Batch, *, checkpointed: bool) -> Step:
+    """Return V-JEPA 2's training step with its own modules."""
+    encoder_module, predictor_module = their_modules(args.checkout)
+    numbers = ENCODERS[args.size]
+    width, depth, heads = PREDICTOR[args.size]
+    shared = {
+        "img_size": args.pixels, "patch_size": 16, "num_frames": args.frames, "tubelet_size": 2,
+        "uniform_power": True, "use_sdpa": True, "use_rope": True, "mlp_ratio": 4, "qkv_bias": True,
+        "use_activation_checkpointing": checkpointed,
+        "norm_layer": lambda size: nn.LayerNorm(size, eps=1e-6),
+    }  # fmt: skip
+    torch.manual_seed(1)
+    encoder = encoder_module.VisionTransformer(
+        embed_dim=numbers.width, depth=numbers.depth, num_heads=numbers.heads, **shared
+    ).to(args.device)
+    predictor = predictor_module.VisionTransformerPredictor(
+        embed_dim=numbers.width, predictor_embed_dim=width, depth=depth, num_heads=heads,
+        use_mask_tokens=True, num_mask_tokens=2, zero_init_mask_tokens=True, **shared
+    ).to(args.device)  # fmt: skip
+    target = copy.deepcopy(encoder).requires_grad_(False)
+    named = [*encoder.named_parameters(), *predictor.named_parameters()]
+    groups = [
+        {"params": [p for n, p in named if "bias" not in n and p.ndim != 1]},
+        {"params": [p for n, p in named if "bias" in n or p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY)
+    mixed = args.precision == "bf16"
+    scaler = torch.amp.GradScaler(args.device) if mixed else None
+    clips = standardised(batch.clips)
+    online, moving = list(encoder.parameters()), list(target.parameters())
+
+    def step() -> float:
+        context = torch.autocast(args.device, torch.bfloat16) if mixed else contextlib.nullcontext()
+        with context:
+            with torch.no_grad():
+                latents = target(clips)
+                latents = nn.functional.layer_norm(latents, latents.shape[-1:])
+            losses = []
+            for index, mask in enumerate(batch.masks):
+                seen = encoder(clips, masks=mask.context)
+                guess = predictor(seen, mask.context, mask.targets, mask_index=index)
+                wanted = latents.gather(
+                    1, mask.targets[..., None].expand(-1, -1, latents.shape[-1])
+                )
+                losses.append((guess - wanted).abs().mean())
+            loss = torch.stack(losses).mean()
+        if scaler is None:
+            loss.backward()
+            optimiser.step()
+        else:
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimiser)
+            scaler.step(optimiser)
+            scaler.update()
+        optimiser.zero_grad()
+        with torch.no_grad():
+            torch._foreach_mul_(moving, MOMENTUM)
+            torch._foreach_add_(moving, online, alpha=1 - MOMENTUM)
+        return float(loss)
+
+    return step
+
+
+def standardised(clips: Tensor) -> Tensor:
+    """Their loader gives float frames that are standardised already; that is not timed."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    shape = (1, 3, 1, 1, 1)
+    return (clips.float() / 255 - mean.view(shape).to(clips.device)) / std.view(shape).to(
+        clips.device
+    )
+
+
+def their_modules(checkout: Path) -> tuple[Any, Any]:
+    """Import encoder and predictor of a checkout."""
+    sys.path.insert(0, str(checkout.resolve()))
+    try:
+        import timm.models.layers  # noqa: F401
+    except ImportError:
+        layers = types.ModuleType("timm.models.layers")
+        layers.drop_path = lambda x, *_: x  # type: ignore[attr-defined]
+        sys.modules |= {
+            "timm": types.ModuleType("timm"),
+            "timm.models": types.ModuleType("timm.models"),
+        }
+        sys.modules["timm.models.layers"] = layers
+    try:
+        import einops  # noqa: F401
+    except ImportError:
+        einops_module = types.ModuleType("einops")
+        einops_module.rearrange = None  # type: ignore[attr-defined]
+        sys.modules["einops"] = einops_module
+    from src.models import predictor, vision_transformer
+
+    return vision_transformer, predictor
+
+
+if __name__ == "__main__":
+    sys.exit(main())
