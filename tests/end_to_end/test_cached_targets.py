@@ -22,6 +22,7 @@ from vsalt.cli.main import main
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
 from vsalt.data.synthetic import synthesise
+from vsalt.errors import DecodeError
 from vsalt.targets.cache_config import CacheConfig
 from vsalt.targets.frozen import FrozenTeacher
 from vsalt.training.cache_targets import CacheWriter
@@ -253,6 +254,7 @@ class TestWriting:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         assert content(out) == content(made / "undisturbed")
 
+    @pytest.mark.slow
     def test_workers_change_nothing(self, made: Path) -> None:
         assert cache(made, "none", "--encode-batch", "3") == 0
         assert cache(made, "one", "--encode-batch", "3", "--data.workers", "1") == 0
@@ -272,16 +274,28 @@ def writer(made: Path) -> CacheWriter:
     return CacheWriter(read_stage(made / "from-fp32").config, made / "teacher", options)
 
 
-def test_clips_that_cannot_be_read_are_replaced_as_ever(
-    made: Path, damaged: Path, capsys: pytest.CaptureFixture[str]
+FAIR = ["--data.max-bad-share", "1"]
+
+
+@pytest.fixture(scope="module")
+def holes(made: Path, damaged: Path) -> Path:
+    """A cache of which two clips are missing."""
+    assert cache(made, "holes", "--format", "fp32", *FAIR, data="damaged") == 0
+    return made / "holes"
+
+
+def test_a_cache_says_what_it_has_left_out(
+    made: Path, holes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fair = ["--data.max-bad-share", "1"]
-    assert cache(made, "holes", "--format", "fp32", *fair, data="damaged") == 0
+    assert cache(made, "holes", "--format", "fp32", *FAIR, data="damaged") == 0
     assert "2 clips could not be read and have no targets" in capsys.readouterr().out
+
+
+def test_clips_that_cannot_be_read_are_replaced_as_ever(made: Path, holes: Path) -> None:
     live = ["--teacher", str(made / "teacher"), "--data.views", str(VIEWS)]
-    assert student(made, "live-holes", *live, *fair, data="damaged") == 0
+    assert student(made, "live-holes", *live, *FAIR, data="damaged") == 0
     assert (
-        student(made, "cached-holes", "--targets", str(made / "holes"), *fair, data="damaged") == 0
+        student(made, "cached-holes", "--targets", str(made / "holes"), *FAIR, data="damaged") == 0
     )
     ours, theirs = records(made / "cached-holes"), records(made / "live-holes")
     assert theirs[-1]["bad_reads"] > 0
@@ -291,15 +305,15 @@ def test_clips_that_cannot_be_read_are_replaced_as_ever(
         assert one[name] == pytest.approx(other[name], abs=1e-6)
 
 
-def test_a_clip_that_was_mended_has_no_targets_still(made: Path, damaged: Path) -> None:
+def test_a_clip_that_was_mended_has_no_targets_still(holes: Path, damaged: Path) -> None:
     """What the cache left out stays left out, or pixels and targets would not belong together."""
-    found = TargetCache(made / "holes")
+    found = TargetCache(holes)
     data = DataConfig(sources=(str(damaged),), holdout=0.2)
     catalogue = Catalogue.load(data, seed=3)
     train, holdout = found.latents(catalogue)
-    with pytest.raises(Exception, match="it has no cached targets"):
+    with pytest.raises(DecodeError, match="it has no cached targets"):
         train.read(catalogue.train[0][4], 0, "x")
-    with pytest.raises(Exception, match="it has no cached targets"):
+    with pytest.raises(DecodeError, match="it has no cached targets"):
         holdout.read(catalogue.holdout[1], 0, "x")
 
 
@@ -407,6 +421,7 @@ def test_images_are_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "--data has images; targets are cached for videos only" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_teacher_from_elsewhere(made: Path) -> None:
     write_outside(made / "theirs", "videomae")
     words = ["--teacher", f"hf:{made / 'theirs'}"]
