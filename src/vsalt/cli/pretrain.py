@@ -79,6 +79,8 @@ class PretrainArgs:
     """For method salt: a run, a checkpoint, or what `vsalt import` wrote, whose encoder is frozen
     and predicted; or hf:PATH, a folder of transformers or a name on its hub: VideoMAE, V-JEPA 2, or
     an image encoder (DINOv2, DINOv3, ViT-MAE, ViT, I-JEPA, CLIP, SigLIP)."""
+    targets: Path | None = None
+    """In the place of --teacher: what `vsalt cache-targets` wrote. The teacher is not run."""
     preset: Annotated[str, tyro.conf.arg(help=_PRESET_HELP)] = DEFAULT_PRESET
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """A TOML file with settings over those of the preset; flags go over both."""
@@ -142,7 +144,7 @@ def salt(words: Sequence[str], prog: str) -> int:
 
     start_salt(
         args.out,
-        _absolute(config),
+        with_absolute_sources(config),
         preset=args.preset,
         budget=budget_of(args, words, config.stages),
         track=args.track,
@@ -153,13 +155,7 @@ def salt(words: Sequence[str], prog: str) -> int:
 
 def pretrain(words: Sequence[str], prog: str) -> int:
     """Run the verb `pretrain`."""
-    config = _preset_of_stage(words)
-    method = config.stage.method.name
-    config = _defaults(config, words)
-    if config.stage.method.name != method:
-        raise ConfigError(
-            [f"--method is {method}, but --config says {config.stage.method.name}; make them agree"]
-        )
+    config = stage_defaults(words)
     with ignore_problems():
         stage = _with_lengths(
             config.stage,
@@ -168,6 +164,7 @@ def pretrain(words: Sequence[str], prog: str) -> int:
             _number(option(words, "--save-every")),
         )
         config = replace(config, stage=_with_masks(stage, words, "--masks"))
+    method = config.stage.method.name
     given = {"method": method} if is_one_stage(_preset(words)) else {}
     args = parse(PretrainArgs, words, prog, incomplete(PretrainArgs, config=config, **given))
     config = from_dict(PretrainConfig, to_dict(args.config))
@@ -175,13 +172,14 @@ def pretrain(words: Sequence[str], prog: str) -> int:
 
     start_stage(
         args.out,
-        _absolute(config),
+        with_absolute_sources(config),
         teacher=args.teacher,
         preset=args.preset,
         budget=budget_of(args, words),
         track=args.track,
         dry_run=args.dry_run,
         read_outside=read_outside,
+        targets=args.targets,
     )
     return 0
 
@@ -197,6 +195,22 @@ def resume(words: Sequence[str], prog: str) -> int:
 
 def _preset(words: Sequence[str]) -> str:
     return option(words, "--preset") or DEFAULT_PRESET
+
+
+def stage_defaults(words: Sequence[str]) -> PretrainConfig:
+    """Return a stage's settings as preset and --config give them.
+
+    Raises:
+        ConfigError: if the file is about another method.
+    """
+    config = _preset_of_stage(words)
+    method = config.stage.method.name
+    config = _defaults(config, words)
+    if config.stage.method.name != method:
+        raise ConfigError(
+            [f"--method is {method}, but --config says {config.stage.method.name}; make them agree"]
+        )
+    return config
 
 
 def _preset_of_stage(words: Sequence[str]) -> PretrainConfig:
@@ -325,7 +339,7 @@ def _flags(words: Sequence[str], prefix: str) -> list[str]:
     return [flag for flag in flags_in(words) if flag.startswith(prefix)]
 
 
-def _absolute(config: C) -> C:
+def with_absolute_sources(config: C) -> C:
     """Write sources as absolute paths, so that the run can be resumed from anywhere."""
     sources = tuple(str(Path(source).absolute()) for source in config.data.sources)
     return replace(config, data=replace(config.data, sources=sources))

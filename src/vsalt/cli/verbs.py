@@ -15,6 +15,9 @@ VERBS: dict[str, Verb] = {
     "demo": Verb("demo", "demo", "the whole path on made-up videos, in minutes"),
     "salt": Verb("pretrain", "salt", "train a teacher, freeze it, train the student"),
     "pretrain": Verb("pretrain", "pretrain", "train one stage with one method"),
+    "cache-targets": Verb(
+        "cache_targets", "cache_targets", "write a frozen teacher's latents of fixed views"
+    ),
     "resume": Verb("pretrain", "resume", "go on with a run that was stopped or killed"),
     "probe fit": Verb("probe", "fit", "fit and score a classifier on a frozen encoder"),
     "probe eval": Verb("probe", "evaluate", "score a saved classifier on labelled videos"),

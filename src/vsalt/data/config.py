@@ -124,6 +124,9 @@ class DataConfig:
     """Width over height of the crop box, drawn log-uniformly once per clip."""
     flip: float = 0.5
     """Probability of a left-right flip, drawn once per clip. 0 where left and right are labels."""
+    views: int | None = None
+    """Draw crop, flip and times so often for every clip of the data, once and for all, and take one
+    of these views at random each time. Unset: they are drawn anew each time."""
     antialias: bool = True
     """Average over source pixels when shrinking. V-JEPA's own pipeline does not."""
 
@@ -134,6 +137,8 @@ class DataConfig:
             problems.append(f"data.holdout is {self.holdout}; it must be in [0, 1)")
         if self.holdout_clips < 1:
             problems.append(f"data.holdout-clips is {self.holdout_clips}; it must be at least 1")
+        if self.views is not None and self.views < 1:
+            problems.append(f"data.views is {self.views}; it must be at least 1, or left unset")
         if self.workers < 0:
             problems.append(f"data.workers is {self.workers}; it must be 0 or more")
         if self.prefetch < 1:

@@ -19,13 +19,14 @@ from vsalt.data.decode import ChooseBox, Video
 from vsalt.data.frame_cache import CachedVideo, FrameCache
 from vsalt.data.jobs import Job
 from vsalt.data.order import Order
+from vsalt.data.records import Records
 from vsalt.data.sampling import clip_times, stretch
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.transforms import centre_view, draw_crop, write_view
 from vsalt.data.types import BadFile, Batch, SampleKey
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError
 from vsalt.masking.types import Mask, MaskBatch
-from vsalt.randomness import keyed_generator
+from vsalt.randomness import keyed_generator, keyed_int
 
 DrawMasks: TypeAlias = Callable[[int, int, Tensor], tuple[Mask, ...]]
 """Draws the masks of a clip (3, T, H, W) from (step, position, clip); must be picklable."""
@@ -35,6 +36,9 @@ HOLDOUT_STEP = -1
 
 IMAGE_HOLDOUT_STEP = -2
 """The step of held-out images; they are counted apart from held-out videos."""
+
+FIXED_VIEW_STEP = -3
+"""The step of fixed views that are asked for by row, to cache what a teacher says of them."""
 
 MAX_ATTEMPTS = 8
 """Clips that are tried for one sample before the run gives up."""
@@ -71,7 +75,8 @@ class HeldOutClip(NamedTuple):
     """A held-out sample as it is asked for.
 
     Attributes:
-        key: (HOLDOUT_STEP or IMAGE_HOLDOUT_STEP, place in the list of held-out clips).
+        key: (HOLDOUT_STEP or IMAGE_HOLDOUT_STEP, place in the list of held-out clips), or that of a
+            fixed view, see `ViewDataset`.
         row: of the clip.
         tries: how often it is read when it times out.
     """
@@ -94,8 +99,10 @@ class _SampleDataset:
         draw_masks: DrawMasks | None = None,
         images: ImageClips | None = None,
         still: bool = False,
+        latents: Records | None = None,
     ) -> None:
         self._table = table
+        self._latents = latents
         self._still = still
         self._clip = clip
         self._data = data
@@ -117,6 +124,11 @@ class _SampleDataset:
         pixels = job.empty((len(keys), of.num_frames, *self._clip.size, 3), torch.uint8)
         return pixels.permute(0, 4, 1, 2, 3)
 
+    def _empty_latents(self, count: int, job: Job) -> UInt8[Tensor, "B bytes"] | None:
+        if self._latents is None:
+            return None
+        return job.empty((count, self._latents.record_bytes), torch.uint8)
+
     def _masks(self, clips: Tensor, keys: Sequence[SampleKey]) -> tuple[MaskBatch, ...]:
         images = self._images_at(keys[0].step)
         draw = images.draw_masks if images else self._draw_masks
@@ -125,12 +137,22 @@ class _SampleDataset:
         return stack_masks([draw(*key, clip) for key, clip in zip(keys, clips, strict=True)])
 
     def _read_clip(
-        self, clip: Tensor, row: int, key: SampleKey, index: int, attempt: int, job: Job
+        self,
+        clip: Tensor,
+        latents: Tensor | None,
+        row: int,
+        key: SampleKey,
+        index: int,
+        attempt: int,
+        job: Job,
     ) -> BadFile | None:
-        """Fill a clip, or return why that cannot be done."""
+        """Fill a clip, and its latents if they are cached, or return why that cannot be done."""
         place = self._table[row]
         try:
             with job.reading(index, attempt):
+                if self._latents is not None and latents is not None:
+                    view = self._view_number(key, attempt)
+                    latents.numpy()[:] = self._latents.read(row, view, str(place.media))
                 if self._images_at(key.step) is None:
                     self._view(key, attempt, row, clip)
                     if self._still:
@@ -151,6 +173,30 @@ class _SampleDataset:
 
     def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
         raise NotImplementedError
+
+    def _view_number(self, key: SampleKey, attempt: int) -> int:
+        """Return which of a row's fixed views a sample is; by default there is one."""
+        del key, attempt
+        return 0
+
+    def _random_view(
+        self, generator: np.random.Generator, step: int, row: int, out: Tensor
+    ) -> None:
+        """Write a view whose times, crop and flip are drawn."""
+        data = self._data
+
+        def choose_box(height: int, width: int) -> CropBox:
+            return draw_crop(
+                generator, height=height, width=width, scale=data.crop_scale, ratio=data.crop_ratio
+            )
+
+        region = self._frames(step, row, generator.random(), choose_box)
+        flipped = generator.random() < data.flip
+        write_view(region, out, flipped=flipped, antialias=data.antialias)
+
+    def _fixed_view(self, row: int, view: int) -> np.random.Generator:
+        """Return what a row's fixed view is drawn by, whenever it comes."""
+        return keyed_generator("fixed-view", self._seed, row, view)
 
     def _frames(
         self, step: int, row: int, u: float, box: ChooseBox | None = None
@@ -181,6 +227,8 @@ class ClipDataset(_SampleDataset):
         images: which steps have images, and what becomes of them; None: no step has.
         still: one frame of a clip, drawn at random, takes the place of all.
         cache: keeps decoded frames; None decodes every clip anew.
+        latents: a teacher's cached latents of the rows' fixed views, `data.views` of each; None
+            gives batches without.
     """
 
     def __init__(
@@ -196,6 +244,7 @@ class ClipDataset(_SampleDataset):
         images: ImageClips | None = None,
         still: bool = False,
         cache: FrameCache | None = None,
+        latents: Records | None = None,
     ) -> None:
         super().__init__(
             table=table,
@@ -205,6 +254,7 @@ class ClipDataset(_SampleDataset):
             draw_masks=draw_masks,
             images=images,
             still=still,
+            latents=latents,
         )
         self._cache = cache
         self._order = order
@@ -222,17 +272,24 @@ class ClipDataset(_SampleDataset):
         """
         keys = [drawn.key for drawn in samples]
         clips = self._empty_clips(keys, job)
+        latents = self._empty_latents(len(keys), job)
         rows: list[int] = []
         bad_files: list[BadFile] = []
         for index, (clip, drawn) in enumerate(zip(clips, samples, strict=True)):
-            row, failed = self._fill(clip, drawn, index, job)
+            own = None if latents is None else latents[index]
+            row, failed = self._fill(clip, own, drawn, index, job)
             rows.append(row)
             bad_files += failed
-        masks = self._masks(clips, keys)
-        return Batch(clips=clips, masks=masks, rows=tuple(rows), bad_files=tuple(bad_files))
+        return Batch(
+            clips=clips,
+            masks=self._masks(clips, keys),
+            rows=tuple(rows),
+            bad_files=tuple(bad_files),
+            latents=latents,
+        )
 
     def _fill(
-        self, clip: Tensor, drawn: DrawnClip, index: int, job: Job
+        self, clip: Tensor, latents: Tensor | None, drawn: DrawnClip, index: int, job: Job
     ) -> tuple[int, list[BadFile]]:
         """Read the clip in turn, or the first after it that can be read; return its row."""
         row = drawn.row
@@ -240,7 +297,7 @@ class ClipDataset(_SampleDataset):
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 row = self._row(drawn.key, attempt)
-            bad_file = self._read_clip(clip, row, drawn.key, index, attempt, job)
+            bad_file = self._read_clip(clip, latents, row, drawn.key, index, attempt, job)
             if bad_file is None:
                 return row, bad_files
             bad_files.append(bad_file)
@@ -255,17 +312,16 @@ class ClipDataset(_SampleDataset):
         )
 
     def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
-        data = self._data
-        generator = keyed_generator("view", self._seed, key.step, key.position, attempt)
+        if self._data.views is None:
+            generator = keyed_generator("view", self._seed, key.step, key.position, attempt)
+        else:
+            generator = self._fixed_view(row, self._view_number(key, attempt))
+        self._random_view(generator, key.step, row, out)
 
-        def choose_box(height: int, width: int) -> CropBox:
-            return draw_crop(
-                generator, height=height, width=width, scale=data.crop_scale, ratio=data.crop_ratio
-            )
-
-        region = self._frames(key.step, row, generator.random(), choose_box)
-        flipped = generator.random() < data.flip
-        write_view(region, out, flipped=flipped, antialias=data.antialias)
+    def _view_number(self, key: SampleKey, attempt: int) -> int:
+        assert self._data.views is not None, "only fixed views are numbered"
+        drawn = keyed_int("which-view", self._seed, key.step, key.position, attempt)
+        return drawn % self._data.views
 
     def _open(self, row: int, place: ClipPlace) -> Video | CachedVideo:
         return self._cache.open(row, place) if self._cache else super()._open(row, place)
@@ -285,6 +341,7 @@ class HoldoutDataset(_SampleDataset):
         draw_masks: draws the masks of a clip; None gives batches without masks.
         images: what becomes of the clips, which are all images; None: they are videos.
         still: one frame of a clip, the same every time, takes the place of all.
+        latents: a teacher's cached latents of the rows' middles; None gives batches without.
     """
 
     @property
@@ -296,23 +353,36 @@ class HoldoutDataset(_SampleDataset):
         """Return the batch of some samples."""
         keys = [held_out.key for held_out in samples]
         clips = self._empty_clips(keys, job)
+        latents = self._empty_latents(len(keys), job)
         bad_files = []
         for index, (clip, held_out) in enumerate(zip(clips, samples, strict=True)):
-            bad_file = self._fill(clip, held_out, index, job)
+            own = None if latents is None else latents[index]
+            bad_file = self._fill(clip, own, held_out, index, job)
             if bad_file is not None:
                 clip.zero_()
+                if own is not None:
+                    own.zero_()
                 bad_files.append(bad_file)
         return Batch(
             clips=clips,
             masks=self._masks(clips, keys),
             rows=tuple(held_out.row for held_out in samples),
             bad_files=tuple(bad_files),
+            latents=latents,
         )
 
-    def _fill(self, clip: Tensor, held_out: HeldOutClip, index: int, job: Job) -> BadFile | None:
+    def _fill(
+        self,
+        clip: Tensor,
+        latents: Tensor | None,
+        held_out: HeldOutClip,
+        index: int,
+        job: Job,
+    ) -> BadFile | None:
         bad_file = None
+        row, key = held_out.row, held_out.key
         for attempt in range(held_out.tries):
-            bad_file = self._read_clip(clip, held_out.row, held_out.key, index, attempt, job)
+            bad_file = self._read_clip(clip, latents, row, key, index, attempt, job)
             if bad_file is None or not bad_file.timed_out:
                 break
         return bad_file
@@ -321,6 +391,25 @@ class HoldoutDataset(_SampleDataset):
         del attempt
         frames = self._frames(key.step, row, u=0.5)
         out.copy_(centre_view(frames, size=self._clip.size, antialias=self._data.antialias))
+
+
+class ViewDataset(HoldoutDataset):
+    """The fixed views of rows, pixel for pixel those that training takes.
+
+    Of the V = `data.views` views of each row in a list, key (FIXED_VIEW_STEP, V i + k) is view k of
+    the i-th row.
+    """
+
+    @property
+    def step(self) -> int:
+        """The step of the samples' keys."""
+        return FIXED_VIEW_STEP
+
+    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+        del attempt
+        assert self._data.views is not None, "only fixed views are numbered"
+        generator = self._fixed_view(row, key.position % self._data.views)
+        self._random_view(generator, key.step, row, out)
 
 
 def stack_masks(drawn: Sequence[tuple[Mask, ...]]) -> tuple[MaskBatch, ...]:

@@ -47,12 +47,14 @@ class Batch:
         masks: one entry per mask kind, in the order of the maskers.
         rows: index of each clip's row in the catalogue.
         bad_files: what had to be replaced while this batch was read.
+        latents: a cached teacher's latents of each clip, as its cache encodes them; None without.
     """
 
     clips: UInt8[Tensor, "B 3 T H W"]
     masks: tuple[MaskBatch, ...]
     rows: tuple[int, ...]
     bad_files: tuple[BadFile, ...] = ()
+    latents: UInt8[Tensor, "B bytes"] | None = None
 
     def pin_memory(self) -> "Batch":
         """Return the batch with its tensors in page-locked memory."""
@@ -63,6 +65,7 @@ class Batch:
                 MaskBatch(mask.context.pin_memory(), mask.targets.pin_memory())
                 for mask in self.masks
             ),
+            latents=None if self.latents is None else self.latents.pin_memory(),
         )
 
     def to(self, device: str) -> "Batch":
@@ -72,4 +75,5 @@ class Batch:
             masks=tuple(mask.to(device, non_blocking=True) for mask in self.masks),
             rows=self.rows,
             bad_files=self.bad_files,
+            latents=(None if self.latents is None else self.latents.to(device, non_blocking=True)),
         )

@@ -39,6 +39,19 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class StoredTarget(Protocol):
+    """A target that was computed before: opened with what a batch brings of it."""
+
+    width: int
+
+    def open_records(
+        self, records: UInt8[Tensor, "B bytes"]
+    ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K P"]]:
+        """Return a function from token ids to targets of `width` channels."""
+        ...
+
+
 class MaskedPrediction:
     """An objective that predicts a target at hidden tokens from the visible ones.
 
@@ -54,7 +67,7 @@ class MaskedPrediction:
         self,
         encoder: Encoder,
         predictor: PredictorConfig,
-        target: Target,
+        target: Target | StoredTarget,
         loss: TokenLoss,
         mask_names: tuple[str, ...],
     ) -> None:
@@ -83,7 +96,7 @@ class MaskedPrediction:
         clips = batch.clips
         size = (clips.shape[3], clips.shape[4])
         grid = grid_of(clips.shape[2], size, self._encoder.config.tubelet)
-        target_at = self._target.open(clips)
+        target_at = self._open_target(batch)
         sums: dict[str, Tensor] = {}
         by_clip: list[Tensor] = []
         contexts: dict[str, Tensor] = {}
@@ -108,6 +121,15 @@ class MaskedPrediction:
             predictions=predictions,
             targets=targets,
         )
+
+    def _open_target(
+        self, batch: Batch
+    ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K P"]]:
+        if not isinstance(self._target, StoredTarget):
+            return self._target.open(batch.clips)
+        if batch.latents is None:
+            raise ValueError("the target is cached, so batches must bring latents")
+        return self._target.open_records(batch.latents)
 
     def param_groups(self) -> list[ParamGroup]:
         """Clip encoder and predictor separately; matrices decay."""

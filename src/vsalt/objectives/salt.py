@@ -6,6 +6,7 @@ from vsalt.models.config import PredictorConfig
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import SaltConfig
 from vsalt.objectives.masked_prediction import MaskedPrediction, frozen_encoder_flops
+from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.frozen import FrozenTeacher
 from vsalt.targets.outside import OutsideTeacher
 
@@ -19,7 +20,8 @@ class SaltObjective(MaskedPrediction):
     Args:
         config: loss, target normalisation and the teacher's layer.
         encoder: the student.
-        teacher: the network that gives the targets; it is frozen here.
+        teacher: the network that gives the targets; it is frozen here. Or what is left of it when
+            its latents are cached, and come with the batches.
         predictor: resolved config of the predictor.
         mask_names: the mask kinds in the batch's order.
 
@@ -31,7 +33,7 @@ class SaltObjective(MaskedPrediction):
         self,
         config: SaltConfig,
         encoder: Encoder,
-        teacher: Encoder | OutsideTeacher,
+        teacher: Encoder | OutsideTeacher | CachedTeacher,
         predictor: PredictorConfig,
         mask_names: tuple[str, ...],
     ) -> None:
@@ -39,15 +41,25 @@ class SaltObjective(MaskedPrediction):
             problems = _problems(config, teacher, encoder)
             if problems:
                 raise ConfigError(problems)
-        self._teacher = FrozenTeacher(teacher, config.target_norm, layer=config.teacher_layer)
+        self._teacher: FrozenTeacher | CachedTeacher
+        if isinstance(teacher, CachedTeacher):
+            self._teacher = teacher
+        else:
+            self._teacher = FrozenTeacher(teacher, config.target_norm, layer=config.teacher_layer)
         super().__init__(encoder, predictor, self._teacher, config.loss, mask_names)
 
     def flops(self, shapes: ClipShapes) -> ClipFlops:
-        """Operations of student, predictor and the teacher's forward pass."""
-        teacher = self._teacher.encoder
-        if isinstance(teacher, OutsideTeacher):
-            return super().flops(shapes) + teacher.flops(shapes)
-        return super().flops(shapes) + frozen_encoder_flops(teacher, shapes, self._teacher.layer)
+        """Operations of student, predictor and the teacher's forward pass, if it has one here."""
+        if isinstance(self._teacher, CachedTeacher):
+            return super().flops(shapes)
+        return super().flops(shapes) + teacher_forward_flops(self._teacher, shapes)
+
+
+def teacher_forward_flops(teacher: FrozenTeacher, shapes: ClipShapes) -> ClipFlops:
+    """Operations of a teacher's forward pass over a clip."""
+    if isinstance(teacher.encoder, OutsideTeacher):
+        return teacher.encoder.flops(shapes)
+    return frozen_encoder_flops(teacher.encoder, shapes, teacher.layer)
 
 
 def _problems(config: SaltConfig, teacher: Encoder, student: Encoder) -> list[str]:

@@ -55,10 +55,16 @@ class FrozenTeacher(nn.Module):
         self, clips: UInt8[Tensor, "B 3 T H W"]
     ) -> Callable[[Int64[Tensor, "B K"]], Float[Tensor, "B K D"]]:
         """Encode the clips and return a function from token ids to their targets."""
+        latents = self.latents(clips)
+        return lambda ids: gather_tokens(latents, ids)
+
+    @torch.no_grad()
+    def latents(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N D"]:
+        """Return the targets of all tokens."""
         latents = self._encode(clips).float()
         if self.norm == "layer_norm":
             latents = nn.functional.layer_norm(latents, latents.shape[-1:])
-        return lambda ids: gather_tokens(latents, ids)
+        return latents
 
     def _encode(self, clips: UInt8[Tensor, "B 3 T H W"]) -> Float[Tensor, "B N D"]:
         if isinstance(self.encoder, Encoder) and self.layer < len(self.encoder.blocks) - 1:

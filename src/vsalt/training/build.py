@@ -23,17 +23,21 @@ from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
 from vsalt.objectives.vjepa import VjepaObjective
 from vsalt.randomness import keyed_int
+from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
 
 
-def build_objective(config: PretrainConfig, teacher: Encoder | OutsideTeacher | None) -> Objective:
+def build_objective(
+    config: PretrainConfig, teacher: Encoder | OutsideTeacher | CachedTeacher | None
+) -> Objective:
     """Build the method of a resolved configuration, with initial weights keyed by a seed.
 
     Args:
         config: resolved configuration of the stage.
-        teacher: the frozen teacher, for methods that need one.
+        teacher: the frozen teacher, for methods that need one, or what is left of it when its
+            latents are cached.
 
     Raises:
         ConfigError: if the method needs a teacher and there is none.

@@ -20,10 +20,12 @@ from vsalt.data.loader import (
     no_longer_readable,
 )
 from vsalt.data.quarantine import Quarantine
+from vsalt.data.records import Records
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.errors import DataError
 from vsalt.masking.sampler import MaskSampler, build_mask_sampler
 from vsalt.training import run_folder
+from vsalt.training.target_cache import StoredLatents
 
 
 class StageData:
@@ -33,9 +35,18 @@ class StageData:
         config: resolved configuration.
         catalogue: the rows of its sources.
         pin_memory: put batches into page-locked memory, for copies to CUDA devices.
+        latents: a teacher's, if they are cached.
     """
 
-    def __init__(self, config: PretrainConfig, catalogue: Catalogue, *, pin_memory: bool) -> None:
+    def __init__(
+        self,
+        config: PretrainConfig,
+        catalogue: Catalogue,
+        *,
+        pin_memory: bool,
+        latents: StoredLatents | None = None,
+    ) -> None:
+        self._latents = latents
         self.config = config
         self.catalogue = catalogue
         self.pin_memory = pin_memory
@@ -69,6 +80,7 @@ class StageData:
             images=_images(config, self.catalogue.shapes),
             still=config.stage.still_frames,
             cache=self._cache,
+            latents=self._latents.train if self._latents else None,
         )
         return ClipLoader(
             dataset,
@@ -92,7 +104,9 @@ class StageData:
         config = self.config
         assert config.stage.loop.micro_batch_size is not None, "resolve the config first"
         return HoldoutLoader(
-            holdout_dataset(config, self._table, shape),
+            holdout_dataset(
+                config, self._table, shape, latents=self._latents.holdout if self._latents else None
+            ),
             rows=rows,
             batch_size=config.stage.loop.micro_batch_size,
             # A process of its own, so that a file that hangs or crashes cannot end the run.
@@ -114,7 +128,12 @@ def held_out_rows(catalogue: Catalogue) -> dict[Shape, list[int]]:
 
 
 def holdout_dataset(
-    config: PretrainConfig, table: ClipTable, shape: Shape, *, masked: bool = True
+    config: PretrainConfig,
+    table: ClipTable,
+    shape: Shape,
+    *,
+    masked: bool = True,
+    latents: Records | None = None,
 ) -> HoldoutDataset:
     """Return the samples of one shape whose views and masks never change.
 
@@ -123,6 +142,7 @@ def holdout_dataset(
         table: where the rows' clips are.
         shape: what all clips are that will be asked for.
         masked: whether batches have masks.
+        latents: a teacher's, if they are cached.
     """
     one_shape = StepShapes(Fraction(1))
     return HoldoutDataset(
@@ -133,6 +153,7 @@ def holdout_dataset(
         draw_masks=_mask_sampler(config, "video") if masked else None,
         images=_images(config, one_shape, masked=masked) if shape == "image" else None,
         still=config.stage.still_frames,
+        latents=latents,
     )
 
 

@@ -18,6 +18,7 @@ from vsalt.masking.sampler import build_mask_sampler
 from vsalt.models.config import ENCODERS, Architecture
 from vsalt.objectives.config import SaltConfig
 from vsalt.objectives.masked_prediction import count_params
+from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 from vsalt.training.build import build_objective
 from vsalt.training.checkpoint import OPTIMISER_WORDS
@@ -117,7 +118,9 @@ def plan_stage(
         _activations(counts, stage.encoder.architecture, stage.predictor.architecture)
         for counts in shapes.values()
     )
-    kept = teacher.num_params if isinstance(teacher, OutsideTeacher) else held - carried
+    kept = held - carried
+    if isinstance(teacher, OutsideTeacher | CachedTeacher):
+        kept = teacher.num_params
     # One more for the checkpoint being written and one for the best.
     on_disk = min(loop.keep_last + 2, math.ceil(loop.end / loop.save_every) + 1)
     return StagePlan(
@@ -157,7 +160,7 @@ def _published_flops(
 ) -> float | None:
     """Return a stage's operations as SALT's tables count them, or None if it is none of theirs."""
     stage = config.stage
-    if "image" in shapes or isinstance(teacher, OutsideTeacher):
+    if "image" in shapes or isinstance(teacher, OutsideTeacher | CachedTeacher):
         return None
     encoders = [stage.encoder, teacher] if teacher else [stage.encoder]
     video = shapes["video"]

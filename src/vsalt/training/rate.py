@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -9,6 +10,7 @@ from vsalt.config import PretrainConfig, SaltRunConfig
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.masking.types import MaskBatch
+from vsalt.targets.cached import CachedTeacher
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective
 from vsalt.training.device import choose_device, choose_precision, set_up
@@ -70,6 +72,8 @@ def _rate(
     optimiser = build_optimiser(objective.param_groups(), config.stage.optim)
     shapes = clip_shapes(config, step_shapes.measured)
     batch = random_batch(config, step_shapes)
+    if isinstance(frozen, CachedTeacher):
+        batch = replace(batch, latents=frozen.blank(len(batch.rows)))
     num_clips = len(batch.rows)
     started, steps = 0.0, -1
     while steps < NUM_STEPS or clock() - started < MIN_SECONDS:

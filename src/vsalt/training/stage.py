@@ -19,6 +19,7 @@ from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import RunFolderError
+from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import environment, run_folder
 from vsalt.training.alarms import Alarms, Memory
@@ -37,10 +38,12 @@ from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
+from vsalt.training.target_cache import StoredLatents, TargetCache, open_again
 from vsalt.training.teachers import (
     ReadOutside,
     Teacher,
     TeacherNetwork,
+    copy_teacher,
     keep_teacher,
     load_teacher,
     teacher_flops,
@@ -58,10 +61,15 @@ class StageRecord:
     config: PretrainConfig
     manifest_sha256: str
     teacher_sha256: str | None
+    targets: dict[str, Any] | None = None
 
 
 def create_stage(
-    run: Path, config: PretrainConfig, catalogue: Catalogue, teacher: Teacher | None
+    run: Path,
+    config: PretrainConfig,
+    catalogue: Catalogue,
+    teacher: Teacher | None,
+    targets: TargetCache | None = None,
 ) -> None:
     """Write a stage's folder: the rows it may see, its teacher, and its configuration last.
 
@@ -70,11 +78,14 @@ def create_stage(
         config: resolved configuration.
         catalogue: the rows of its sources.
         teacher: the frozen teacher of a salt stage; copied into the folder.
+        targets: in its place what it says of all clips; the teacher beside them is copied.
     """
     durable.create_folder(run)
     with durable.explain_write_errors(f"to {run}"):
         if teacher is not None:
             keep_teacher(teacher, run / run_folder.TEACHER)
+        elif targets is not None:
+            copy_teacher(targets.folder / run_folder.TEACHER, run / run_folder.TEACHER)
         seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
         durable.write_file(run / run_folder.SEEN, "".join(seen))
         durable.write_json(
@@ -90,10 +101,13 @@ def create_stage(
                     "num_train": catalogue.num_train,
                     "num_holdout": len(catalogue.holdout),
                 },
-                "teacher_sha256": teacher.sha256 if teacher else None,
+                "teacher_sha256": (
+                    targets.teacher_sha256 if targets else teacher.sha256 if teacher else None
+                ),
                 "teacher_outside": (
                     teacher.origin() if isinstance(teacher, OutsideTeacher) else None
                 ),
+                "targets": targets.record() if targets else None,
             },
         )
 
@@ -112,6 +126,7 @@ def read_stage(run: Path) -> StageRecord:
         config=from_dict(PretrainConfig, record["config"]),
         manifest_sha256=record["data"]["manifest_sha256"],
         teacher_sha256=record["teacher_sha256"],
+        targets=record.get("targets"),
     )
 
 
@@ -156,9 +171,12 @@ def run_stage(
         for difference in environment.record(run, entry):
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
         sha256 = record.teacher_sha256
-        teacher = (
-            None if sha256 is None else load_teacher(run, config.stage, read_outside, sha256=sha256)
-        )
+        cache = open_again(record.targets) if record.targets else None
+        teacher: TeacherNetwork | CachedTeacher | None = None
+        if cache is not None:
+            teacher = cache.teacher()
+        elif sha256 is not None:
+            teacher = load_teacher(run, config.stage, read_outside, sha256=sha256)
         trainer = _build_trainer(run, record, catalogue, teacher, device, precision)
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
@@ -167,7 +185,8 @@ def run_stage(
         else:
             if trainer.done.step:
                 console.print(f"{title}: goes on after step {trainer.done.step}")
-            _train(trainer, config, catalogue, stop, console, title)
+            latents = cache.latents(catalogue) if cache else None
+            _train(trainer, config, catalogue, stop, console, title, latents)
         if stop.number is not None:
             raise InterruptedRunError(
                 stop.number, f"stopped{in_stage(title)} after the last step; saved"
@@ -181,6 +200,7 @@ def _train(
     stop: StopFlag,
     console: Console,
     title: str,
+    latents: StoredLatents | None = None,
 ) -> None:
     loop = config.stage.loop
     progress = Progress(
@@ -190,7 +210,8 @@ def _train(
         num_steps=loop.end,
         batch_size=loop.batch_size,
     )
-    data = StageData(config, catalogue, pin_memory=trainer.device == "cuda")
+    pin_memory = trainer.device == "cuda"
+    data = StageData(config, catalogue, pin_memory=pin_memory, latents=latents)
     with contextlib.ExitStack() as logs:
         for log in trainer.logs:
             logs.enter_context(contextlib.closing(log))
@@ -258,7 +279,7 @@ def _build_trainer(
     run: Path,
     record: StageRecord,
     catalogue: Catalogue,
-    teacher: TeacherNetwork | None,
+    teacher: TeacherNetwork | CachedTeacher | None,
     device: str,
     precision: str,
 ) -> Trainer:
@@ -310,7 +331,7 @@ def _build_trainer(
         meta={
             "config": to_dict(config),
             "manifest_sha256": record.manifest_sha256,
-            **teacher_flops(run),
+            **teacher_flops(run, record.targets),
         },
         done=done,
         saved_step=latest.step if latest else None,

@@ -34,7 +34,8 @@ from vsalt.training.stage import KIND as STAGE
 from vsalt.training.stage import create_stage, run_stage
 from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.stop import InterruptedRunError
-from vsalt.training.teachers import ReadOutside, open_teacher, shape_of
+from vsalt.training.target_cache import TargetCache
+from vsalt.training.teachers import ReadOutside, Teacher, open_teacher, shape_of
 from vsalt.training.tracking import TrackerName, choose_tracker, require_tracker
 
 C = TypeVar("C", PretrainConfig, SaltRunConfig)
@@ -106,6 +107,7 @@ def start_stage(
     track: TrackerName = "none",
     dry_run: bool = False,
     read_outside: ReadOutside | None = None,
+    targets: Path | None = None,
 ) -> None:
     """Begin one stage in a new run folder; raises as `start_salt` does.
 
@@ -119,27 +121,41 @@ def start_stage(
         track: see there.
         dry_run: see there.
         read_outside: what reads a teacher hf:PATH, `vsalt.read_hf_teacher`.
+        targets: a folder of cached targets, in the place of the teacher; with a teacher, they must
+            be that one's.
     """
     console = Console(markup=False, highlight=False)
     require_tracker(track)
     method = config.stage.method
-    if method.needs_teacher and teacher is None:
+    if method.needs_teacher and teacher is None and targets is None:
         raise ConfigError(
             [
                 f"method {method.name} needs a teacher: --teacher RUN, a run or checkpoint, or "
-                "--teacher hf:PATH, a model of transformers"
+                "--teacher hf:PATH, a model of transformers; or --targets FOLDER, what `vsalt "
+                "cache-targets` wrote"
             ]
         )
-    if teacher is not None and not method.needs_teacher:
-        raise ConfigError([f"--teacher means nothing to method {method.name}"])
+    for flag, given in (("--teacher", teacher), ("--targets", targets)):
+        if given is not None and not method.needs_teacher:
+            raise ConfigError([f"{flag} means nothing to method {method.name}"])
     run_folder.check_new_run(run)
     loaded = open_teacher(teacher, config.stage, read_outside) if teacher else None
     if isinstance(loaded, OutsideTeacher):
         console.print(f"teacher: {loaded.describe()}")
-    shape = shape_of(loaded)
+    cache = TargetCache(targets) if targets else None
+    if cache is not None:
+        _check_teacher(cache, loaded)
+        loaded = None
+        if config.data.views is None:
+            config = replace(config, data=replace(config.data, views=cache.num_views))
+    shape = cache.teacher() if cache else shape_of(loaded)
     resolve_now = resolve_any_length if budget.given else resolve
     resolved = _with_data(resolve_now(config), run, console, dry_run)
     catalogue = _read_data(resolved, console)
+    if cache is not None:
+        cache.check(resolved, catalogue)
+        cache.latents(catalogue)
+        console.print(f"targets: {cache.describe()}", soft_wrap=True)
     config, rates = apply_budget(config, budget, catalogue.shapes, console, shape)
     resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
@@ -154,11 +170,20 @@ def start_stage(
         return
     with _new_run(run, [plan]), _say_how_to_resume(run):
         choose_tracker(run, track)
-        create_stage(run, resolved, catalogue, loaded)
+        create_stage(run, resolved, catalogue, loaded, cache)
         # The run reads its own copy; two need not lie in memory, of the device neither.
         del loaded, shape
         run_stage(run, catalogue, console, title, read_outside)
     _say_done(run, console)
+
+
+def _check_teacher(cache: TargetCache, teacher: Teacher | None) -> None:
+    """Refuse the targets of another teacher than the one that is named beside them."""
+    if teacher is not None and teacher.sha256 != cache.teacher_sha256:
+        raise RunFolderError(
+            f"the targets in {cache.folder} are of another teacher than --teacher; leave one of "
+            "them out, or write the cache anew"
+        )
 
 
 def resume_run(

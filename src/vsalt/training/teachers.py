@@ -9,7 +9,7 @@ RUN/teacher/
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from vsalt.models.config import EncoderConfig
 from vsalt.models.vit import Encoder
 from vsalt.models.weights import save_weights, weights_hash
 from vsalt.objectives.config import METHODS, ImportedConfig
+from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, UNKNOWN
@@ -30,7 +31,7 @@ OUTSIDE_PREFIX = "hf:"
 
 Teacher: TypeAlias = LoadedEncoder | OutsideTeacher
 TeacherNetwork: TypeAlias = Encoder | OutsideTeacher
-TeacherShape: TypeAlias = EncoderConfig | OutsideTeacher
+TeacherShape: TypeAlias = EncoderConfig | OutsideTeacher | CachedTeacher
 """What the cost of a teacher follows from."""
 ReadOutside: TypeAlias = Callable[[str, StageConfig], OutsideTeacher]
 """Reads a teacher from outside for a student: a folder or a name, and the student's stage."""
@@ -67,7 +68,7 @@ def shape_of(teacher: Teacher | None) -> TeacherShape | None:
     return teacher.config.stage.encoder if isinstance(teacher, LoadedEncoder) else teacher
 
 
-def network_of(shape: TeacherShape | None) -> TeacherNetwork | None:
+def network_of(shape: TeacherShape | None) -> TeacherNetwork | CachedTeacher | None:
     """Return a network of that cost; of an encoder of ours a new one, with random weights."""
     return Encoder(shape) if isinstance(shape, EncoderConfig) else shape
 
@@ -83,6 +84,19 @@ def keep_teacher(teacher: Teacher, folder: Path) -> None:
         durable.write_json(folder / META, _outside_meta(teacher, files))
     else:
         _keep_encoder(teacher, folder)
+    durable.sync_tree(folder)
+
+
+def copy_teacher(kept: Path, folder: Path) -> None:
+    """Copy a teacher that is kept elsewhere into its run's folder, in the place of what is there.
+
+    Raises:
+        RunFolderError: if there is none.
+    """
+    if not (kept / META).is_file():
+        raise RunFolderError(f"{kept} holds no teacher; write the cache of targets anew")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(kept, folder)
     durable.sync_tree(folder)
 
 
@@ -123,11 +137,18 @@ def load_teacher(
     return network
 
 
-def teacher_flops(run: Path) -> dict[str, int | float | None]:
+def teacher_flops(
+    run: Path, cached: Mapping[str, Any] | None = None
+) -> dict[str, int | float | None]:
     """Return what the training of the frozen teacher took, with that of its own teachers.
 
     0 without a teacher; null where a checkpoint does not tell: of an earlier version, imported, or
     from outside.
+
+    Args:
+        run: a stage's folder.
+        cached: of a teacher whose latents are cached, `flops_exact` and `flops_six_nd` of its
+            passes over all cached views; they are added, as no step of the run has them.
     """
     keys = {f"teacher_{name}": name for name in ("flops_exact", "flops_six_nd")}
     path = run / run_folder.TEACHER / META
@@ -136,10 +157,11 @@ def teacher_flops(run: Path) -> dict[str, int | float | None]:
     meta = durable.read_json(path)
     method = METHODS.get(meta["config"]["stage"]["method"]["name"])
     needed_one = method is None or method.needs_teacher
+    cached = cached or {}
     spent: dict[str, int | float | None] = {}
     for key, name in keys.items():
         before = meta.get(key, None if needed_one else 0)
-        spent[key] = None if before is None else meta[name] + before
+        spent[key] = None if before is None else meta[name] + before + cached.get(name, 0)
     return spent
 
 
