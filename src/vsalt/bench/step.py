@@ -134,6 +134,7 @@ def measure_step(
     *,
     rounds: int = 5,
     trace: Path | None = None,
+    processor_time: bool = False,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """Measure a stage's training step; `docs/explanation/performance.md` has the keys.
@@ -143,10 +144,13 @@ def measure_step(
         teacher: of methods that need one; its weights are random.
         rounds: steps without and with marks, and matrix products, in turns.
         trace: folder for a trace of one more step, to be looked at in a browser.
+        processor_time: count the seconds that processors have worked for this process, and not
+            those of `clock`: for a CPU that others use, too.
         clock: seconds.
 
     Raises:
-        ConfigError: if there is no round, or a teacher or the device is missing.
+        ConfigError: if there is no round, a teacher or the device is missing, or processor time is
+            asked for of another device than a CPU.
         RunFolderError: if the folder cannot be written.
         NonFiniteError: if the loss is not finite.
     """
@@ -155,6 +159,10 @@ def measure_step(
     if trace is not None:
         durable.create_folder(trace)
     device = choose_device(config.device.device)
+    if processor_time:
+        if device != "cpu":
+            raise ConfigError([f"--processor-time is of a CPU, not of {device}; leave it out"])
+        clock = time.process_time
     threads = set_up(config.device, device)
     precision = choose_precision(config.device, device)
     stepper = _stepper(config, teacher, device, precision)
@@ -181,6 +189,7 @@ def measure_step(
             "device": device,
             "precision": precision,
             "threads": threads,
+            "clock": "processor" if processor_time else "wall",
             "rounds": rounds,
         },
         **summarise(

@@ -46,6 +46,9 @@ class StepArgs:
     """CPU threads; unset: torch's own choice."""
     rounds: int = 5
     """Steps without and with marks, and matrix products, in turns."""
+    processor_time: bool = False
+    """Count the seconds that processors have worked for this process, all threads together: on a
+    CPU that others use, too, MFU and shares are the better for it."""
     profile: Path | None = None
     """Folder for a trace of one more step, step.json, for chrome://tracing or ui.perfetto.dev."""
     json: bool = False
@@ -97,7 +100,9 @@ def step(words: Sequence[str], prog: str) -> int:
         args.preset, args.method, size=args.size, batch_size=args.batch_size, device=device
     )
     teacher = bench_teacher(config, args.preset, args.teacher_size)
-    found = measure_step(config, teacher, rounds=args.rounds, trace=args.profile)
+    found = measure_step(
+        config, teacher, rounds=args.rounds, trace=args.profile, processor_time=args.processor_time
+    )
     _print(found, args.preset, args.json, _step_lines(found), _parts(found))
     return 0
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -22,6 +23,7 @@ from vsalt.errors import ConfigError, NonFiniteError
 from vsalt.models.vit import Encoder
 from vsalt.objectives.masked_prediction import MaskedPrediction
 from vsalt.presets import salt_preset
+from vsalt.targets.frozen import FrozenTeacher
 from vsalt.training.build import build_objective
 from vsalt.training.loop import StepBatches
 from vsalt.training.rate import random_batch
@@ -240,3 +242,23 @@ def test_no_round_is_refused() -> None:
     config = bench_stage("demo", "pixel", batch_size=CLIPS)
     with pytest.raises(ConfigError, match="--rounds is 0; it must be at least 1"):
         measure_step(config, None, rounds=0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_processor_time_does_not_pass_while_nothing_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sleeping in the forward pass of the teacher takes time by the clock only."""
+    config = bench_stage("demo", batch_size=CLIPS)
+    encode = FrozenTeacher._encode
+
+    def slow(teacher: FrozenTeacher, clips: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.5)
+        return encode(teacher, clips)
+
+    monkeypatch.setattr(FrozenTeacher, "_encode", slow)
+    teacher = bench_teacher(config, "demo")
+    found = measure_step(config, teacher, rounds=1, processor_time=True)
+    assert found["settings"]["clock"] == "processor"
+    assert found["split"]["parts"]["target"]["seconds"] < 0.5
+    assert measure_step(config, teacher, rounds=1)["split"]["parts"]["target"]["seconds"] >= 0.5
