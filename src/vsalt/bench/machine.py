@@ -39,7 +39,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 2),
-        "platform": platform.platform(),
+        "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
