@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -34,6 +35,7 @@ METHODS = ("pixel", "salt", "vjepa")
 CLIPS = 2
 
 
+@cache
 def tiny_stage(method: str) -> PretrainConfig:
     """A stage of two masks per clip; after two of four steps of warm-up, gradients are clipped."""
     config = bench_stage("tiny-cpu", method, batch_size=CLIPS)
