@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from support.trainers import make_progress, make_trainer
-from vsalt.bench import machine
+from vsalt.bench import machine, step
 from vsalt.bench.floors import Work
 from vsalt.bench.parts import PARTS, StepClock
 from vsalt.bench.setup import bench_stage, bench_teacher
@@ -65,8 +65,8 @@ class SameBatch:
         self.steps = steps
 
     def __iter__(self) -> Iterator[tuple[int, int, Batch]]:
-        for step in range(self.steps):
-            yield step, 0, self.batch
+        for number in range(self.steps):
+            yield number, 0, self.batch
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -82,8 +82,8 @@ def test_the_step_is_the_trainers(method: str, tmp_path: Path) -> None:
         log.close()
     measured = objective_of(config)
     stepper = Stepper(config, measured, "cpu", "fp32")
-    for step in range(config.stage.loop.steps):
-        stepper.take(StepClock("cpu").mark if step % 2 else None)
+    for number in range(config.stage.loop.steps):
+        stepper.take(StepClock("cpu").mark if number % 2 else None)
     expected = {**trained.trainable.state_dict(), **trained.carried_state()}
     found = {**measured.trainable.state_dict(), **measured.carried_state()}
     first = objective_of(config).trainable.state_dict()
@@ -264,3 +264,10 @@ def test_processor_time_does_not_pass_while_nothing_works(
     assert found["settings"]["clock"] == "processor"
     assert found["split"]["parts"]["target"]["seconds"] < 0.5
     assert measure_step(config, teacher, rounds=1)["split"]["parts"]["target"]["seconds"] >= 0.5
+
+
+def test_processor_time_is_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "choose_device", lambda wanted: "cuda")
+    config = bench_stage("demo", "pixel", batch_size=CLIPS)
+    with pytest.raises(ConfigError, match="--processor-time is of a CPU, not of cuda"):
+        measure_step(config, None, processor_time=True)
