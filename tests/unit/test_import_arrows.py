@@ -1,7 +1,7 @@
 """Imports between the packages of vsalt point one way; see docs/explanation/architecture.md.
 
-    cli → compare → {interop, evaluation, embedding, report, linear, doctor} → training → objectives
-        → targets → {models, masking, data, compute}
+    cli → compare → {interop, evaluation, embedding, report, linear, doctor, bench} → training →
+        objectives → targets → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
 `vsalt.errors`, `vsalt.durable`, `vsalt.randomness`, every `config`, `*_config` and `types` module
@@ -24,7 +24,7 @@ LAYERS = (
     ("targets",),
     ("objectives",),
     ("training",),
-    ("interop", "evaluation", "embedding", "report", "linear", "doctor"),
+    ("interop", "evaluation", "embedding", "report", "linear", "doctor", "bench"),
     ("compare",),
     ("cli",),
 )

@@ -41,6 +41,9 @@ VERBS: dict[str, Verb] = {
     "linear check": Verb("linear", "check", "whether theory, ODE and trained matrices agree"),
     "linear page": Verb("linear_page", "page", "a page with sliders: what is learned first"),
     "linear figures": Verb("linear_figures", "figures", "draw the figures of the linear theory"),
+    "bench step": Verb("bench", "step", "how fast a training step is, and where its time goes"),
+    "bench loader": Verb("bench", "loader", "how many clips per second the loader delivers"),
+    "bench masks": Verb("bench", "masks", "how many masks per second are drawn"),
     "doctor": Verb("doctor", "doctor", "what is installed, whether it works, what mends it"),
     "completion": Verb("completion", "completion", "print a completion script for bash or zsh"),
 }

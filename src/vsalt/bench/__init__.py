@@ -1,0 +1,1 @@
+"""How fast the parts of vsalt are on the machine at hand, and how fast they could be."""
