@@ -13,6 +13,7 @@ Process 0 leads: it alone writes to the run folder, validates and prints. Two gr
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from vsalt.errors import ConfigError, ToldElsewhereError, VsaltError
 from vsalt.training.config import DeviceConfig
@@ -36,6 +39,7 @@ FAREWELL_S = 1.0
 """Where all processes end by the same error, the leader leaves first: as soon as one has left,
 torchrun ends those that are still there."""
 
+_POLL_S = 0.05
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed", "process group", "timed out")
 
@@ -187,9 +191,15 @@ def join(config: DeviceConfig) -> Iterator[Ranks]:
     device = choose_device(config.device)
     if device == "cuda":
         _take_gpu(local_rank)
+    limit = timedelta(seconds=config.timeout_s)
     try:
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=limit))
         dist.init_process_group(
-            "nccl" if device == "cuda" else "gloo", timeout=timedelta(seconds=config.timeout_s)
+            "nccl" if device == "cuda" else "gloo",
+            store=PrefixStore(_meet(store, rank, size, limit), store),
+            rank=rank,
+            world_size=size,
+            timeout=limit,
         )
         control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     except (RuntimeError, ValueError, OSError) as error:
@@ -233,6 +243,38 @@ def place_in(environment: Mapping[str, str]) -> tuple[int, int, int] | None:
             [f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}"]
         ) from error
     return rank, size, local_rank
+
+
+def _meet(store: Store, rank: int, size: int, limit: timedelta) -> str:
+    """Return a name that only the processes which are alive now know.
+
+    torchrun keeps the store when it starts processes again, and what those before have left in it
+    would be taken for addresses of the others. So each process says hello by a word of its own, and
+    process 0 answers those whose word it finds, until all have heard it.
+
+    Raises:
+        RuntimeError: some have not come in time.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"vsalt/hello/{rank}", own)
+        store.wait([f"vsalt/answer/{own}"], limit)
+        name: str = store.get(f"vsalt/answer/{own}").decode()
+        store.set(f"vsalt/{name}/{rank}", "met")
+        return name
+    missing = set(range(1, size))
+    deadline = time.monotonic() + limit.total_seconds()
+    while True:
+        for other in tuple(missing):
+            if store.check([f"vsalt/{own}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"vsalt/hello/{other}"]):
+                store.set(f"vsalt/answer/{store.get(f'vsalt/hello/{other}').decode()}", own)
+        if not missing:
+            return own
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"of the others, {', '.join(map(str, sorted(missing)))} are missing")
+        time.sleep(_POLL_S)
 
 
 def _take_gpu(local_rank: int) -> None:

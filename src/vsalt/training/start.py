@@ -175,8 +175,6 @@ def start_stage(
         catalogue = ranks.first(begin)
         if dry_run:
             return
-        # The run reads its own copy of the teacher; two need not lie in memory.
-        del begin
         with _say_how_to_resume(run):
             run_stage(run, catalogue, console, title, read_outside, ranks)
         _say_done(run, console)
