@@ -131,6 +131,7 @@ class Trainer:
     ranks: Ranks = ALONE
     _replicas: Replicas | None = field(default=None, init=False)
     _told_signal: int | None = field(default=None, init=False)
+    _stop: StopFlag = field(default_factory=StopFlag, init=False)
 
     @property
     def logs(self) -> tuple[run_folder.JsonLines, ...]:
@@ -146,31 +147,32 @@ class Trainer:
             InterruptedRunError: if `stop` was raised; likewise, and in any of several processes.
             LostProcessError: if another process is lost; nothing was written.
         """
+        self._stop = stop
         self.objective.trainable.train()
         if self.ranks.several:
             with self.ranks.explained():
                 self._replicas = Replicas(self.objective, self._division.num_parts)
         self.health.alarms.show = progress.note
         try:
-            self._train(batches, stop, progress)
+            self._train(batches, progress)
         except BaseException:
             # The steps before an error may explain it; an error of theirs must not hide it.
             with contextlib.suppress(Exception):
                 self.health.flush()
             raise
 
-    def _train(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
+    def _train(self, batches: StepBatches, progress: Progress) -> None:
         if not self.loop.end:
             self._save(self._validate(progress))
         stream = iter(batches)
         for step in range(self.done.step, self.loop.end):
-            record = self._step(step, stream, stop)
+            record = self._step(step, stream)
             self.done.step = step + 1
             self._log(record, batches.wait_s, progress)
             validated = self._validate(progress)
-            if self._due(self.loop.save_every) or self._signal(stop) is not None:
+            if self._due(self.loop.save_every) or self._signal() is not None:
                 self._save(validated)
-            signal = self._signal(stop)
+            signal = self._signal()
             if signal is not None:
                 error = InterruptedRunError(
                     signal,
@@ -179,17 +181,15 @@ class Trainer:
                 )
                 raise self.ranks.agreed(error)
 
-    def _signal(self, stop: StopFlag) -> int | None:
+    def _signal(self) -> int | None:
         """Return the signal to stop; of several processes, what they told in the last step."""
-        return self._told_signal if self.ranks.several else stop.number
+        return self._told_signal if self.ranks.several else self._stop.number
 
     @property
     def _division(self) -> Division:
         return divide(self.loop, self.ranks.size)
 
-    def _step(
-        self, step: int, stream: Iterator[tuple[int, int, Batch]], stop: StopFlag
-    ) -> dict[str, Any]:
+    def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:
         """Do one optimiser step and return its record."""
         read = _Read()
         lr = learning_rate(step, self.loop.steps, self.optim)
@@ -217,7 +217,7 @@ class Trainer:
         norms = gradient_norms(groups)
         rows = read.rows
         if self.ranks.several:
-            sums, rows, finite = self._exchange(read, sums, norms, stop)
+            sums, rows, finite = self._exchange(read, sums, norms)
         else:
             finite = all_finite([sums["loss"], *norms.values()])
         if not finite:
@@ -237,7 +237,6 @@ class Trainer:
         read: "_Read",
         sums: dict[str, Float[Tensor, ""]],
         norms: dict[str, Float[Tensor, ""]],
-        stop: StopFlag,
     ) -> tuple[dict[str, Float[Tensor, ""]], list[int], bool]:
         """Tell the other processes of this one's share of the step, and hear of theirs.
 
@@ -249,7 +248,7 @@ class Trainer:
         """
         share = len(read.rows)
         own = Own(
-            signal=stop.number,
+            signal=self._stop.number,
             reads=share + len(read.bad_files),
             bad_reads=len(read.bad_files),
             rows=read.rows,

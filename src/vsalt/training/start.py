@@ -280,7 +280,7 @@ def resume_run(
 
         ranks.first(take)
         if kind == SALT:
-            run_salt(run, console, ranks=ranks)
+            run_salt(run, console, None, ranks)
         else:
             run_stage(run, None, console, None, read_outside, ranks)
         if say_next:
