@@ -94,6 +94,18 @@ class MissingExtraError(VsaltError):
         super().__init__(f"{message}: pip install 'vsalt[{extra}]'")
 
 
+class ToldElsewhereError(VsaltError):
+    """Another process of the run ends by the same error and says why; this one says nothing.
+
+    Attributes:
+        exit_code: of this process.
+    """
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("process 0 of the run says why it ends")
+        self.exit_code = exit_code
+
+
 class NonFiniteError(VsaltError):
     """The loss or a gradient norm is not finite; the weights have not been touched by it."""
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -61,6 +62,49 @@ def vsalt(
         env={**os.environ, "COLUMNS": "200"},
         check=False,
     )
+
+
+def torchrun(
+    processes: int,
+    *words: str | Path,
+    prefix: tuple[str | Path, ...] = ("-m", "vsalt"),
+    restarts: int = 0,
+    fault_rank: int | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the real command in several processes on this machine, met by gloo."""
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
+    return subprocess.run(
+        [
+            *(sys.executable, *launch, "--max-restarts", str(restarts)),
+            *map(str, prefix),
+            *map(str, words),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ
+        | {"COLUMNS": "200"}
+        | ({} if fault_rank is None else {"FAULT_RANK": str(fault_rank)}),
+        check=False,
+    )
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """What a stage's metrics.jsonl says."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_numbers(run: Path, other: Path, tolerance: float = 1e-5) -> None:
+    """Two stages have logged the same but for the order of sums."""
+    first, second = records(run), records(other)
+    assert len(first) == len(second) > 0
+    for one, two in zip(first, second, strict=True):
+        assert set(one) == set(two)
+        for name, value in one.items():
+            if isinstance(value, float):
+                assert abs(value - two[name]) <= tolerance * max(1.0, abs(value)), (name, one, two)
+            else:
+                assert value == two[name], (name, one, two)
 
 
 def fingerprint(run: Path) -> dict[str, str]:

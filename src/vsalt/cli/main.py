@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from vsalt import __version__
 from vsalt.cli.verbs import VERBS
-from vsalt.errors import VsaltError, printable
+from vsalt.errors import ToldElsewhereError, VsaltError, printable
+
+IN_SEVERAL_PROCESSES = ("pretrain", "salt", "resume")
+"""Verbs that torchrun may start."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +38,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(unknown_verb(words), file=sys.stderr)
         return 2
     verb = VERBS[name]
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    if several and name not in IN_SEVERAL_PROCESSES:
+        print(
+            f"vsalt {name} runs in one process, and WORLD_SIZE says that there are several; start "
+            f"it without torchrun. In several: {', '.join(IN_SEVERAL_PROCESSES)}",
+            file=sys.stderr,
+        )
+        return 2
     module = importlib.import_module(f"vsalt.cli.{verb.module}")
     try:
         code: int = getattr(module, verb.function)(words[len(name.split()) :], f"vsalt {name}")
+    except ToldElsewhereError as error:
+        return error.exit_code
     except VsaltError as error:
+        who = f"[process {os.environ.get('RANK')}] " if several else ""
         # Names from the disk may hold anything; the line ends are our own.
-        for line in f"vsalt {name}: {error}".split("\n"):
+        for line in f"{who}vsalt {name}: {error}".split("\n"):
             print(printable(line), file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
     except BrokenPipeError:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +36,22 @@ class Quarantine:
         path: the file; made when there is something to write.
         max_bad_share: the run stops when more than this share of all reads fails.
         counts: the counts of the run so far, when it is resumed.
+        writes: whether this process writes the file; of several, one does.
 
     Raises:
         RunFolderError: if the file is damaged.
     """
 
     def __init__(
-        self, path: Path, *, max_bad_share: float, counts: ReadCounts | None = None
+        self,
+        path: Path,
+        *,
+        max_bad_share: float,
+        counts: ReadCounts | None = None,
+        writes: bool = True,
     ) -> None:
         self._path = path
+        self._writes = writes
         self._max_bad_share = max_bad_share
         self._known = {_identity(record): record for record in _read(path)}
         self.counts = counts or ReadCounts()
@@ -55,9 +62,16 @@ class Quarantine:
         Raises:
             DataError: after at least `MIN_READS` reads, more than `max_bad_share` of them failed.
         """
-        bad = len(batch.bad_files)
-        self.counts = ReadCounts(self.counts.reads + len(batch.rows) + bad, self.counts.bad + bad)
-        for record in batch.bad_files:
+        self.add(len(batch.rows) + len(batch.bad_files), batch.bad_files)
+
+    def add(self, reads: int, bad_files: Collection[BadFile]) -> None:
+        """Count reads and write those down that failed, if they are new.
+
+        Raises:
+            DataError: see `record`.
+        """
+        self.counts = ReadCounts(self.counts.reads + reads, self.counts.bad + len(bad_files))
+        for record in bad_files:
             self.note(record)
         self._check()
 
@@ -66,6 +80,8 @@ class Quarantine:
         if _identity(record) in self._known:
             return
         self._known[_identity(record)] = record
+        if not self._writes:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record._asdict()) + "\n")
             file.flush()
@@ -107,6 +123,8 @@ class Quarantine:
             for identity, record in self._known.items()
             if record.step < step or record.timed_out
         }
+        if not self._writes:
+            return
         temporary = self._path.with_name(self._path.name + ".tmp")
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record._asdict()) + "\n" for record in self._known.values())

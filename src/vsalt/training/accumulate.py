@@ -1,6 +1,7 @@
 """The gradient of a step, added up over its micro-batches."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TypeAlias
 
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor
 from vsalt.data.types import Batch
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training.device import autocast
+from vsalt.training.replicas import Replicas
 
 Listen: TypeAlias = Callable[[ObjectiveOutput], None]
 """Is given the output of each micro-batch after its gradient; it reads, and changes nothing."""
@@ -21,6 +23,7 @@ def accumulate(
     device: str,
     precision: str,
     listen: Listen | None = None,
+    replicas: Replicas | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Add up the gradients of a step's micro-batches.
 
@@ -34,15 +37,19 @@ def accumulate(
         device: where to compute.
         precision: "fp32" or "bf16".
         listen: is given every micro-batch's output.
+        replicas: of several processes: the same method, which adds up gradients over them.
 
     Returns:
-        `loss` and the objective's metrics, means over the step's clips, detached.
+        `loss` and the objective's metrics, means over the step's clips, detached; of several
+        processes, this one's part of them.
     """
     sums: dict[str, Tensor] = {}
-    for batch in batches:
-        with autocast(device, precision):
-            output = objective.loss(batch.to(device))
-        (output.loss_sum / num_clips).backward()
+    loss = objective.loss if replicas is None else replicas.loss
+    for index, batch in enumerate(batches):
+        with nullcontext() if replicas is None else replicas.part(index):
+            with autocast(device, precision):
+                output = loss(batch.to(device))
+            (output.loss_sum / num_clips).backward()
         values = {"loss": output.loss_sum.detach(), **output.metrics}
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value / num_clips

@@ -153,9 +153,10 @@ def _write(
     save_weights(folder / MODEL, tensors)
     state = _optimiser_state(objective.trainable, optimiser)
     with warnings.catch_warnings(), _plain_errors(folder, tensors):
-        # Saving from one process is meant; the warning says that no process group exists.
+        # One process writes for all, since all have the same state. That is meant; the warning
+        # says that no process group is used.
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
-        save_state(state, checkpoint_id=folder / STATE)
+        save_state(state, checkpoint_id=folder / STATE, no_dist=True)
     durable.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
     durable.sync_tree(folder)
 
@@ -249,7 +250,7 @@ def _restore_optimiser(path: Path, module: nn.Module, optimiser: optim.Optimizer
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
         try:
-            load_state(state, checkpoint_id=path)
+            load_state(state, checkpoint_id=path, no_dist=True)
         except (CheckpointException, OSError, ValueError) as error:
             raise RunFolderError(f"the optimiser state {path} cannot be read: {error}") from error
     set_optimizer_state_dict(module, optimiser, state["optimizer"])

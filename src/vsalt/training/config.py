@@ -132,7 +132,8 @@ class LoopConfig:
     batch_size: int = 32
     """Clips per step, over all processes and accumulation steps."""
     micro_batch_size: int | None = None
-    """Clips per forward pass; a divisor of the batch size. Unset: the whole batch."""
+    """Clips per forward pass; a divisor of the batch size. Unset: the whole batch. A process
+    whose share of the batch is smaller takes its share at once."""
     log_every: int = 10
     """Steps between records in metrics.jsonl; where images are mixed in, of each shape's steps."""
     health_every: int = 100
@@ -216,8 +217,14 @@ class DeviceConfig:
     """CPU threads of the main process; unset: torch's own choice. Part of bit-exact resuming."""
     deterministic: bool = True
     """On cuda, use deterministic kernels only; exact resuming needs it. The CPU's always are."""
+    timeout_s: int = 60
+    """Of several processes: seconds that a step waits for the others before the run ends."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        problems = []
         if self.threads is not None and self.threads < 1:
-            report_problems([f"device.threads is {self.threads}; it must be at least 1"])
+            problems.append(f"device.threads is {self.threads}; it must be at least 1")
+        if self.timeout_s < 1:
+            problems.append(f"device.timeout-s is {self.timeout_s}; it must be at least 1")
+        report_problems(problems)

@@ -25,6 +25,8 @@ from vsalt.data.shapes_by_step import StepShapes
 from vsalt.errors import DataError
 from vsalt.masking.sampler import MaskSampler, build_mask_sampler
 from vsalt.training import run_folder
+from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.division import divide_stage
 from vsalt.training.target_cache import StoredLatents
 
 
@@ -36,6 +38,7 @@ class StageData:
         catalogue: the rows of its sources.
         pin_memory: put batches into page-locked memory, for copies to CUDA devices.
         latents: a teacher's, if they are cached.
+        ranks: the processes of the run, of which this one reads its share.
     """
 
     def __init__(
@@ -45,9 +48,12 @@ class StageData:
         *,
         pin_memory: bool,
         latents: StoredLatents | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._latents = latents
         self.config = config
+        self.ranks = ranks
+        self._division = divide_stage(config.stage, ranks.size)
         self.catalogue = catalogue
         self.pin_memory = pin_memory
         self._table = catalogue.table()
@@ -67,7 +73,6 @@ class StageData:
             verdicts: time-outs that are known of these steps.
         """
         config, loop = self.config, self.config.stage.loop
-        assert loop.micro_batch_size is not None, "resolve the config first"
         self._cache = make_frame_cache(config.data, num_rows=len(self.catalogue.rows))
         dataset = ClipDataset(
             table=self._table,
@@ -87,7 +92,9 @@ class StageData:
             start=start,
             stop=loop.end,
             batch_size=loop.batch_size,
-            micro_batch_size=loop.micro_batch_size,
+            micro_batch_size=self._division.micro_batch_size,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
             workers=config.data.workers,
             prefetch=config.data.prefetch,
             pin_memory=self.pin_memory,
@@ -102,13 +109,12 @@ class StageData:
 
     def _holdout_loader(self, shape: Shape, rows: Sequence[int]) -> HoldoutLoader:
         config = self.config
-        assert config.stage.loop.micro_batch_size is not None, "resolve the config first"
         return HoldoutLoader(
             holdout_dataset(
                 config, self._table, shape, latents=self._latents.holdout if self._latents else None
             ),
             rows=rows,
-            batch_size=config.stage.loop.micro_batch_size,
+            batch_size=self._division.micro_batch_size,
             # A process of its own, so that a file that hangs or crashes cannot end the run.
             workers=min(1, config.data.workers),
             prefetch=config.data.prefetch,

@@ -14,12 +14,19 @@ from vsalt import __version__, durable
 from vsalt.training import run_folder
 
 PACKAGES = ("torch", "numpy", "av", "safetensors")
-BINDING = ("vsalt", "torch", "numpy", "av", "device", "device_name", "precision", "threads")
+BINDING = (
+    *("vsalt", "torch", "numpy", "av", "device", "device_name", "precision", "threads"),
+    "processes",
+)
 """Entries on which bit-equality depends."""
+_BEFORE = {"processes": 1}
+"""Entries that earlier versions did not write, as they were then."""
 
 
-def describe(device: str, precision: str, threads: int, manifest_sha256: str) -> dict[str, Any]:
-    """Return versions, commit, device, threads and command line as plain values."""
+def describe(
+    device: str, precision: str, threads: int, manifest_sha256: str, processes: int = 1
+) -> dict[str, Any]:
+    """Return versions, commit, device, threads, processes and command line as plain values."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -32,6 +39,7 @@ def describe(device: str, precision: str, threads: int, manifest_sha256: str) ->
         "device_name": name,
         "precision": precision,
         "threads": threads,
+        "processes": processes,
         "platform": platform.platform(),
         "manifest_sha256": manifest_sha256,
     }
@@ -48,10 +56,11 @@ def record(run: Path, entry: dict[str, Any]) -> list[str]:
     durable.write_json(path, {"starts": [*starts, entry]})
     if not starts:
         return []
+    first = _BEFORE | starts[0]
     return [
-        f"{name} is {entry[name]}, the run began with {starts[0].get(name)}"
+        f"{name} is {entry[name]}, the run began with {first.get(name)}"
         for name in BINDING
-        if entry[name] != starts[0].get(name)
+        if entry[name] != first.get(name)
     ]
 
 

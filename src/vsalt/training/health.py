@@ -89,6 +89,14 @@ class Health:
             self._seen = observe(output)
         self._clip_losses.append(output.clip_losses)
 
+    def hear_others(self, clip_losses: Float[Tensor, " B"]) -> None:
+        """Take the losses of the step's clips that other processes have computed.
+
+        They come after those of this process, which are the first of the step. Features are
+        measured of this process's clips only.
+        """
+        self._clip_losses.append(clip_losses)
+
     def end_step(
         self,
         step: int,

@@ -2,6 +2,10 @@
 
 A step:  schedule -> for each micro-batch: loss / clips of the step, backward -> finite check ->
 clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint. `Health` listens.
+
+Several processes do the same steps, each on its share of the clips. Gradients are added up in the
+backward pass, all else in one exchange after it; then every process has the same bits and takes
+the same decisions. The leader alone logs, validates and saves.
 """
 
 import contextlib
@@ -19,16 +23,20 @@ from vsalt.compute.types import ClipFlops
 from vsalt.data.config import Shape
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
-from vsalt.data.types import Batch
-from vsalt.errors import NonFiniteError
-from vsalt.objectives.protocol import Objective
+from vsalt.data.types import BadFile, Batch
+from vsalt.errors import DataError, NonFiniteError, ToldElsewhereError
+from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training import run_folder
 from vsalt.training.accumulate import accumulate
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
+from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.division import Division, divide
+from vsalt.training.exchange import Own, exchange
 from vsalt.training.health import Health, finite_or_none
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
+from vsalt.training.replicas import Replicas
 from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
 from vsalt.training.step_flops import flops_until
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
@@ -67,6 +75,15 @@ class Progressed:
 
 
 @dataclass
+class _Read:
+    """What this process has read of a step so far."""
+
+    rows: list[int] = field(default_factory=list)
+    bad_files: list[BadFile] = field(default_factory=list)
+    clip_losses: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
 class Trainer:
     """One stage, ready to run from `done.step` to `loop.end`.
 
@@ -90,6 +107,7 @@ class Trainer:
         meta: what every checkpoint's meta.json holds beside `done`.
         done: what has been done; the start of a resumed run.
         saved_step: step of the newest checkpoint on disk.
+        ranks: the processes of the run.
     """
 
     objective: Objective
@@ -110,6 +128,10 @@ class Trainer:
     meta: dict[str, Any]
     done: Progressed = field(default_factory=Progressed)
     saved_step: int | None = None
+    ranks: Ranks = ALONE
+    _replicas: Replicas | None = field(default=None, init=False)
+    _told_signal: int | None = field(default=None, init=False)
+    _stop: StopFlag = field(default_factory=StopFlag, init=False)
 
     @property
     def logs(self) -> tuple[run_folder.JsonLines, ...]:
@@ -122,19 +144,24 @@ class Trainer:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; a checkpoint of the last good
                 step has been written.
-            InterruptedRunError: if `stop` was raised; likewise.
+            InterruptedRunError: if `stop` was raised; likewise, and in any of several processes.
+            LostProcessError: if another process is lost; nothing was written.
         """
+        self._stop = stop
         self.objective.trainable.train()
+        if self.ranks.several:
+            with self.ranks.explained():
+                self._replicas = Replicas(self.objective, self._division.num_parts)
         self.health.alarms.show = progress.note
         try:
-            self._train(batches, stop, progress)
+            self._train(batches, progress)
         except BaseException:
             # The steps before an error may explain it; an error of theirs must not hide it.
             with contextlib.suppress(Exception):
                 self.health.flush()
             raise
 
-    def _train(self, batches: StepBatches, stop: StopFlag, progress: Progress) -> None:
+    def _train(self, batches: StepBatches, progress: Progress) -> None:
         if not self.loop.end:
             self._save(self._validate(progress))
         stream = iter(batches)
@@ -143,43 +170,104 @@ class Trainer:
             self.done.step = step + 1
             self._log(record, batches.wait_s, progress)
             validated = self._validate(progress)
-            if self._due(self.loop.save_every) or stop.number is not None:
+            if self._due(self.loop.save_every) or self._signal() is not None:
                 self._save(validated)
-            if stop.number is not None:
-                raise InterruptedRunError(
-                    stop.number,
+            signal = self._signal()
+            if signal is not None:
+                error = InterruptedRunError(
+                    signal,
                     f"stopped{in_stage(progress.title)} after step {self.done.step} of "
                     f"{self.loop.end}; saved",
                 )
+                raise self.ranks.agreed(error)
+
+    def _signal(self) -> int | None:
+        """Return the signal to stop; of several processes, what they told in the last step."""
+        return self._told_signal if self.ranks.several else self._stop.number
+
+    @property
+    def _division(self) -> Division:
+        return divide(self.loop, self.ranks.size)
 
     def _step(self, step: int, stream: Iterator[tuple[int, int, Batch]]) -> dict[str, Any]:
         """Do one optimiser step and return its record."""
-        rows: list[int] = []
+        read = _Read()
         lr = learning_rate(step, self.loop.steps, self.optim)
         decay = weight_decay(step, self.loop.steps, self.optim)
         set_schedule(self.optimiser, lr, decay)
         self.optimiser.zero_grad(set_to_none=True)
         self.health.begin_step()
-        sums = accumulate(
-            self.objective,
-            self._read(stream, step, rows),
-            self.loop.batch_size,
-            self.device,
-            self.precision,
-            listen=lambda output: self.health.hear(step + 1, output),
-        )
+
+        def listen(output: ObjectiveOutput) -> None:
+            read.clip_losses.append(output.clip_losses)
+            if self.ranks.leads:
+                self.health.hear(step + 1, output)
+
+        with self.ranks.explained():
+            sums = accumulate(
+                self.objective,
+                self._read(stream, step, read),
+                self.loop.batch_size,
+                self.device,
+                self.precision,
+                listen=listen,
+                replicas=self._replicas,
+            )
         groups = self.objective.param_groups()
         norms = gradient_norms(groups)
-        if not all_finite([sums["loss"], *norms.values()]):
+        rows = read.rows
+        if self.ranks.several:
+            sums, rows, finite = self._exchange(read, sums, norms)
+        else:
+            finite = all_finite([sums["loss"], *norms.values()])
+        if not finite:
             self._refuse(step, rows, sums["loss"], norms)
         if self.optim.clip_norm is not None and clips_gradients(step, self.optim):
             clip_gradients(groups, norms, self.optim.clip_norm)
         self.optimiser.step()
         self.objective.after_step(step)
         self.done.reads, self.done.bad_reads = self.quarantine.counts
-        self.health.end_step(step + 1, lr, rows, sums["loss"], norms)
+        if self.ranks.leads:
+            self.health.end_step(step + 1, lr, rows, sums["loss"], norms)
         values = {**sums, **{f"grad_norm_{name}": norm for name, norm in norms.items()}}
         return {"lr": lr, "weight_decay": decay, **values}
+
+    def _exchange(
+        self,
+        read: "_Read",
+        sums: dict[str, Float[Tensor, ""]],
+        norms: dict[str, Float[Tensor, ""]],
+    ) -> tuple[dict[str, Float[Tensor, ""]], list[int], bool]:
+        """Tell the other processes of this one's share of the step, and hear of theirs.
+
+        Returns:
+            `loss` and metrics of the whole step, the rows of its clips, whether all is finite.
+
+        Raises:
+            DataError: too many files of all processes could not be read.
+        """
+        share = len(read.rows)
+        own = Own(
+            signal=self._stop.number,
+            reads=share + len(read.bad_files),
+            bad_reads=len(read.bad_files),
+            rows=read.rows,
+            clip_losses=torch.cat(read.clip_losses),
+            sums=sums,
+        )
+        told = exchange(self.ranks, own, norms)
+        self._told_signal = told.signal
+        bad_files: list[BadFile] = []
+        if told.bad_reads:
+            bad_files = [file for part in self.ranks.gather(read.bad_files) for file in part]
+        try:
+            with durable.explain_write_errors(run_folder.QUARANTINE):
+                self.quarantine.add(told.reads, bad_files)
+        except DataError as error:
+            raise self.ranks.agreed(error) from None
+        if self.ranks.leads:
+            self.health.hear_others(told.clip_losses[share:])
+        return told.sums, told.rows, told.finite
 
     def _refuse(
         self,
@@ -191,6 +279,8 @@ class Trainer:
         """Save the weights as they were before this step, and end the run with the clips' names."""
         self.optimiser.zero_grad(set_to_none=True)
         self._save(validated=False)
+        if not self.ranks.leads:
+            raise ToldElsewhereError
         values = ", ".join(f"gradient norm of {name} {norm:.4g}" for name, norm in norms.items())
         raise NonFiniteError(
             f"step {step + 1}: loss {loss:.4g}, {values}. The weights were not changed and are "
@@ -212,16 +302,16 @@ class Trainer:
         )
 
     def _read(
-        self, stream: Iterator[tuple[int, int, Batch]], step: int, rows: list[int]
+        self, stream: Iterator[tuple[int, int, Batch]], step: int, read: "_Read"
     ) -> Iterator[Batch]:
-        """Pass on a step's micro-batches one by one, and note their rows."""
-        assert self.loop.micro_batch_size is not None, "resolve the config first"
-        count = self.loop.batch_size // self.loop.micro_batch_size
-        for given, _, batch in itertools.islice(stream, count):
+        """Pass on a step's micro-batches one by one, and note what was read."""
+        for given, _, batch in itertools.islice(stream, self._division.num_parts):
             assert given == step, f"the loader gave step {given}, not {step}"
-            with durable.explain_write_errors(run_folder.QUARANTINE):
-                self.quarantine.record(batch)
-            rows += batch.rows
+            if not self.ranks.several:
+                with durable.explain_write_errors(run_folder.QUARANTINE):
+                    self.quarantine.record(batch)
+            read.rows += batch.rows
+            read.bad_files += batch.bad_files
             yield batch
 
     def _due(self, every: int) -> bool:
@@ -229,7 +319,7 @@ class Trainer:
 
     def _log(self, record: dict[str, Any], wait_s: float, progress: Progress) -> None:
         step = self.done.step - 1
-        if not self.shapes.due(step, self.loop.log_every, self.loop.end):
+        if not self.ranks.leads or not self.shapes.due(step, self.loop.log_every, self.loop.end):
             return
         values = self.health.collect(self.done.step, record)
         if "image" in self.shapes.shapes:
@@ -240,9 +330,14 @@ class Trainer:
         self.timings.write({"step": self.done.step, **timing})
 
     def _validate(self, progress: Progress) -> bool:
-        """Compute val_loss where it is due, and return whether it was."""
+        """Compute val_loss where it is due, and return whether it was; only the leader knows."""
         assert self.loop.val_every is not None
-        if self.validate is None or not self._due(self.loop.val_every):
+        if not self._due(self.loop.val_every):
+            return False
+        return bool(self.ranks.first(lambda: self._measure(progress)))
+
+    def _measure(self, progress: Progress) -> bool:
+        if self.validate is None:
             return False
         self.objective.trainable.eval()
         with torch.no_grad(), progress.paused():
@@ -265,6 +360,10 @@ class Trainer:
         """Write a checkpoint; it becomes the best one if its own val_loss is the lowest so far."""
         if self.done.step == self.saved_step:
             return
+        self.ranks.first(lambda: self._write(validated))
+        self.saved_step = self.done.step
+
+    def _write(self, validated: bool) -> None:
         loss, best = self.done.val_loss, self.done.best_val_loss
         # A checkpoint that only a signal caused must not change which one is the best.
         counts = validated and self._due(self.loop.save_every)
@@ -276,7 +375,6 @@ class Trainer:
         health = self.health.alarms.memory.to_dict()
         meta = {**self.meta, **vars(self.done), **self._counts(), "health": health}
         self.checkpoints.save(self.objective, self.optimiser, meta)
-        self.saved_step = self.done.step
 
     def _counts(self) -> dict[str, Any]:
         step, batch_size = self.done.step, self.loop.batch_size

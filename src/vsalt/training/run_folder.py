@@ -109,6 +109,24 @@ class JsonLines:
             self._file.close()
 
 
+class NoLog(JsonLines):
+    """A log of a process that writes none."""
+
+    def __init__(self, path: Path, keep_to_step: int) -> None:
+        del keep_to_step
+        self.path = path
+        self.listeners = []
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def _lines_to_step(path: Path, step: int) -> Iterator[str]:
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):

@@ -6,16 +6,19 @@ RUN/assistant/    likewise, of runs with three stages; it holds a copy of the fr
 RUN/student/      likewise; it holds a copy of the stage before it, which is its frozen teacher
 """
 
+import contextlib
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from vsalt import __version__, durable
-from vsalt.config import STAGES, SaltRunConfig, from_dict, to_dict
+from vsalt.config import STAGES, PretrainConfig, SaltRunConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
+from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.stage import create_stage, differences, is_done, read_stage, run_stage
 
@@ -39,27 +42,39 @@ def read_salt(run: Path) -> SaltRunConfig:
     return from_dict(SaltRunConfig, record["config"])
 
 
-def run_salt(run: Path, console: Console, catalogue: Catalogue | None = None) -> None:
+def run_salt(
+    run: Path, console: Console, catalogue: Catalogue | None = None, ranks: Ranks = ALONE
+) -> None:
     """Run what is left of all stages, each after the one before it; the caller holds the folder.
 
     Args:
         run: the job's folder, written by `create_salt`.
         console: where progress goes.
         catalogue: the rows, if they have been read already.
+        ranks: the processes of the run, all of which call this.
     """
     config = read_salt(run)
-    catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
-    _check_stages(run, config)
+    rows = catalogue or Catalogue.load(config.data, seed=config.seed)
+    ranks.first(lambda: _check_stages(run, config))
     before: Path | None = None
     for name in config.stages:
         folder, stage = run / name, config.stage(name)
-        if not (folder / run_folder.CONFIG).exists():
-            create_stage(folder, stage, catalogue, _hand_over(before) if before else None)
+        prepare = partial(_prepare, folder, stage, rows, before)
         # The last stage is always run, so that a finished job says that it is done.
-        if name == config.stages[-1] or not is_done(folder, stage):
-            with durable.hold(folder):
-                run_stage(folder, catalogue, console, name)
+        if not ranks.lead(prepare) or name == config.stages[-1]:
+            with contextlib.ExitStack() as held:
+                ranks.first(partial(held.enter_context, durable.hold(folder)))
+                run_stage(folder, rows, console, name, ranks=ranks)
         before = folder
+
+
+def _prepare(
+    folder: Path, stage: PretrainConfig, catalogue: Catalogue, before: Path | None
+) -> bool:
+    """Create a stage if it has not been, and return whether it is done."""
+    if not (folder / run_folder.CONFIG).exists():
+        create_stage(folder, stage, catalogue, _hand_over(before) if before else None)
+    return is_done(folder, stage)
 
 
 def _hand_over(stage: Path) -> LoadedEncoder:

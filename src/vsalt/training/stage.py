@@ -18,7 +18,7 @@ from vsalt import __version__, durable
 from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
-from vsalt.errors import RunFolderError
+from vsalt.errors import ConfigError, RunFolderError
 from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import environment, run_folder
@@ -28,10 +28,13 @@ from vsalt.training.checkpoint import (
     META,
     Checkpoint,
     CheckpointFolder,
+    read_checkpoint,
     restore,
 )
 from vsalt.training.data import StageData, leave_out_unreadable
 from vsalt.training.device import choose_device, choose_precision, set_up
+from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.division import divide_stage
 from vsalt.training.health import Health
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
@@ -142,6 +145,7 @@ def run_stage(
     console: Console,
     title: str | None,
     read_outside: ReadOutside | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train a stage from its newest checkpoint to its last step; the caller holds the folder.
 
@@ -151,24 +155,37 @@ def run_stage(
         console: where progress goes.
         title: name of the stage; None: its method's.
         read_outside: reads a teacher from outside, if the stage has one.
+        ranks: the processes of the run, all of which call this.
 
     Raises:
         RunFolderError: if the folder does not belong together, or cannot be written.
+        ConfigError: if its batches do not divide among the processes.
         NonFiniteError: see `Trainer.run`.
         InterruptedRunError: see `Trainer.run`.
     """
     record = read_stage(run)
     config = record.config
     title = title or config.stage.method.name
+    check_processes(config, ranks)
     stop = StopFlag()
     with stop.listen():
         device = choose_device(config.device.device)
         threads = set_up(config.device, device)
         precision = choose_precision(config.device, device)
+        limit_s = config.data.limits.timeout_s
+        if ranks.several and limit_s >= config.device.timeout_s:
+            console.print(
+                f"a file may take {limit_s:g} s (--data.limits.timeout-s), and the other processes "
+                f"wait {config.device.timeout_s} s for a step (--device.timeout-s), so one file "
+                "that hangs may end the run",
+                style="yellow",
+            )
         catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
         _check_manifest(run, record, catalogue)
-        entry = environment.describe(device, precision, threads, catalogue.manifest_hash)
-        for difference in environment.record(run, entry):
+        entry = environment.describe(
+            device, precision, threads, catalogue.manifest_hash, ranks.size
+        )
+        for difference in ranks.first(lambda: environment.record(run, entry)) or []:
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
         sha256 = record.teacher_sha256
         cache = open_again(record.targets) if record.targets else None
@@ -177,7 +194,7 @@ def run_stage(
             teacher = cache.teacher()
         elif sha256 is not None:
             teacher = load_teacher(run, config.stage, read_outside, sha256=sha256)
-        trainer = _build_trainer(run, record, catalogue, teacher, device, precision)
+        trainer = _build_trainer(run, record, catalogue, teacher, device, precision, ranks)
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
             for log in trainer.logs:
@@ -187,10 +204,31 @@ def run_stage(
                 console.print(f"{title}: goes on after step {trainer.done.step}")
             latents = cache.latents(catalogue) if cache else None
             _train(trainer, config, catalogue, stop, console, title, latents)
-        if stop.number is not None:
-            raise InterruptedRunError(
-                stop.number, f"stopped{in_stage(title)} after the last step; saved"
+        signal = next((number for number in ranks.gather(stop.number) if number), None)
+        if signal is not None:
+            raise ranks.agreed(
+                InterruptedRunError(signal, f"stopped{in_stage(title)} after the last step; saved")
             )
+
+
+def check_processes(config: PretrainConfig, ranks: Ranks) -> None:
+    """Refuse a stage that cannot be run by so many processes.
+
+    Raises:
+        ConfigError: its batches do not divide, or each process would keep all frames in memory.
+    """
+    try:
+        divide_stage(config.stage, ranks.size)
+        if ranks.several and config.data.cache == "ram":
+            raise ConfigError(
+                [
+                    "--data.cache ram is for a run of one process, and each of "
+                    f"{ranks.size} would keep all frames; give --data.cache disk, which the "
+                    "processes of a node share, or none"
+                ]
+            )
+    except ConfigError as error:
+        raise ranks.agreed(error) from None
 
 
 def _train(
@@ -210,17 +248,22 @@ def _train(
         num_steps=loop.end,
         batch_size=loop.batch_size,
     )
-    pin_memory = trainer.device == "cuda"
-    data = StageData(config, catalogue, pin_memory=pin_memory, latents=latents)
+    pin_memory, ranks = trainer.device == "cuda", trainer.ranks
+    data = StageData(config, catalogue, pin_memory=pin_memory, latents=latents, ranks=ranks)
     with contextlib.ExitStack() as logs:
         for log in trainer.logs:
             logs.enter_context(contextlib.closing(log))
-        logs.enter_context(_tracking(trainer, config, progress))
-        holdout = data.holdout()
-        for clips in holdout.values():
-            logs.enter_context(clips)
-            resumed = trainer.done.step > 0
-            leave_out_unreadable(clips, trainer.quarantine, console, resumed=resumed)
+        if ranks.leads:
+            logs.enter_context(_tracking(trainer, config, progress))
+        holdout = data.holdout() if ranks.leads else {}
+
+        def read_holdout() -> None:
+            for clips in holdout.values():
+                logs.enter_context(clips)
+                resumed = trainer.done.step > 0
+                leave_out_unreadable(clips, trainer.quarantine, console, resumed=resumed)
+
+        ranks.first(read_holdout)
         if holdout:
             trainer.validate = lambda: validate(
                 trainer.objective, holdout, trainer.device, trainer.precision
@@ -228,7 +271,8 @@ def _train(
         verdicts = trainer.quarantine.verdicts()
         with progress.shown(), data.batches(trainer.done.step, verdicts) as batches:
             trainer.run(batches, stop, progress)
-    _sum_up(trainer, config.data.cache if data.cache_lacks_room else None, progress)
+    if ranks.leads:
+        _sum_up(trainer, config.data.cache if data.cache_lacks_room else None, progress)
 
 
 def _tracking(
@@ -282,6 +326,7 @@ def _build_trainer(
     teacher: TeacherNetwork | CachedTeacher | None,
     device: str,
     precision: str,
+    ranks: Ranks,
 ) -> Trainer:
     config, stage = record.config, record.config.stage
     objective = build_objective(config, teacher)
@@ -290,26 +335,42 @@ def _build_trainer(
         objective.target.to(device)
     optimiser = build_optimiser(objective.param_groups(), stage.optim)
     checkpoints = CheckpointFolder(run, stage.loop.keep_last)
-    latest = checkpoints.clean()
+
+    def clean() -> Path | None:
+        found = checkpoints.clean()
+        return found.path if found else None
+
+    kept = ranks.lead(clean)
+    latest = read_checkpoint(kept) if kept else None
     done, memory = Progressed(), Memory()
     if latest is not None:
         _check_same_config(latest, config)
         restore(latest, objective, optimiser)
         done = Progressed(**{item.name: latest.meta[item.name] for item in fields(Progressed)})
         memory = Memory.from_dict(latest.meta.get("health"), str(latest.path / META))
-    quarantine = Quarantine(
-        run / run_folder.QUARANTINE,
-        max_bad_share=config.data.max_bad_share,
-        counts=ReadCounts(done.reads, done.bad_reads),
-    )
-    with durable.explain_write_errors(str(run / run_folder.QUARANTINE)):
-        quarantine.cut(done.step)
+
+    def open_quarantine() -> Quarantine:
+        quarantine = Quarantine(
+            run / run_folder.QUARANTINE,
+            max_bad_share=config.data.max_bad_share,
+            counts=ReadCounts(done.reads, done.bad_reads),
+            writes=ranks.leads,
+        )
+        with durable.explain_write_errors(str(run / run_folder.QUARANTINE)):
+            quarantine.cut(done.step)
+        return quarantine
+
+    # The others read what the leader has cut.
+    quarantine = ranks.first(open_quarantine) or open_quarantine()
+    log_type = run_folder.JsonLines if ranks.leads else run_folder.NoLog
+
+    def open_log(name: str) -> run_folder.JsonLines:
+        return log_type(run / name, keep_to_step=done.step)
 
     def describe_rows(rows: Iterable[int]) -> list[str]:
         return [str(catalogue.rows[row].media) for row in rows]
 
-    warnings = run_folder.JsonLines(run / run_folder.WARNINGS, keep_to_step=done.step)
-    alarms = Alarms(warnings, describe_rows, stage.optim, memory)
+    alarms = Alarms(open_log(run_folder.WARNINGS), describe_rows, stage.optim, memory)
     return Trainer(
         objective=objective,
         optimiser=optimiser,
@@ -322,8 +383,8 @@ def _build_trainer(
         device=device,
         precision=precision,
         checkpoints=checkpoints,
-        metrics=run_folder.JsonLines(run / run_folder.METRICS, keep_to_step=done.step),
-        timings=run_folder.JsonLines(run / run_folder.TIMINGS, keep_to_step=done.step),
+        metrics=open_log(run_folder.METRICS),
+        timings=open_log(run_folder.TIMINGS),
         quarantine=quarantine,
         health=Health(stage.loop, alarms, catalogue.shapes),
         validate=None,
@@ -335,6 +396,7 @@ def _build_trainer(
         },
         done=done,
         saved_step=latest.step if latest else None,
+        ranks=ranks,
     )
 
 

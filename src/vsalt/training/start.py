@@ -1,8 +1,11 @@
 """What the verbs do: say what will happen, write the run folder, run, resume."""
 
+import contextlib
 import math
+import os
 import shlex
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +15,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from vsalt import durable
-from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig
+from vsalt.config import STAGES, PretrainConfig, SaltRunConfig, StageConfig
 from vsalt.data.cache_plan import plan_cache
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import DataConfig
@@ -26,12 +29,13 @@ from vsalt.training import run_folder
 from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
+from vsalt.training.distributed import LostProcessError, Ranks, join
 from vsalt.training.lengths import SCALED
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
-from vsalt.training.salt import create_salt, run_salt
+from vsalt.training.salt import create_salt, read_salt, run_salt
 from vsalt.training.stage import KIND as STAGE
-from vsalt.training.stage import create_stage, run_stage
+from vsalt.training.stage import check_processes, create_stage, read_stage, run_stage
 from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.stop import InterruptedRunError
 from vsalt.training.target_cache import TargetCache
@@ -71,11 +75,46 @@ def start_salt(
         ConfigError: if settings are wrong.
         DataError: if the sources are.
     """
-    console = Console(markup=False, highlight=False)
-    require_tracker(track)
+    if restarted(run):
+        resume_run(run, track=track, say_next=say_next)
+        return
+    with join(config.device) as ranks, contextlib.ExitStack() as held:
+        console = _console(ranks)
+        require_tracker(track)
+
+        def begin() -> Catalogue | None:
+            _check_budget(budget, ranks)
+            return _begin_salt(
+                run, config, held, console, ranks, preset, budget, track, dry_run=dry_run
+            )
+
+        catalogue = ranks.first(begin)
+        if dry_run:
+            return
+        with _say_how_to_resume(run):
+            run_salt(run, console, catalogue, ranks)
+        if say_next:
+            _say_done(run, console)
+
+
+def _begin_salt(
+    run: Path,
+    config: SaltRunConfig,
+    held: contextlib.ExitStack,
+    console: Console,
+    ranks: Ranks,
+    preset: str | None,
+    budget: BudgetConfig,
+    track: TrackerName,
+    *,
+    dry_run: bool,
+) -> Catalogue | None:
+    """Say what will happen, and write the folder, which `held` holds from then on."""
     run_folder.check_new_run(run)
     resolve_now = resolve_any_length if budget.given else resolve_salt
     resolved = _with_data(resolve_now(config), run, console, dry_run)
+    for name in resolved.stages:
+        check_processes(resolved.stage(name), ranks)
     catalogue = _read_data(resolved, console)
     config, rates = apply_budget(config, budget, catalogue.shapes, console)
     resolved = replace(resolve_salt(config), data=resolved.data)
@@ -88,13 +127,11 @@ def start_salt(
     _say_rate(budget, console)
     print_plans(plans, console, preset=preset, flops_per_second=rates)
     if dry_run:
-        return
-    with _new_run(run, plans), _say_how_to_resume(run):
-        choose_tracker(run, track)
-        create_salt(run, resolved)
-        run_salt(run, console, catalogue)
-    if say_next:
-        _say_done(run, console)
+        return None
+    held.enter_context(_new_run(run, plans))
+    choose_tracker(run, track)
+    create_salt(run, resolved)
+    return catalogue
 
 
 def start_stage(
@@ -124,8 +161,50 @@ def start_stage(
         targets: a folder of cached targets, in the place of the teacher; with a teacher, they must
             be that one's.
     """
-    console = Console(markup=False, highlight=False)
-    require_tracker(track)
+    if restarted(run):
+        resume_run(run, track=track, read_outside=read_outside)
+        return
+    title = stage_title(preset, config.stage.method.name) if preset else config.stage.method.name
+    with join(config.device) as ranks, contextlib.ExitStack() as held:
+        console = _console(ranks)
+        require_tracker(track)
+
+        def begin() -> Catalogue | None:
+            _check_budget(budget, ranks)
+            loaded = _open_teacher(run, config, teacher, targets, console, read_outside)
+            cache = TargetCache(targets) if targets else None
+            return _begin_stage(
+                run,
+                config,
+                loaded,
+                cache,
+                held,
+                console,
+                ranks,
+                title,
+                preset,
+                budget,
+                track,
+                dry_run,
+            )
+
+        catalogue = ranks.first(begin)
+        if dry_run:
+            return
+        with _say_how_to_resume(run):
+            run_stage(run, catalogue, console, title, read_outside, ranks)
+        _say_done(run, console)
+
+
+def _open_teacher(
+    run: Path,
+    config: PretrainConfig,
+    teacher: Path | str | None,
+    targets: Path | None,
+    console: Console,
+    read_outside: ReadOutside | None,
+) -> Teacher | None:
+    """Read the teacher of a new run, if its method has one and it is named."""
     method = config.stage.method
     if method.needs_teacher and teacher is None and targets is None:
         raise ConfigError(
@@ -142,15 +221,33 @@ def start_stage(
     loaded = open_teacher(teacher, config.stage, read_outside) if teacher else None
     if isinstance(loaded, OutsideTeacher):
         console.print(f"teacher: {loaded.describe()}")
-    cache = TargetCache(targets) if targets else None
+    return loaded
+
+
+def _begin_stage(
+    run: Path,
+    config: PretrainConfig,
+    teacher: Teacher | None,
+    cache: TargetCache | None,
+    held: contextlib.ExitStack,
+    console: Console,
+    ranks: Ranks,
+    title: str,
+    preset: str | None,
+    budget: BudgetConfig,
+    track: TrackerName,
+    dry_run: bool,
+) -> Catalogue | None:
+    """Say what will happen, and write the folder, which `held` holds from then on."""
     if cache is not None:
-        _check_teacher(cache, loaded)
-        loaded = None
+        _check_teacher(cache, teacher)
+        teacher = None
         if config.data.views is None:
             config = replace(config, data=replace(config.data, views=cache.num_views))
-    shape = cache.teacher() if cache else shape_of(loaded)
+    shape = cache.teacher() if cache else shape_of(teacher)
     resolve_now = resolve_any_length if budget.given else resolve
     resolved = _with_data(resolve_now(config), run, console, dry_run)
+    check_processes(resolved, ranks)
     catalogue = _read_data(resolved, console)
     if cache is not None:
         cache.check(resolved, catalogue)
@@ -160,21 +257,17 @@ def start_stage(
     resolved = replace(resolve(config), data=resolved.data)
     if "image" in catalogue.shapes.shapes:
         resolved = with_image_masks(resolved)
-    title = stage_title(preset, method.name) if preset else method.name
-    _say_baseline(preset, method.name, console)
+    _say_baseline(preset, config.stage.method.name, console)
     _say_lengths(title, config.stage, resolved.stage, console, _followers(budget))
     plan = plan_stage(resolved, shape, title, catalogue.shapes)
     _say_rate(budget, console)
     print_plans([plan], console, preset=preset, flops_per_second=rates)
     if dry_run:
-        return
-    with _new_run(run, [plan]), _say_how_to_resume(run):
-        choose_tracker(run, track)
-        create_stage(run, resolved, catalogue, loaded, cache)
-        # The run reads its own copy; two need not lie in memory, of the device neither.
-        del loaded, shape
-        run_stage(run, catalogue, console, title, read_outside)
-    _say_done(run, console)
+        return None
+    held.enter_context(_new_run(run, [plan]))
+    choose_tracker(run, track)
+    create_stage(run, resolved, catalogue, teacher, cache)
+    return catalogue
 
 
 def _check_teacher(cache: TargetCache, teacher: Teacher | None) -> None:
@@ -204,26 +297,65 @@ def resume_run(
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
     """
-    console = Console(markup=False, highlight=False)
     require_tracker(track or "none")
     if not (run / run_folder.CONFIG).is_file():
         raise RunFolderError(
             f"{run} holds no run: it has no {run_folder.CONFIG}. Runs are begun by `vsalt salt` "
             "and `vsalt pretrain`"
         )
-    durable.create_folder(run)
     kind = durable.read_json(run / run_folder.CONFIG).get("kind")
-    with durable.hold(run), _say_how_to_resume(run):
-        if track is not None:
-            choose_tracker(run, track)
+    if kind not in (SALT, STAGE):
+        raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
+    device = read_salt(run).device if kind == SALT else read_stage(run).config.device
+    with join(device) as ranks, contextlib.ExitStack() as held, _say_how_to_resume(run):
+        console = _console(ranks)
+
+        def take() -> None:
+            durable.create_folder(run)
+            held.enter_context(durable.hold(run))
+            if track is not None:
+                choose_tracker(run, track)
+
+        ranks.first(take)
         if kind == SALT:
-            run_salt(run, console)
-        elif kind == STAGE:
-            run_stage(run, None, console, title=None, read_outside=read_outside)
+            run_salt(run, console, None, ranks)
         else:
-            raise RunFolderError(f"{run / run_folder.CONFIG} is of unknown kind {kind!r}")
-    if say_next:
-        _say_done(run, console)
+            run_stage(run, None, console, None, read_outside, ranks)
+        if say_next:
+            _say_done(run, console)
+
+
+def restarted(run: Path) -> bool:
+    """Whether torchrun has started this command again, and it has begun the run before.
+
+    A command that begins a run goes on with it then (`torchrun --max-restarts`). That it was this
+    command, word for word, stands in environment.json.
+    """
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return False
+    if not (run / run_folder.CONFIG).is_file():
+        return False
+    for folder in (run, run / STAGES[0]):
+        if (folder / run_folder.ENVIRONMENT).is_file():
+            starts = durable.read_json(folder / run_folder.ENVIRONMENT)["starts"]
+            return bool(starts[0]["command"] == sys.argv)
+    return False
+
+
+def _console(ranks: Ranks) -> Console:
+    """Return where progress goes; nowhere, if another process leads."""
+    return Console(markup=False, highlight=False, quiet=not ranks.leads)
+
+
+def _check_budget(budget: BudgetConfig, ranks: Ranks) -> None:
+    """Refuse hours by a rate that one process alone would measure."""
+    if ranks.several and budget.hours is not None and budget.flops_per_second is None:
+        raise ConfigError(
+            [
+                f"--hours measures the rate of one process, and there are {ranks.size}; give "
+                "--flops-per-second, of all together, or --budget-flops"
+            ]
+        )
 
 
 def _with_data(config: C, run: Path, console: Console, dry_run: bool) -> C:
@@ -263,12 +395,16 @@ def _new_run(run: Path, plans: list[StagePlan]) -> Iterator[None]:
 
 @contextmanager
 def _say_how_to_resume(run: Path) -> Iterator[None]:
-    """Add the command that goes on to what an interrupted run says."""
+    """Add the command that goes on to what an interrupted run says, or one that lost a process."""
     try:
         yield
     except InterruptedRunError as error:
         raise InterruptedRunError(
             error.number, f"{error}. `vsalt resume {shlex.quote(str(run))}` goes on"
+        ) from error
+    except LostProcessError as error:
+        raise LostProcessError(
+            f"{error}. `vsalt resume {shlex.quote(str(run))}` goes on from the last checkpoint"
         ) from error
 
 

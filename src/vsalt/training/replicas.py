@@ -1,0 +1,69 @@
+"""The same networks in every process, whose gradients are added up in the backward pass."""
+
+import contextlib
+import warnings
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
+
+from vsalt.data.types import Batch
+from vsalt.objectives.protocol import Objective, ObjectiveOutput
+
+
+class Replicas:
+    """A method whose trainable part is that of all processes (DistributedDataParallel).
+
+    The weights of process 0 are given to all once. Every process adds up the gradients of its own
+    micro-batches; in the backward pass of the last one they are added up over processes, while it
+    is still going on. It is a sum and no mean: the trainer has divided by the clips of the whole
+    step. All processes get the same bits. Nothing else is exchanged: the target's weights are
+    frozen, or follow the trainable ones.
+
+    Args:
+        objective: the method.
+        num_parts: micro-batches of a process in a step.
+    """
+
+    def __init__(self, objective: Objective, num_parts: int) -> None:
+        with warnings.catch_warnings():
+            # Newer torch has another word for it, which older torch does not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            self._module = DistributedDataParallel(
+                _Loss(objective), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self._module.register_comm_hook(None, _add_up)
+        self._num_parts = num_parts
+
+    def loss(self, batch: Batch) -> ObjectiveOutput:
+        """Return the loss of a micro-batch, as the method's own `loss`."""
+        output: ObjectiveOutput = self._module(batch)
+        return output
+
+    def part(self, index: int) -> AbstractContextManager[None]:
+        """Return the context of a micro-batch's forward and backward pass, by its number."""
+        if index == self._num_parts - 1:
+            return contextlib.nullcontext()
+        return self._module.no_sync()
+
+
+class _Loss(nn.Module):
+    """A method as a module: its trainable part, and its loss as the forward pass."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.trainable = objective.trainable
+        self._compute = objective.loss
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        return self._compute(batch)
+
+
+def _add_up(state: object, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
+    """Sum a bucket of gradients over processes."""
+    del state
+    work = dist.all_reduce(bucket.buffer(), op=dist.ReduceOp.SUM, async_op=True)
+    future: Future[list[Tensor]] = work.get_future()
+    return future.then(lambda done: done.value()[0])

@@ -1,0 +1,119 @@
+"""Several real processes, started by torchrun: the same run, however many there are.
+
+Gloo on one machine. What needs GPUs is in tests/gpu.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from support import runs
+
+# Micro-batches of two clips, the share of one of four: any number measures the same features.
+STAGE = [*runs.TINY_STAGE, "--device.timeout-s", "30", "--loop.micro-batch-size", "2"]
+# Groups of two clips with numbers of tokens of their own: no two micro-batches are alike.
+GROUPS = ["--masks.policy", "batch_min", "--masks.group-size", "2"]
+
+
+@pytest.fixture(scope="module")
+def in_two(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of two processes."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = runs.torchrun(2, "pretrain", "--out", run, *STAGE, "--data", videos, "--method", "pixel")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def test_two_processes_do_the_run_of_one(videos: Path, tmp_path: Path) -> None:
+    words = [*STAGE, *GROUPS, "--data", videos, "--method", "vjepa"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = runs.vsalt("pretrain", "--out", one, *words)
+    assert done.returncode == 0, done.stderr
+    done = runs.torchrun(2, "pretrain", "--out", two, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"done: {two}") == 1  # one process prints
+    runs.assert_same_numbers(one, two)
+    start = json.loads((two / "environment.json").read_text())["starts"]
+    assert [entry["processes"] for entry in start] == [2]
+    assert sorted(path.name for path in two.iterdir()) == sorted(
+        path.name for path in one.iterdir()
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_and_another_number_goes_on(
+    videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    stopped = runs.torchrun(
+        *(2, "pretrain", "--out", run, *STAGE, "--data", videos, "--method", "pixel"),
+        # After the second step, so it is told in the third, where no checkpoint is due.
+        prefix=(runs.FAULT_DRIVER, "term", tmp_path / "marker", "step", "2"),
+        fault_rank=1,
+    )
+    assert stopped.returncode != 0
+    assert (tmp_path / "marker").exists()
+    told = f"stopped after step 3 of {runs.STUDENT_STEPS}; saved. `vsalt resume {run}` goes on"
+    assert stopped.stderr.count(told) == 1
+    assert (run / "checkpoints" / "latest").read_text() == "step-3\n"
+    assert runs.records(run)[-1]["step"] == 3
+    resumed = runs.torchrun(4, "resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "processes is 4, the run began with 2" in resumed.stdout
+    runs.assert_same_numbers(in_two, run)
+
+
+@pytest.mark.slow
+def test_a_lost_process_ends_the_run_which_one_process_goes_on_with(
+    videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    begin = time.monotonic()
+    lost = runs.torchrun(
+        *(2, "pretrain", "--out", run, *STAGE, "--data", videos, "--method", "pixel"),
+        prefix=(runs.FAULT_DRIVER, "kill", tmp_path / "marker", "step", "3"),
+        fault_rank=1,
+    )
+    assert lost.returncode != 0
+    assert time.monotonic() - begin < 60
+    assert "another process of the run has ended" in lost.stderr
+    assert f"`vsalt resume {run}` goes on from the last checkpoint" in lost.stderr
+    # What was lost was not saved.
+    assert (run / "checkpoints" / "latest").read_text() == "step-2\n"
+    resumed = runs.vsalt("resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    runs.assert_same_numbers(in_two, run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_starts_again_what_has_lost_a_process(
+    rank: int, videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = runs.torchrun(
+        *(2, "pretrain", "--out", run, *STAGE, "--data", videos, "--method", "pixel"),
+        prefix=(runs.FAULT_DRIVER, "kill", tmp_path / "marker", "step", "5"),
+        fault_rank=rank,
+        restarts=1,
+    )
+    assert (tmp_path / "marker").exists()
+    assert done.returncode == 0, done.stderr
+    assert "goes on after step 4" in done.stdout
+    assert runs.stage_fingerprint(run) == runs.stage_fingerprint(in_two)
+
+
+@pytest.mark.slow
+def test_both_stages_of_salt_in_two_processes(videos: Path, tmp_path: Path) -> None:
+    words = [*runs.TINY_SMALL, "--data", videos]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert runs.vsalt("salt", "--out", one, *words).returncode == 0
+    done = runs.torchrun(2, "salt", "--out", two, *words, "--data.workers", "1")
+    assert done.returncode == 0, done.stderr
+    for stage in ("teacher", "student"):
+        runs.assert_same_numbers(one / stage, two / stage)
+    again = runs.torchrun(2, "resume", two)
+    assert again.returncode == 0, again.stderr
+    assert "student: all 2 steps were done before" in again.stdout

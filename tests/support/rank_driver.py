@@ -1,0 +1,174 @@
+"""Train tiny networks in 1, 2 and 4 real processes that share steps, and write what came of it.
+
+usage: python rank_driver.py FOLDER
+
+The processes are forks of this one, which has not computed anything before: torch is imported
+once. FOLDER/NAME-SIZE/ is the run folder of process 0; each process writes its own end to
+FOLDER/NAME-SIZE/end-RANK.json: the error, the step, and the hash of its weights.
+"""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support import trainers
+from support.tiny import make_batch
+from vsalt.data.quarantine import Quarantine
+from vsalt.data.types import BadFile, Batch
+from vsalt.objectives.protocol import ObjectiveOutput
+from vsalt.training.checkpoint import model_tensors
+from vsalt.training.config import LoopConfig
+from vsalt.training.distributed import Ranks
+from vsalt.training.division import divide
+from vsalt.training.loop import Trainer
+from vsalt.training.run_folder import NoLog
+from vsalt.training.stop import StopFlag
+
+LOOP = LoopConfig(
+    steps=6, batch_size=8, micro_batch_size=2, log_every=1, health_every=2, save_every=3
+).resolved()
+GROUP = 2
+COUNTS = (((5, 4), (3, 7)), ((6, 2), (4, 5)), ((5, 6), (2, 3)), ((4, 4), (3, 8)))
+"""(context, target) tokens of both masks of each group of two clips: no two groups are alike."""
+METHODS = {
+    "pixel": trainers.make_pixel,
+    "salt": trainers.make_salt,
+    "vjepa": trainers.make_vjepa,
+}
+SIZES = (1, 2, 4)
+BAD_POSITIONS = (1, 6)
+"""Clips that count as replaced in every step of the scenario `bad`."""
+
+
+class Batches:
+    """The micro-batches of one process; a function of step and position only."""
+
+    def __init__(self, ranks: Ranks, scenario: str, stop: StopFlag) -> None:
+        self.wait_s = 0.0
+        self.ranks, self.scenario, self.stop = ranks, scenario, stop
+        self.parts = divide(LOOP, ranks.size).num_parts
+
+    def __iter__(self) -> Iterator[tuple[int, int, Batch]]:
+        for step in range(LOOP.steps):
+            for part in range(self.parts):
+                group = self.ranks.rank * self.parts + part
+                yield step, part, self._batch(step, group)
+
+    def _batch(self, step: int, group: int) -> Batch:
+        batch = make_batch(GROUP, COUNTS[(step + group) % 4], seed=100 * step + group)
+        first = GROUP * group
+        rows = tuple(range(first, first + GROUP))
+        bad: tuple[BadFile, ...] = ()
+        if self.scenario == "bad":
+            bad = tuple(
+                BadFile(step, position, 0, f"{step}-{position}.mp4", "broken")
+                for position in rows
+                if position in BAD_POSITIONS
+            )
+        if self.scenario == "stop" and step == 3 and group == 3:
+            self.stop.number = 15  # in the last process only
+        return dataclasses.replace(batch, rows=rows, bad_files=bad)
+
+
+def run(folder: Path, scenario: str, rank: int, size: int) -> None:
+    """Be one process of a run."""
+    torch.set_num_threads(1)
+    ranks = Ranks()
+    if size > 1:
+        limit = timedelta(seconds=60)
+        store = dist.FileStore(str(folder / "store"), size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
+        control = dist.new_group(backend="gloo", timeout=limit)
+        ranks = Ranks(rank=rank, size=size, timeout_s=60, control=control)
+    stop = StopFlag()
+    trainer = _make_trainer(folder, scenario, ranks)
+    error = None
+    try:
+        trainer.run(
+            Batches(ranks, scenario, stop), stop, trainers.make_progress(LOOP, io.StringIO())
+        )
+    except Exception as raised:
+        error = [type(raised).__name__, str(raised)]
+    tensors = model_tensors(trainer.objective)
+    digest = hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+    end = {
+        "error": error,
+        "step": trainer.done.step,
+        "reads": [trainer.done.reads, trainer.done.bad_reads],
+        "weights": digest.hexdigest(),
+    }
+    (folder / f"end-{rank}.json").write_text(json.dumps(end))
+
+
+def _make_trainer(folder: Path, scenario: str, ranks: Ranks) -> Trainer:
+    method = METHODS.get(scenario, trainers.make_salt)
+    # The first process decides: the others begin with other weights, and are given its own.
+    objective = method()
+    if ranks.rank and scenario != "vjepa":
+        with torch.no_grad():
+            for param in objective.trainable.parameters():
+                param.add_(0.1 * ranks.rank)
+    if scenario == "infinite" and ranks.rank == ranks.size - 1:
+        _spoil(objective, divide(LOOP, ranks.size).num_parts)
+    own = folder if ranks.leads else folder / f"rank-{ranks.rank}"
+    trainer = trainers.make_trainer(own, objective, loop=LOOP)
+    trainer.ranks = ranks
+    trainer.quarantine = Quarantine(
+        folder / "quarantine.jsonl", max_bad_share=0.5, writes=ranks.leads
+    )
+    if not ranks.leads:
+        trainer.metrics = trainer.timings = NoLog(own, keep_to_step=0)
+    return trainer
+
+
+def _spoil(objective: Any, num_parts: int) -> None:
+    """Make the losses of this process infinite from the third step on, in the last micro-batch."""
+    compute, calls = objective.loss, itertools.count(1)
+
+    def loss(batch: Batch) -> ObjectiveOutput:
+        output: ObjectiveOutput = compute(batch)
+        if next(calls) < 3 * num_parts:
+            return output
+        return dataclasses.replace(
+            output, loss_sum=output.loss_sum * torch.inf, clip_losses=output.clip_losses * torch.inf
+        )
+
+    objective.loss = loss
+
+
+def main() -> int:
+    """Run all scenarios, one after the other."""
+    folder = Path(sys.argv[1])
+    jobs = [(name, size) for name in METHODS for size in SIZES]
+    jobs += [(name, 2) for name in ("stop", "bad", "infinite")]
+    context = multiprocessing.get_context("fork")
+    for scenario, size in jobs:
+        own = folder / f"{scenario}-{size}"
+        own.mkdir()
+        processes = [
+            context.Process(target=run, args=(own, scenario, rank, size)) for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            if process.exitcode:
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
