@@ -49,7 +49,8 @@ def accumulate(
         with nullcontext() if replicas is None else replicas.part(index):
             with autocast(device, precision):
                 output = loss(batch.to(device))
-            (output.loss_sum / num_clips).backward()
+            loss_sum = output.loss_sum if replicas is None else output.loss_sum * replicas.scale
+            (loss_sum / num_clips).backward()
         values = {"loss": output.loss_sum.detach(), **output.metrics}
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value / num_clips

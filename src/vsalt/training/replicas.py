@@ -4,9 +4,8 @@ import contextlib
 import warnings
 from contextlib import AbstractContextManager
 
-from torch import Tensor, nn
 from torch import distributed as dist
-from torch.futures import Future
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vsalt.data.types import Batch
@@ -18,9 +17,10 @@ class Replicas:
 
     The weights of process 0 are given to all once. Every process adds up the gradients of its own
     micro-batches; in the backward pass of the last one they are added up over processes, while it
-    is still going on. It is a sum and no mean: the trainer has divided by the clips of the whole
-    step. All processes get the same bits. Nothing else is exchanged: the target's weights are
-    frozen, or follow the trainable ones.
+    is still going on. DistributedDataParallel takes their mean over processes, so the loss is
+    multiplied by `scale`, their number: the trainer has divided by the clips of the whole step.
+    All processes get the same bits. Nothing else is exchanged: the target's weights are frozen, or
+    follow the trainable ones.
 
     Args:
         objective: the method.
@@ -34,7 +34,8 @@ class Replicas:
             self._module = DistributedDataParallel(
                 _Loss(objective), broadcast_buffers=False, gradient_as_bucket_view=True
             )
-        self._module.register_comm_hook(None, _add_up)
+        # A hook that sums would run Python in gloo's threads, which may outlive the interpreter.
+        self.scale = dist.get_world_size()
         self._num_parts = num_parts
 
     def loss(self, batch: Batch) -> ObjectiveOutput:
@@ -59,11 +60,3 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         return self._compute(batch)
-
-
-def _add_up(state: object, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
-    """Sum a bucket of gradients over processes."""
-    del state
-    work = dist.all_reduce(bucket.buffer(), op=dist.ReduceOp.SUM, async_op=True)
-    future: Future[list[Tensor]] = work.get_future()
-    return future.then(lambda done: done.value()[0])
