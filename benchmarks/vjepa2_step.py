@@ -91,9 +91,11 @@ def main() -> int:
     }
     chosen = {name: make() for name, make in makers.items() if not args.rows or name in args.rows}
     seconds = time_steps(chosen, args.steps, args.device)
+    paths = ("checkout", "out")
+    settings = {key: str(value) for key, value in vars(args).items() if key not in paths}
     result = {
         "machine": machine(args.device),
-        "settings": {key: str(value) for key, value in vars(args).items() if key != "checkout"},
+        "settings": settings,
         "tokens": [grid[0] * grid[1] * grid[2], [list(mask.context.shape) for mask in masks],
                    [list(mask.targets.shape) for mask in masks]],
         "rows": rows_of(seconds, args.clips),
