@@ -436,4 +436,7 @@ def test_a_teacher_from_elsewhere(made: Path) -> None:
         config["teacher_sha256"]
         == json.loads((made / "live-hf" / "config.json").read_text())["teacher_sha256"]
     )
+    live = json.loads((made / "live-hf" / "config.json").read_text())
+    assert config["teacher_outside"] == live["teacher_outside"]
+    assert config["teacher_outside"]["source"] == "theirs"
     assert (made / "from-hf" / "teacher" / "transformers" / "config.json").is_file()

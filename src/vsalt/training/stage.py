@@ -20,7 +20,6 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import ConfigError, RunFolderError
 from vsalt.targets.cached import CachedTeacher
-from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import environment, run_folder
 from vsalt.training.alarms import Alarms, Memory
 from vsalt.training.build import build_objective
@@ -49,6 +48,7 @@ from vsalt.training.teachers import (
     copy_teacher,
     keep_teacher,
     load_teacher,
+    origin_of_kept,
     teacher_flops,
 )
 from vsalt.training.tracking import tracking
@@ -107,9 +107,7 @@ def create_stage(
                 "teacher_sha256": (
                     targets.teacher_sha256 if targets else teacher.sha256 if teacher else None
                 ),
-                "teacher_outside": (
-                    teacher.origin() if isinstance(teacher, OutsideTeacher) else None
-                ),
+                "teacher_outside": origin_of_kept(run),
                 "targets": targets.record() if targets else None,
             },
         )

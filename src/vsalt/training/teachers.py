@@ -29,6 +29,9 @@ from vsalt.training.locate import OUTSIDE, LoadedEncoder, load_encoder
 OUTSIDE_PREFIX = "hf:"
 """What --teacher begins with for a teacher from outside."""
 
+_ABOUT_FILES = ("sha256", "files", "vsalt")
+"""What meta.json says of a teacher from outside beside its origin."""
+
 Teacher: TypeAlias = LoadedEncoder | OutsideTeacher
 TeacherNetwork: TypeAlias = Encoder | OutsideTeacher
 TeacherShape: TypeAlias = EncoderConfig | OutsideTeacher | CachedTeacher
@@ -137,6 +140,18 @@ def load_teacher(
     return network
 
 
+def origin_of_kept(run: Path) -> dict[str, Any] | None:
+    """Return what `OutsideTeacher.origin` says of the teacher that a run keeps.
+
+    None if it has no teacher, or one of ours.
+    """
+    path = run / run_folder.TEACHER / META
+    outside = durable.read_json(path).get("outside") if path.exists() else None
+    if outside is None:
+        return None
+    return {name: value for name, value in outside.items() if name not in _ABOUT_FILES}
+
+
 def teacher_flops(
     run: Path, cached: Mapping[str, Any] | None = None
 ) -> dict[str, int | float | None]:
@@ -201,9 +216,9 @@ def _check_files(folder: Path) -> None:
 
 
 def _outside_meta(teacher: OutsideTeacher, files: dict[str, str]) -> dict[str, Any]:
-    known = {**teacher.origin(), "sha256": teacher.sha256, "files": files, "vsalt": __version__}
+    about_files = dict(zip(_ABOUT_FILES, (teacher.sha256, files, __version__), strict=True))
     return {
-        "outside": known,
+        "outside": {**teacher.origin(), **about_files},
         "config": {"stage": {"method": to_dict(ImportedConfig())}},
         **dict.fromkeys(UNKNOWN),
     }
