@@ -24,18 +24,6 @@ def _vit_mae(model: Any, pixels: Tensor) -> Any:
     return model(pixel_values=pixels, noise=noise.expand(len(pixels), -1))
 
 
-def _class_token(config: Any) -> int:  # noqa: ARG001
-    return 1
-
-
-def _no_token(config: Any) -> int:  # noqa: ARG001
-    return 0
-
-
-def _class_and_registers(config: Any) -> int:
-    return 1 + int(config.num_register_tokens)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """How one class of models is loaded and called.
@@ -44,7 +32,8 @@ class Adapter:
         model: its name in transformers.
         types: what `model_type` in config.json can say.
         sees: "clips", (B, T, 3, H, W), or single "frames", (B, 3, H, W).
-        num_extra: tokens before those of the patches, from its config.
+        class_tokens: tokens before those of the patches.
+        registers: after them come as many more as its config says.
         size_of: attribute of its config that holds its resolution; None: it takes any, and its
             preprocessing says which it was made for.
         num_frames: attribute of its config that holds how many frames it takes; None: any number.
@@ -57,7 +46,8 @@ class Adapter:
     model: str
     types: tuple[str, ...]
     sees: Literal["clips", "frames"] = "frames"
-    num_extra: Callable[[Any], int] = _class_token
+    class_tokens: int = 1
+    registers: bool = False
     size_of: str | None = "image_size"
     num_frames: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -65,20 +55,24 @@ class Adapter:
     unused: tuple[str, ...] = ()
     call: Callable[[Any, Tensor], Any] = _by_pixel_values
 
+    def num_extra(self, config: Any) -> int:
+        """Return how many tokens come before those of the patches."""
+        return self.class_tokens + (int(config.num_register_tokens) if self.registers else 0)
+
 
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         model="VideoMAEModel",
         types=("videomae",),
         sees="clips",
-        num_extra=_no_token,
+        class_tokens=0,
         num_frames="num_frames",
     ),
     Adapter(
         model="VJEPA2Model",
         types=("vjepa2",),
         sees="clips",
-        num_extra=_no_token,
+        class_tokens=0,
         size_of="crop_size",
         unused=("predictor",),
         call=_vjepa2,
@@ -88,27 +82,27 @@ ADAPTERS: tuple[Adapter, ...] = (
         model="Dinov2WithRegistersModel",
         types=("dinov2_with_registers",),
         size_of=None,
-        num_extra=_class_and_registers,
+        registers=True,
     ),
     Adapter(
         model="DINOv3ViTModel",
         types=("dinov3_vit",),
         size_of=None,
-        num_extra=_class_and_registers,
+        registers=True,
     ),
     Adapter(model="ViTMAEModel", types=("vit_mae",), changes={"mask_ratio": 0.0}, call=_vit_mae),
     Adapter(model="ViTModel", types=("vit",), loading={"add_pooling_layer": False}),
     Adapter(
         model="IJepaModel",
         types=("ijepa",),
-        num_extra=_no_token,
+        class_tokens=0,
         loading={"add_pooling_layer": False},
     ),
     Adapter(model="CLIPVisionModel", types=("clip", "clip_vision_model")),
     Adapter(
         model="SiglipVisionModel",
         types=("siglip", "siglip_vision_model"),
-        num_extra=_no_token,
+        class_tokens=0,
         changes={"vision_use_head": False},
     ),
 )
