@@ -113,12 +113,15 @@ class PretrainArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeArgs:
-    """Go on with a run that was stopped or killed; nothing about it may change."""
+    """Go on with a run that was stopped or killed; nothing about what it computes may change."""
 
     run: tyro.conf.Positional[Path]
     """The run folder of `vsalt salt` or `vsalt pretrain`."""
     track: Literal["none", "tensorboard", "wandb"] | None = None
     """Show the records there, too, from now on; unset: as before."""
+    sharding: Literal["replicate", "shard"] | None = None
+    """Of several processes: each holds the networks that are trained, or a part of them, this time;
+    unset: as the run began."""
 
 
 def salt(words: Sequence[str], prog: str) -> int:
@@ -189,7 +192,7 @@ def resume(words: Sequence[str], prog: str) -> int:
     args = parse(ResumeArgs, words, prog)
     from vsalt.training.start import resume_run
 
-    resume_run(args.run, track=args.track, read_outside=read_outside)
+    resume_run(args.run, track=args.track, read_outside=read_outside, sharding=args.sharding)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from vsalt.errors import ConfigError
-from vsalt.training.config import DeviceConfig
+from vsalt.training.config import DeviceConfig, LoopConfig
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
@@ -29,6 +29,14 @@ def choose_precision(config: DeviceConfig, device: str) -> str:
     if config.precision == "auto":
         return "bf16" if device == "cuda" else "fp32"
     return config.precision
+
+
+def saves_in_background(config: LoopConfig, device: str) -> bool:
+    """Whether checkpoints are written beside the training; auto: on cuda.
+
+    On the CPU the copy takes from the memory that the networks are in.
+    """
+    return config.async_save == "on" or (config.async_save == "auto" and device == "cuda")
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[object]:
