@@ -30,8 +30,8 @@ from support import trainers
 from support.tiny import make_batch
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.types import BadFile, Batch
-from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.models.parts import own_part, whole
+from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.training.checkpoint import CheckpointFolder, model_tensors
 from vsalt.training.config import DeviceConfig, LoopConfig, Sharding
 from vsalt.training.distributed import Ranks
@@ -67,10 +67,8 @@ class HeldOut:
         self.num_own = sum(number < 3 for number in self.own)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number in self.own:
-            yield make_batch(
-                (2, 2, 1)[min(number, 2)], COUNTS[number % 3], seed=50 + min(number, 2)
-            )
+        for number in (min(number, 2) for number in self.own):
+            yield make_batch((2, 2, 1)[number], COUNTS[number], seed=50 + number)
 
 
 class Batches:

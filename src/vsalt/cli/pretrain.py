@@ -303,9 +303,11 @@ def _with_lengths(
     stage: StageConfig, steps: int | None, batch_size: int | None, save_every: int | None
 ) -> StageConfig:
     loop = stage.loop if steps is None else stage.loop.with_steps(steps)
-    given = {"batch_size": batch_size, "save_every": save_every}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return replace(stage, loop=replace(loop, **changes))
+    if batch_size is not None:
+        loop = replace(loop, batch_size=batch_size)
+    if save_every is not None:
+        loop = replace(loop, save_every=save_every)
+    return replace(stage, loop=loop)
 
 
 def _with_masks(stage: StageConfig, words: Sequence[str], flag: str) -> StageConfig:

@@ -1,7 +1,8 @@
 """Checkpoints: written under a temporary name, flushed, renamed; then the pointers move.
 
-A checkpoint is made in three steps: `CheckpointFolder.prepare` asks the other processes, if weights
-are sharded, and says what is to be written; `Draft.write` writes it; `Draft.finish` puts it in force.
+A checkpoint is made in three steps: `CheckpointFolder.prepare` takes what is to be written, if
+weights are sharded from the other processes, too; `Draft.write` writes it; `Draft.finish` puts it
+in force.
 
     checkpoints/
       step-N/model.safetensors   encoder, predictor and carried state after N optimiser steps
@@ -34,6 +35,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_state
 
 from vsalt import durable
 from vsalt.errors import RunFolderError
+from vsalt.models.parts import whole
 from vsalt.models.weights import (
     load_strictly,
     part_of,
@@ -41,7 +43,6 @@ from vsalt.models.weights import (
     save_weights,
     weights_hash,
 )
-from vsalt.models.parts import whole
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
 from vsalt.training.distributed import ALONE, Ranks

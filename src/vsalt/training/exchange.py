@@ -1,8 +1,9 @@
 """What the processes of a run tell each other once per step, beside the gradients.
 
-One collective carries all of it: a signal to stop, how many files were read, which clips they
-were, their losses, and whether a checkpoint has been written. The sums are taken in the order of the processes, which is that of the
-positions in the batch, so all processes get the same bits and decide the same.
+One collective carries all of it: a signal to stop, whether a checkpoint has been written, how many
+files were read, which clips they were, and their losses. The sums are taken in the order of the
+processes, which is that of the positions in the batch, so all processes get the same bits and
+decide the same.
 """
 
 from collections.abc import Mapping, Sequence
