@@ -32,11 +32,18 @@ from vsalt.data.quarantine import Quarantine
 from vsalt.data.types import BadFile, Batch
 from vsalt.models.parts import own_part, whole
 from vsalt.objectives.protocol import ObjectiveOutput
-from vsalt.training.checkpoint import CheckpointFolder, model_tensors
-from vsalt.training.config import DeviceConfig, LoopConfig, Sharding
+from vsalt.training.checkpoint import (
+    CheckpointFolder,
+    model_tensors,
+    read_checkpoint,
+    restore_optimiser,
+    restore_weights,
+)
+from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig, Sharding
 from vsalt.training.distributed import Ranks
 from vsalt.training.division import divide
 from vsalt.training.loop import Trainer
+from vsalt.training.optim import build_optimiser
 from vsalt.training.place import place
 from vsalt.training.run_folder import NoLog
 from vsalt.training.saver import Saver
@@ -118,6 +125,9 @@ def run(folder: Path, scenario: str, rank: int, size: int) -> None:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
         control = dist.new_group(backend="gloo", timeout=limit)
         ranks = Ranks(rank=rank, size=size, timeout_s=60, control=control)
+    if scenario == "reload":
+        _reload(folder, ranks)
+        return
     stop = StopFlag()
     trainer = _make_trainer(folder, scenario, options, ranks)
     error = None
@@ -141,6 +151,21 @@ def run(folder: Path, scenario: str, rank: int, size: int) -> None:
         "held_target": held_share(target.parameters() if target else ()),
     }
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
+
+
+def _reload(folder: Path, ranks: Ranks) -> None:
+    """Read the checkpoint of one process into sharded networks, and write it again from there."""
+    checkpoint = read_checkpoint(folder.parent / "vjepa-1" / "checkpoints" / "latest")
+    objective = trainers.make_vjepa(seed=5)
+    restore_weights(checkpoint, objective)
+    place(objective, DeviceConfig(), "shard", ranks, "cpu", 1)
+    optimiser = build_optimiser(objective.param_groups(), OptimConfig())
+    restore_optimiser(checkpoint, objective, optimiser)
+    meta = checkpoint.meta if ranks.leads else None
+    checkpoints = CheckpointFolder(folder, keep_last=1)
+    ranks.first(checkpoints.path.mkdir)
+    saver = Saver(checkpoints, ranks, sharded=True)
+    saver.save(objective, optimiser, checkpoint.meta["step"], meta)
 
 
 def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks) -> Trainer:
@@ -205,6 +230,8 @@ def main() -> int:
     jobs += [(f"{name}-shard", size) for name in METHODS for size in SIZES[1:]]
     jobs += [(name, 2) for name in ("stop", "bad", "infinite")]
     jobs += [(f"{name}-shard-async", 2) for name in ("vjepa", "stop", "infinite")]
+    # After vjepa-1, which they read.
+    jobs += [("reload-shard", size) for size in SIZES[1:]]
     if len(sys.argv) > 2:
         jobs = [job for job in jobs if f"{job[0]}-{job[1]}" in sys.argv[2:]]
     context = multiprocessing.get_context("fork")
