@@ -45,7 +45,10 @@ from vsalt.masking.vjepa2 import VJepa2Masks
 from vsalt.models.config import ENCODERS, EncoderConfig, PredictorConfig, grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import SaltConfig, VjepaConfig
+from vsalt.objectives.protocol import Objective
 from vsalt.presets import stage_preset
+from vsalt.targets.cached import CachedTeacher
+from vsalt.targets.token_codec import TokenCodec
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective, resolve
 from vsalt.training.config import DeviceConfig
@@ -69,6 +72,8 @@ ROWS = (
     "salt",
     "salt, small teacher",
     "salt, small teacher, half the targets",
+    "salt, cached latents",
+    "salt, cached latents, half the targets",
 )
 
 
@@ -150,9 +155,11 @@ def make_step(row: str, args: argparse.Namespace) -> Step:
         return our_step(args, batch, "vjepa")
     if row == "salt":
         return our_step(args, batch, "salt", args.size)
-    if row == "salt, small teacher":
+    if row.endswith("half the targets"):
+        batch = half_of_targets(batch)
+    if "small teacher" in row:
         return our_step(args, batch, "salt", args.teacher)
-    return our_step(args, half_of_targets(batch), "salt", args.teacher)
+    return cached_step(args, batch)
 
 
 def time_steps(rows: Sequence[str], args: argparse.Namespace) -> dict[str, list[Seconds]]:
@@ -216,17 +223,29 @@ def our_step(
     args: argparse.Namespace, batch: Batch, method: str, teacher: str | None = None
 ) -> Step:
     """Return a step of vsalt's trainer, without its logs."""
-    # V-JEPA 2's program does not ask for deterministic kernels on CUDA either.
-    set_up(DeviceConfig(threads=args.threads, deterministic=False), args.device)
-    config = our_config(args, method)
     torch.manual_seed(1)
     frozen = Encoder(EncoderConfig(size=teacher)) if teacher else None  # type: ignore[arg-type]
-    objective = build_objective(config, frozen)
+    return trainers_step(args, batch, build_objective(our_config(args, method), frozen))
+
+
+def cached_step(args: argparse.Namespace, batch: Batch) -> Step:
+    """Return a step that reads latents of a teacher of the student's size, kept in int8."""
+    width = ENCODERS[args.size].width
+    codec = TokenCodec("int8", tokens_of(args)["clip"], width)
+    latents = torch.randn(args.clips, codec.num_tokens, width)
+    records = codec.encode(nn.functional.layer_norm(latents, (width,))).to(args.device)
+    objective = build_objective(our_config(args, "salt"), CachedTeacher(codec, num_params=0))
+    return trainers_step(args, replace(batch, latents=records), objective)
+
+
+def trainers_step(args: argparse.Namespace, batch: Batch, objective: Objective) -> Step:
+    # V-JEPA 2's program does not ask for deterministic kernels on CUDA either.
+    set_up(DeviceConfig(threads=args.threads, deterministic=False), args.device)
     objective.trainable.to(args.device).train()
     if objective.target is not None:
         objective.target.to(args.device)
     groups = objective.param_groups()
-    optimiser = build_optimiser(groups, config.stage.optim)
+    optimiser = build_optimiser(groups, our_config(args, "salt").stage.optim)
     count = 0
 
     def step() -> float:
