@@ -1,7 +1,7 @@
 """Training steps per second beside V-JEPA 2's own modules, on equal work, in one run.
 
 usage: python benchmarks/vjepa2_step.py CHECKOUT [--size S] [--frames 16] [--pixels 112] [--clips 4]
-           [--device cpu] [--precision fp32] [--steps 8] [--out FILE]
+           [--device cpu] [--precision fp32] [--threads 2] [--steps 8] [--out FILE]
 
 CHECKOUT is a checkout of facebookresearch/vjepa2, whose `src` is imported from there; nothing of
 it is in this repository. It needs timm and einops; where they are missing, the two names that its
@@ -12,23 +12,28 @@ Both sides see the same clips and the same masks, drawn as V-JEPA 2 draws them. 
 of its training program: the moving average's forward pass and layer norm, encoder and predictor
 once per mask, L1, backward, AdamW, moving average; `checkpointed` as its configs ship it
 (activations recomputed), `best` without. Ours are vsalt's own step, clipping and the finite check
-included. Steps of all rows alternate, so that a busy machine is busy for all; rows are compared by
-the median over steps of the ratio of the two times of one round.
+included. Every row has a process of its own, set up as its project sets it up, and waits while
+another does a step: so a busy machine is busy for all. Rows are compared by the median over rounds
+of the ratio of two times of one round, by the clock (`speed_up`) and, on a CPU, by the time of its
+processors (`speed_up_cpu`), which does not count waiting for other programs.
 """
 
 import argparse
 import contextlib
 import copy
 import json
+import math
+import multiprocessing
 import platform
 import statistics
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +45,14 @@ from vsalt.masking.vjepa2 import VJepa2Masks
 from vsalt.models.config import ENCODERS, EncoderConfig, PredictorConfig, grid_of
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import SaltConfig, VjepaConfig
+from vsalt.objectives.protocol import Objective
 from vsalt.presets import stage_preset
+from vsalt.targets.cached import CachedTeacher
+from vsalt.targets.token_codec import TokenCodec
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective, resolve
+from vsalt.training.config import DeviceConfig
+from vsalt.training.device import set_up
 from vsalt.training.optim import all_finite, build_optimiser, clip_gradients, gradient_norms
 
 KINDS = (
@@ -54,6 +64,24 @@ LR, BETAS, EPS, DECAY = 1e-4, (0.9, 0.999), 1e-8, 0.04
 MOMENTUM = 0.99925
 
 Step = Callable[[], float]
+
+ROWS = (
+    "theirs, best",
+    "theirs, checkpointed",
+    "vjepa",
+    "salt",
+    "salt, small teacher",
+    "salt, small teacher, half the targets",
+    "salt, cached latents",
+    "salt, cached latents, half the targets",
+)
+
+
+class Seconds(NamedTuple):
+    """Of one step: by the clock, and of the process's processors."""
+
+    clock: float
+    cpu: float
 
 
 def main() -> int:
@@ -67,48 +95,29 @@ def main() -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--teacher", default="Ti", help="size of the small teacher")
-    parser.add_argument("--rows", nargs="*", help="only these")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rows", nargs="*", choices=ROWS, help="only these")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    if args.device == "cuda":
-        torch.set_float32_matmul_precision("high")
-    clips = torch.randint(
-        256, (args.clips, 3, args.frames, args.pixels, args.pixels), dtype=torch.uint8
-    )
-    grid = grid_of(args.frames, (args.pixels, args.pixels), (2, 16, 16))
-    masks = tuple(VJepa2Masks(grid, kind).draw(args.clips) for kind in KINDS)
-    batch = Batch(clips=clips, masks=masks, rows=tuple(range(args.clips))).to(args.device)
-    makers: dict[str, Callable[[], Step]] = {
-        "theirs, best": lambda: their_step(args, batch, checkpointed=False),
-        "theirs, checkpointed": lambda: their_step(args, batch, checkpointed=True),
-        "vjepa": lambda: our_step(args, batch, "vjepa"),
-        "salt": lambda: our_step(args, batch, "salt", args.size),
-        "salt, small teacher": lambda: our_step(args, batch, "salt", args.teacher),
-        "salt, small teacher, half the targets": lambda: our_step(
-            args, half_of_targets(batch), "salt", args.teacher
-        ),
-    }
-    chosen = {name: make() for name, make in makers.items() if not args.rows or name in args.rows}
-    seconds = time_steps(chosen, args.steps, args.device)
+    rows = [name for name in ROWS if not args.rows or name in args.rows]
+    seconds = time_steps(rows, args)
     paths = ("checkout", "out")
     settings = {key: str(value) for key, value in vars(args).items() if key not in paths}
     result = {
-        "machine": machine(args.device),
+        "machine": machine(args.device, args.threads),
         "settings": settings,
-        "tokens": [grid[0] * grid[1] * grid[2], [list(mask.context.shape) for mask in masks],
-                   [list(mask.targets.shape) for mask in masks]],
+        "tokens": tokens_of(args),
         "rows": rows_of(seconds, args.clips),
-    }  # fmt: skip
+    }
     print(json.dumps(result, indent=2))
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 
-def machine(device: str) -> dict[str, str]:
+def machine(device: str, threads: int) -> dict[str, str]:
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
-    return {"device": name, "threads": str(torch.get_num_threads()), "torch": torch.__version__}
+    return {"device": name, "threads": str(threads), "torch": torch.__version__}
 
 
 def cpu_name() -> str:
@@ -118,34 +127,88 @@ def cpu_name() -> str:
     return platform.processor()
 
 
-def time_steps(steps: dict[str, Step], count: int, device: str) -> dict[str, list[float]]:
-    """Return the seconds of every step, after one round that is not timed."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(count + 1):
-        for name, step in steps.items():
-            if device == "cuda":
-                torch.cuda.synchronize()
-            begin = time.perf_counter()
-            step()
-            if device == "cuda":
-                torch.cuda.synchronize()
+def make_batch(args: argparse.Namespace) -> Batch:
+    """Return clips of noise and V-JEPA 2's masks; the same in every process."""
+    torch.manual_seed(0)
+    clips = torch.randint(
+        256, (args.clips, 3, args.frames, args.pixels, args.pixels), dtype=torch.uint8
+    )
+    grid = grid_of(args.frames, (args.pixels, args.pixels), (2, 16, 16))
+    masks = tuple(VJepa2Masks(grid, kind).draw(args.clips) for kind in KINDS)
+    return Batch(clips=clips, masks=masks, rows=tuple(range(args.clips))).to(args.device)
+
+
+def tokens_of(args: argparse.Namespace) -> dict[str, Any]:
+    grid = grid_of(args.frames, (args.pixels, args.pixels), (2, 16, 16))
+    masks = make_batch(argparse.Namespace(**{**vars(args), "device": "cpu"})).masks
+    seen_and_predicted = [[mask.context.shape[1], mask.targets.shape[1]] for mask in masks]
+    return {"clip": math.prod(grid), "seen and predicted": seen_and_predicted}
+
+
+def make_step(row: str, args: argparse.Namespace) -> Step:
+    batch = make_batch(args)
+    if row == "theirs, best":
+        return their_step(args, batch, checkpointed=False)
+    if row == "theirs, checkpointed":
+        return their_step(args, batch, checkpointed=True)
+    if row == "vjepa":
+        return our_step(args, batch, "vjepa")
+    if row == "salt":
+        return our_step(args, batch, "salt", args.size)
+    if row.endswith("half the targets"):
+        batch = half_of_targets(batch)
+    if "small teacher" in row:
+        return our_step(args, batch, "salt", args.teacher)
+    return cached_step(args, batch)
+
+
+def time_steps(rows: Sequence[str], args: argparse.Namespace) -> dict[str, list[Seconds]]:
+    """Return the times of every step, after one round that is not timed."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for row in rows:
+        pipes[row], theirs = context.Pipe()
+        context.Process(target=serve, args=(row, args, theirs), daemon=True).start()
+        theirs.close()
+        pipes[row].recv()
+    seconds: dict[str, list[Seconds]] = {row: [] for row in rows}
+    for turn in range(args.steps + 1):
+        for row, pipe in pipes.items():
+            pipe.send("step")
+            times = pipe.recv()
             if turn:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[row].append(times)
     return seconds
 
 
-def rows_of(seconds: dict[str, list[float]], clips: int) -> list[dict[str, Any]]:
+def serve(row: str, args: argparse.Namespace, pipe: Connection) -> None:
+    """Do a step whenever asked, and answer with its times."""
+    torch.set_num_threads(args.threads)
+    if args.device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    step = make_step(row, args)
+    pipe.send("ready")
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            step()
+            if args.device == "cuda":
+                torch.cuda.synchronize()
+            pipe.send(Seconds(time.perf_counter() - begin, time.process_time() - begin_cpu))
+
+
+def rows_of(seconds: dict[str, list[Seconds]], clips: int) -> list[dict[str, Any]]:
     base = seconds.get("theirs, best")
     rows = []
     for name, times in seconds.items():
-        row: dict[str, Any] = {
-            "row": name,
-            "clips_per_s": round(clips / statistics.median(times), 3),
-        }
+        clock = statistics.median(second.clock for second in times)
+        row: dict[str, Any] = {"row": name, "clips_per_s": round(clips / clock, 3)}
         if base is not None:
-            ratios = sorted(b / own for b, own in zip(base, times, strict=True))
-            row["speed_up"] = round(statistics.median(ratios), 3)
-            row["speed_up_range"] = [round(ratios[0], 3), round(ratios[-1], 3)]
+            for label, index in (("speed_up", 0), ("speed_up_cpu", 1)):
+                pairs = zip(base, times, strict=True)
+                ratios = sorted(other[index] / own[index] for other, own in pairs)
+                row[label] = round(statistics.median(ratios), 3)
+                row[f"{label}_range"] = [round(ratios[0], 3), round(ratios[-1], 3)]
         rows.append(row)
     return rows
 
@@ -160,15 +223,29 @@ def our_step(
     args: argparse.Namespace, batch: Batch, method: str, teacher: str | None = None
 ) -> Step:
     """Return a step of vsalt's trainer, without its logs."""
-    config = our_config(args, method)
     torch.manual_seed(1)
     frozen = Encoder(EncoderConfig(size=teacher)) if teacher else None  # type: ignore[arg-type]
-    objective = build_objective(config, frozen)
+    return trainers_step(args, batch, build_objective(our_config(args, method), frozen))
+
+
+def cached_step(args: argparse.Namespace, batch: Batch) -> Step:
+    """Return a step that reads latents of a teacher of the student's size, kept in int8."""
+    width = ENCODERS[args.size].width
+    codec = TokenCodec("int8", tokens_of(args)["clip"], width)
+    latents = torch.randn(args.clips, codec.num_tokens, width)
+    records = codec.encode(nn.functional.layer_norm(latents, (width,))).to(args.device)
+    objective = build_objective(our_config(args, "salt"), CachedTeacher(codec, num_params=0))
+    return trainers_step(args, replace(batch, latents=records), objective)
+
+
+def trainers_step(args: argparse.Namespace, batch: Batch, objective: Objective) -> Step:
+    # V-JEPA 2's program does not ask for deterministic kernels on CUDA either.
+    set_up(DeviceConfig(threads=args.threads, deterministic=False), args.device)
     objective.trainable.to(args.device).train()
     if objective.target is not None:
         objective.target.to(args.device)
     groups = objective.param_groups()
-    optimiser = build_optimiser(groups, config.stage.optim)
+    optimiser = build_optimiser(groups, our_config(args, "salt").stage.optim)
     count = 0
 
     def step() -> float:

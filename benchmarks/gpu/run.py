@@ -1,10 +1,12 @@
 """Everything that waits for a GPU, in pieces of less than ten minutes each.
 
 usage: python benchmarks/gpu/run.py PIECE... [--out FOLDER] [--data MANIFEST] [--device cuda]
+           [--checkout VJEPA2]
 
 Pieces, in the order of importance:
     tests        tests/gpu: agreement with the CPU, exact resuming on the device
     step         `vsalt bench step` of both methods: fp32, bf16, per micro-batch size
+    vjepa2       benchmarks/vjepa2_step.py on ViT-L, 16 x 224 x 224, 24 clips, bf16, beside CHECKOUT
     health       benchmarks/health.py: what the health measures cost, as a share of a step
     small-gpu    200 + 200 steps of the preset `small-gpu`: clips/s, data-wait share, peak memory
 
@@ -27,6 +29,14 @@ from vsalt.bench.step import measure_step
 from vsalt.models.config import SizeName
 from vsalt.training.config import DeviceConfig
 
+VJEPA2_ROWS = (
+    "theirs, checkpointed",
+    "vjepa",
+    "salt",
+    "salt, small teacher",
+    "salt, small teacher, half the targets",
+    "salt, cached latents",
+)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -35,6 +45,7 @@ def main() -> int:
     parser.add_argument("pieces", nargs="+", choices=PIECES)
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--data", help="manifest of videos for small-gpu")
+    parser.add_argument("--checkout", help="of facebookresearch/vjepa2")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
@@ -67,7 +78,7 @@ def run_tests(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_step(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
-    sizes: tuple[SizeName, ...] = ("S", "B")
+    sizes: tuple[SizeName, ...] = ("S", "B", "L") if args.device == "cuda" else ("S", "B")
     for method in ("pixel", "salt"):
         for size in sizes:
             for precision in ("fp32", "bf16") if args.device == "cuda" else ("fp32",):
@@ -85,6 +96,28 @@ def time_step(
     found = measure_step(config, teacher, rounds=args.steps)
     del found["machine"]
     return found
+
+
+def run_vjepa2(args: argparse.Namespace) -> dict[str, Any]:
+    """Each row beside V-JEPA 2's best in a run of its own, since all at once may not fit."""
+    if args.checkout is None:
+        raise SystemExit("piece vjepa2 needs --checkout FOLDER")
+    at_size = ("--size", "L", "--pixels", "224", "--clips", "24", "--teacher", "B")
+    settings = (*at_size, "--precision", "bf16") if args.device == "cuda" else ("--clips", "1")
+    found: dict[str, Any] = {}
+    for row in VJEPA2_ROWS:
+        done = subprocess.run(
+            [
+                *(sys.executable, str(REPOSITORY / "benchmarks" / "vjepa2_step.py")),
+                *(args.checkout, "--device", args.device, "--steps", "5", *settings),
+                *("--rows", "theirs, best", row),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found[row] = json.loads(done.stdout) if done.returncode == 0 else done.stderr[-2000:]
+    return {"rows": found}
 
 
 def run_health(args: argparse.Namespace) -> dict[str, Any]:
@@ -126,6 +159,7 @@ def run_small_gpu(args: argparse.Namespace) -> dict[str, Any]:
 PIECES = {
     "tests": run_tests,
     "step": run_step,
+    "vjepa2": run_vjepa2,
     "health": run_health,
     "small-gpu": run_small_gpu,
 }

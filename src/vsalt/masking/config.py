@@ -91,6 +91,8 @@ class MultiblockConfig(TargetConfig):
         default_factory=lambda: BlocksConfig(num_blocks=2, spatial_scale=0.7)
     )
     """A few large blocks."""
+    num_pairs: int = 1
+    """Times that a clip is hidden by both kinds of masks; the target is computed once for all."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -100,8 +102,10 @@ class MultiblockConfig(TargetConfig):
             problems.append(
                 f"masks.aspect-ratio is {self.aspect_ratio}; it must be 0 < low <= high, finite"
             )
-        if self.group_size < 1:
-            problems.append(f"masks.group-size is {self.group_size}; it must be at least 1")
+        for name in ("group_size", "num_pairs"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                problems.append(f"masks.{flag} is {getattr(self, name)}; it must be at least 1")
         report_problems([*problems, *self._counts_without_budget(), *self._target_problems()])
 
     @property
@@ -111,8 +115,13 @@ class MultiblockConfig(TargetConfig):
 
     @property
     def kind_names(self) -> tuple[str, ...]:
-        """Names of the mask kinds, in the order in which they are applied."""
-        return tuple(self.kinds)
+        """A name for every mask of a clip, in order: short, long, short_2, long_2, ..."""
+        later = range(2, self.num_pairs + 1)
+        return (*self.kinds, *(f"{kind}_{number}" for number in later for kind in self.kinds))
+
+    def blocks_of(self, name: str) -> BlocksConfig:
+        """Return the settings of the mask with a name of `kind_names`."""
+        return self.kinds[name.partition("_")[0]]
 
     def without_counts(self) -> "MultiblockConfig":
         """Return the settings without numbers of tokens, which belong to one grid."""

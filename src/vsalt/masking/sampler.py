@@ -79,7 +79,7 @@ def resolve_masks(config: MaskConfig, grid: Grid, *, flag: str = "masks") -> Mas
 def _build_masker(config: MaskConfig, grid: Grid, kind: str) -> Masker:
     if not isinstance(config, MultiblockConfig):
         return build_ratio_masker(config, grid)
-    blocks = config.kinds[kind]
+    blocks = config.blocks_of(kind)
     if config.policy == "budget":
         return BudgetMasker(grid, blocks, config.aspect_ratio)
     return BatchMinMasker(grid, blocks, config.aspect_ratio, config.group_size)

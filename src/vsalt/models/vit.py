@@ -14,36 +14,15 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from vsalt.models.attention import Attention
 from vsalt.models.config import Architecture, EncoderConfig, FeaturePooling, Positions, grid_of
 from vsalt.models.pooling import pool_tokens
-from vsalt.models.rope import RopeTable, apply_rope, rope_table
+from vsalt.models.rope import RopeTable, rope_table
 from vsalt.models.sincos import sincos_table, sinusoid
 from vsalt.models.tokenizer import Tokenizer
 
 NORM_EPS = 1e-6
 INIT_STD = 0.02
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention, with rotary positions on queries and keys where they are given."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(
-        self, x: Float[Tensor, "B K D"], table: RopeTable | None = None
-    ) -> Float[Tensor, "B K D"]:
-        """Attend over all K tokens."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        if table is not None:
-            q, k = apply_rope(q, table), apply_rope(k, table)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return out
 
 
 class Mlp(nn.Module):

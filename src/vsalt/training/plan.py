@@ -271,12 +271,12 @@ def _mask_words(plans: list[StagePlan]) -> dict[str, list[str]]:
     for plan in plans:
         given = plan.masks
         if isinstance(given, MultiblockConfig):
-            families.append(given.name)
+            times = given.num_pairs
             policies.append(given.policy)
         else:
-            several = f" x {given.num_masks}" if given.num_masks > 1 else ""
-            families.append(given.name + several)
+            times = given.num_masks
             policies.append("-")
+        families.append(given.name + (f" x {times}" if times > 1 else ""))
     words = {"masks": families}
     if set(policies) != {"-"}:
         words["masks, policy"] = policies

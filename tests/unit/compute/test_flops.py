@@ -141,6 +141,7 @@ def test_blocks_after_the_teachers_layer_cost_nothing(layer: int, counter: FlopC
 MASKS_OF_HALF = {
     "multiblock": MultiblockConfig(target_share=0.5),
     "batch_min": MultiblockConfig(policy="batch_min", group_size=4, target_share=0.5),
+    "two pairs": MultiblockConfig(num_pairs=2, target_share=0.5),
     "tube": TubeConfig(ratio=0.75, target_share=0.5, target_choice="running_cell"),
     "random": RandomConfig(ratio=0.75, num_masks=2, target_share=0.25),
     "causal": CausalConfig(ratio=0.5, target_share=0.75),

@@ -33,6 +33,11 @@ def test_an_aspect_ratio_is_a_range_above_zero(ratio: tuple[float, float]) -> No
         MultiblockConfig(aspect_ratio=ratio)
 
 
+def test_there_is_a_pair_of_masks() -> None:
+    with pytest.raises(ConfigError, match=r"masks\.num-pairs is 0; it must be at least 1"):
+        MultiblockConfig(num_pairs=0)
+
+
 def test_the_defaults_are_vjepas() -> None:
     config = MultiblockConfig()
     assert list(config.kinds) == ["short", "long"]

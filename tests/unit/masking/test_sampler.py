@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vsalt.masking.config import MASKS, BlocksConfig, MultiblockConfig
+from vsalt.masking.config import MASKS, BlocksConfig, MultiblockConfig, Policy
 from vsalt.masking.sampler import Masker, build_mask_sampler, resolve_masks
 
 BLOCKS = BlocksConfig(num_blocks=2, spatial_scale=0.3, num_context=60, num_targets=90)
@@ -49,6 +49,23 @@ def test_kinds_are_drawn_independently() -> None:
     ]
     deviation = np.std(apart) * np.sqrt(2 / 400)
     assert abs(np.mean(same) - np.mean(apart)) < 4 * deviation
+
+
+@pytest.mark.parametrize("policy", ["budget", "batch_min"])
+def test_further_pairs_leave_the_first_as_it_was(policy: Policy) -> None:
+    blocks = BLOCKS if policy == "budget" else replace(BLOCKS, num_context=None, num_targets=None)
+    one = MultiblockConfig(policy=policy, group_size=3, short=blocks, long=blocks)
+    three = replace(one, num_pairs=3)
+    assert three.kind_names == ("short", "long", "short_2", "long_2", "short_3", "long_3")
+    few, many = (build_mask_sampler(config, GRID, 0) for config in (one, three))
+    assert many.counts == 3 * few.counts
+    drawn = [(few(2, position), many(2, position)) for position in range(12)]
+    for first, all_masks in drawn:
+        for mine, theirs in zip(first, all_masks, strict=False):
+            np.testing.assert_array_equal(mine.targets, theirs.targets)
+    # On a grid this small two masks of many are the same by chance.
+    different = {mask.targets.tobytes() for _, all_masks in drawn for mask in all_masks}
+    assert len(different) > 0.9 * 6 * len(drawn)
 
 
 def test_counts_are_those_of_the_masks() -> None:

@@ -1,6 +1,8 @@
 """From a configuration to networks: seeds, resolved numbers, and the plan of a run."""
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,3 +183,27 @@ def test_threads_are_set_where_given() -> None:
         assert set_up(DeviceConfig(threads=2), "cpu") == torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+FAULTS = """
+import resource, sys, torch
+from vsalt.training.config import DeviceConfig
+from vsalt.training.device import set_up
+if sys.argv[1] == "set up":
+    set_up(DeviceConfig(), "cpu")
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for part in range(2):
+    begin = faults()
+    for _ in range(20):
+        [torch.ones(millions * 2**20) for millions in (1, 4, 12)]
+print(faults() - begin)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the GNU C library is Linux's")
+def test_memory_that_tensors_free_is_used_again() -> None:
+    def faults(how: str) -> int:
+        command = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("set up") < 100 < faults("as it is")

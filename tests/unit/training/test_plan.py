@@ -8,7 +8,13 @@ from rich.console import Console
 
 from vsalt.compute.flops import block_flops
 from vsalt.config import PretrainConfig, SaltRunConfig
-from vsalt.masking.config import CausalConfig, MaskConfig, RandomConfig, TubeConfig
+from vsalt.masking.config import (
+    CausalConfig,
+    MaskConfig,
+    MultiblockConfig,
+    RandomConfig,
+    TubeConfig,
+)
 from vsalt.models.config import EncoderConfig, PredictorConfig
 from vsalt.objectives.config import SaltConfig
 from vsalt.presets import salt_preset, stage_preset
@@ -100,6 +106,14 @@ def test_the_plan_says_what_is_hidden() -> None:
     assert rows["tokens of a clip"] == ["128", "128", ""]
     assert rows["tokens seen"] == ["39 + 27", "39 + 27", ""]
     assert rows["tokens predicted"] == ["51 + 88", "51 + 88", ""]
+
+
+def test_the_plan_says_how_many_pairs_of_masks_there_are() -> None:
+    masks = salt_preset("tiny-cpu").teacher.masks
+    assert isinstance(masks, MultiblockConfig)
+    rows = table(with_teacher_masks(replace(masks, num_pairs=2)))
+    assert rows["masks"] == ["multiblock x 2", "multiblock", ""]
+    assert rows["tokens seen"] == ["39 + 27 + 39 + 27", "39 + 27", ""]
 
 
 @pytest.mark.parametrize(
