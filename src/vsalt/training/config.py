@@ -218,6 +218,8 @@ class DeviceConfig:
     """auto: cuda where there is one, else cpu."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast with fp32 weights on cuda, fp32 on cpu."""
+    compile: bool = False
+    """Compile the networks' blocks (torch.compile), which takes a minute or more at every start."""
     threads: int | None = None
     """CPU threads of the main process; unset: torch's own choice. Part of bit-exact resuming."""
     deterministic: bool = True

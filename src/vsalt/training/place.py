@@ -1,6 +1,7 @@
 """Where the networks of a stage lie: on this process's device, whole or in part."""
 
 from vsalt.objectives.protocol import Objective
+from vsalt.training.compile import compile_blocks
 from vsalt.training.config import DeviceConfig, Sharding
 from vsalt.training.distributed import Ranks
 from vsalt.training.joint import Joint
@@ -24,11 +25,11 @@ def place(
     device: str,
     num_parts: int,
 ) -> Joint | None:
-    """Move a method's networks from main memory to where they are computed.
+    """Move a method's networks from main memory to where they are computed, and compile them.
 
     Args:
         objective: the method; an optimiser is to be built afterwards.
-        config: says whether a frozen teacher is sharded.
+        config: says whether a frozen teacher is sharded, and whether networks are compiled.
         sharding: whether the trained networks are, and a target that follows them.
         ranks: the processes, all of which call this.
         device: "cpu" or "cuda".
@@ -36,7 +37,24 @@ def place(
 
     Returns:
         The method as several processes compute it together; None for one process.
+
+    Raises:
+        ConfigError: networks cannot be compiled here.
     """
+    joint = _place(objective, config, sharding, ranks, device, num_parts)
+    if config.compile:
+        compile_blocks(objective, device)
+    return joint
+
+
+def _place(
+    objective: Objective,
+    config: DeviceConfig,
+    sharding: Sharding,
+    ranks: Ranks,
+    device: str,
+    num_parts: int,
+) -> Joint | None:
     target = objective.target
     sharded = sharding == "shard" and ranks.several
     shards_target = sharded if objective.target_follows else config.teacher_sharding == "shard"
