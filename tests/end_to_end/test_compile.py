@@ -23,7 +23,7 @@ def test_compiled_networks_give_the_same_numbers(
     plain, compiled = tmp_path / "plain", tmp_path / "compiled"
     done = runs.vsalt(*words, "--out", plain)
     assert done.returncode == 0, done.stderr
-    assert not cache.exists()
+    assert not any(cache.rglob("*.so"))
     more = ["--device.compile", "--out", compiled]
     if processes > 1:
         more += ["--device.sharding", "shard"]
