@@ -26,7 +26,7 @@ def test_compiled_networks_give_the_same_numbers(
     assert not any(cache.rglob("*.so"))
     more = ["--device.compile", "--out", compiled]
     if processes > 1:
-        more += ["--device.sharding", "shard"]
+        more += ["--device.sharding", "shard", "--device.timeout-s", "200"]
         done = runs.torchrun(processes, *words, *more)
     else:
         done = runs.vsalt(*words, *more)
