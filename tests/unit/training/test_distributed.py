@@ -222,6 +222,7 @@ atexit.register(count)  # runs after those that are registered later
 _end_threads_before_exit()
 store = dist.FileStore(sys.argv[1], 1)
 dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+dist.barrier()  # so that a thread is surely there
 cycle = {"group": dist.group.WORLD}
 cycle["self"] = cycle
 dist.destroy_process_group()
