@@ -72,7 +72,7 @@ def drive(folder: Path, names: list[str]) -> None:
         [sys.executable, str(DRIVER), str(folder), *names],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=290,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -225,6 +225,7 @@ dist.init_process_group("gloo", store=store, rank=0, world_size=1)
 dist.barrier()  # so that a thread is surely there
 cycle = {"group": dist.group.WORLD}
 cycle["self"] = cycle
+del cycle
 dist.destroy_process_group()
 count()
 """
