@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # or each process would import it for itself
 from torch import distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
