@@ -127,7 +127,9 @@ def _fullest_moment(
     # the first is done, too.
     waiting = VALUE[precision] * networks.num_matrix_weights
     between = num_clips * (saved[0] + outputs + clip) + (waiting if len(saved) > 1 else 0)
-    return max(after_forward, between, num_clips * (teacher_pass_bytes(networks, shapes, precision)))
+    return max(
+        after_forward, between, num_clips * (teacher_pass_bytes(networks, shapes, precision))
+    )
 
 
 def saved_bytes(
@@ -150,7 +152,8 @@ def saved_bytes(
         networks.predictor, precision, networks.is_rotary
     )
     predictor = both * (blocks + _table_bytes(networks.predictor, networks.is_rotary))
-    predictor += num_targets * final_norm_bytes(w, precision)
+    # The last norm takes the targets out of all tokens, which stay with them.
+    predictor += num_targets * final_norm_bytes(w, precision) + num_context * FP32 * w
     return encoder + predictor + FP32 * num_targets * networks.target_width
 
 

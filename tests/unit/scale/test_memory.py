@@ -192,7 +192,12 @@ def test_the_largest_micro_batch_fits_and_the_next_does_not() -> None:
         for size in (1, 4, 6)
     }
     largest = largest_micro_batch(
-        networks, shapes, 48, needed[6] - 1, group_size=24, **how  # type: ignore[arg-type]
+        networks,
+        shapes,
+        48,
+        needed[6] - 1,
+        group_size=24,
+        **how,  # type: ignore[arg-type]
     )
     assert largest == 4
     assert largest_micro_batch(networks, shapes, 48, needed[1] - 1, **how) is None  # type: ignore[arg-type]
