@@ -115,10 +115,8 @@ def plan_nodes(args: NodesArgs, as_json: bool) -> int:
 
     console = Console(markup=False, highlight=False)
     console.print(_table(plans) if args.table else _details(budgets))
-    for budget in budgets:
-        for warning in budget.warnings:
-            who = f"{budget.stage.title} (ViT-{budget.stage.size}, {budget.num_gpus} GPUs)"
-            console.print(f"careful: {who} {warning}", style="yellow")
+    for line in _warnings(budgets):
+        console.print(line, style="yellow")
     console.print("nothing here is measured on a GPU; assumed, not given:")
     for each in assumed:
         console.print(f"  {each.flag} {each.value:g} ({each.source})", soft_wrap=True)
@@ -161,6 +159,19 @@ def _plans(args: NodesArgs, cluster: "Cluster", choices: "Choices") -> list[Sequ
             [plan_budget(stage, number, cluster, choices) for stage in stages] for number in gpus
         ]
     return found
+
+
+def _warnings(budgets: Sequence["Budget"]) -> list[str]:
+    """Return every warning once, with the numbers of GPUs that it is about."""
+    gpus: dict[tuple[str, str, str], list[str]] = {}
+    for budget in budgets:
+        for warning in budget.warnings:
+            key = (budget.stage.title, budget.stage.size, warning)
+            gpus.setdefault(key, []).append(str(budget.num_gpus))
+    return [
+        f"careful: {title} (ViT-{size}, {', '.join(numbers)} GPUs) {warning}"
+        for (title, size, warning), numbers in gpus.items()
+    ]
 
 
 def _plain(
@@ -241,7 +252,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
     decode = budget.decode
     cached = decode.with_cached_latents
     source = stage.teacher_size or ("average" if stage.method == "vjepa" else "pixels")
-    cells = {
+    return {
         "encoder": f"ViT-{stage.size}",
         "target": f"ViT-{source}" if stage.teacher_size else source,
         "steps": f"{stage.steps:,}",
@@ -253,6 +264,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
         "  optimiser": _gib(memory.optimiser),
         "  teacher": _gib(memory.teacher),
         "  bf16 copies": _gib(memory.weight_copies),
+        "  gathered": _gib(memory.gathered),
         "  activations": _gib(memory.activations),
         "largest micro-batch": str(budget.largest_micro_batch or "none"),
         "a GPU sends, GB a step": f"{moved.link_bytes / 1e9:.3g}",
@@ -267,20 +279,17 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
         "  with repeats": f"{decode.with_repeats:.3g}",
         "  latents cached": "-" if cached is None else f"{cached:.3g}",
     }
-    if memory.gathered:
-        cells["  gathered"] = _gib(memory.gathered)
-    return cells
 
 
 def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
     """Return a row for every run: memory and cores of its largest stage, hours of all together.
 
-    What is sent, and the time of a step, are those of its last stage.
+    What is sent, and the time of a step (at worst), are those of its last stage.
     """
     from rich.table import Table
 
     table = Table(title="by formula", title_justify="left")
-    names = ("encoder", "GPUs", "run", "GiB", "sent, GB", "hidden", "step, s", "GPU-hours", "cores")
+    names = ("ViT", "GPUs", "run", "GiB", "sent, GB", "step, s", "GPU-hours", "cores")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for plan in plans:
@@ -288,13 +297,12 @@ def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
             last = run[-1]
             hours = tuple(sum(budget.gpu_hours[end] for budget in run) for end in (0, 1))
             table.add_row(
-                f"ViT-{last.stage.size}",
+                last.stage.size,
                 str(last.num_gpus),
                 "salt" if last.stage.method == "salt" else last.stage.title,
                 f"{max(budget.memory.total for budget in run) / 2**30:.1f}",
                 f"{last.exchange.link_bytes / 1e9:.3g}",
-                f"{last.exchange.hidden_at_best:.0%}",
-                _range(last.step_s),
+                f"{last.step_s[1]:.3g}",
                 _range((hours[0], hours[1])),
                 f"{max(budget.decode.cores_per_node for budget in run):.3g}",
             )

@@ -8,7 +8,7 @@ from vsalt.scale.memory import Precision
 
 A100 = "NVIDIA's data sheet of the A100 80 GB"
 DGX = "data sheet of the DGX A100"
-CLIPS_PER_CORE = 34.0
+CLIPS_PER_CORE = 20.0
 """Clips per second of one core: `docs/explanation/at-scale.md` says how it was measured."""
 GIB = 2**30
 
@@ -87,7 +87,7 @@ class Cluster:
 
 
 def build_cluster(
-    given: Mapping[str, float | None], precision: Precision
+    given: Mapping[str, float | int | None], precision: Precision
 ) -> tuple[Cluster, list[Assumption]]:
     """Return the machines, and what of them is assumed.
 
@@ -101,7 +101,7 @@ def build_cluster(
     assumed = {
         name: each for name, each in _assumptions(precision).items() if given.get(name) is None
     }
-    numbers = {name: value for name, value in given.items() if value is not None}
+    numbers = {name: float(value) for name, value in given.items() if value is not None}
     numbers |= {name: each.value for name, each in assumed.items()}
     gpus = int(numbers.pop("gpus_per_node"))
     return Cluster(gpus_per_node=gpus, **numbers), list(assumed.values())
@@ -113,7 +113,7 @@ def _assumptions(precision: Precision) -> dict[str, Assumption]:
         "fp32": Assumption("--gpu-tflops", 19.5, f"fp32 without TF32, {A100}"),
     }[precision]
     return {
-        "gpus_per_node": Assumption("--gpus-per-node", 8, DGX),
+        "gpus_per_node": Assumption("--gpus-per-node", 8.0, DGX),
         "gpu_memory_gib": Assumption("--gpu-memory-gib", 80.0, A100),
         "spare_gib": Assumption(
             "--spare-gib", 6.0, "a guess: CUDA, libraries, buffers of collectives, fragments"
@@ -122,11 +122,11 @@ def _assumptions(precision: Precision) -> dict[str, Assumption]:
         "mfu": Assumption("--mfu", 0.4, "a guess; vsalt bench step measures it on your GPU"),
         "link_gb_s": Assumption("--link-gb-s", 300.0, f"NVLink, one direction, {A100}"),
         "network_gb_s": Assumption("--network-gb-s", 200.0, f"8 cards of 200 Gbit/s, {DGX}"),
-        "cores_per_node": Assumption("--cores-per-node", 128, DGX),
+        "cores_per_node": Assumption("--cores-per-node", 128.0, DGX),
         "clips_per_core_s": Assumption(
             "--decode-clips-per-core-s",
             CLIPS_PER_CORE,
-            "measured on one core of an AMD EPYC that others used, real videos of 320 x 240; "
-            "vsalt bench loader measures it on yours",
+            "measured on one core of an AMD EPYC, one video of 640 x 272 (80 at 170 x 128, 2 at "
+            "1280 x 720); vsalt bench loader --processor-time measures it on yours",
         ),
     }

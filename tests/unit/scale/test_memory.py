@@ -93,7 +93,7 @@ CASES = [
     ("pixel", {}),
     ("salt", {}),
     ("vjepa", {"size": "S", "batch_size": 1}),
-    ("pixel", {"size": "B", "batch_size": 1}),
+    pytest.param("pixel", {"size": "B", "batch_size": 1}, marks=pytest.mark.slow),
     ("pixel", {"masks": "tube"}),
     ("salt", {"masks": "random", "batch_size": 3}),
     ("pixel", {"positions": "sincos"}),
