@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from vsalt.compute.types import ClipShapes
 from vsalt.config import PretrainConfig, StageConfig
 from vsalt.errors import ConfigError
+from vsalt.masking.config import MultiblockConfig
 from vsalt.models.config import Architecture, EncoderConfig, PredictorConfig, SizeName
 from vsalt.presets import is_one_stage, salt_preset, stage_preset
 from vsalt.scale.networks import Networks
@@ -116,7 +117,9 @@ def _stage(title: str, config: PretrainConfig, frozen: EncoderConfig | None) -> 
     is_average = stage.method.name == "vjepa"
     source = stage.encoder if is_average else frozen if stage.method.needs_teacher else None
     teacher: Architecture | None = None if source is None else source.architecture
-    is_cut = masks.name == "multiblock" and masks.policy == "batch_min"
+    group_size = None
+    if isinstance(masks, MultiblockConfig) and masks.policy == "batch_min":
+        group_size = masks.group_size
     return Stage(
         title=title,
         method=stage.method.name,
@@ -133,5 +136,5 @@ def _stage(title: str, config: PretrainConfig, frozen: EncoderConfig | None) -> 
         steps=loop.end,
         batch_size=loop.batch_size,
         micro_batch_size=loop.micro_batch_size,
-        group_size=masks.group_size if is_cut else None,
+        group_size=group_size,
     )
