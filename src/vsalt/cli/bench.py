@@ -71,6 +71,9 @@ class LoaderArgs:
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
+    processor_time: bool = False
+    """Count the seconds that processors have worked, with --workers 0: what one core reads, also
+    where others use the machine."""
     json: bool = False
     """Print one object and nothing else."""
 
@@ -117,7 +120,12 @@ def loader(words: Sequence[str], prog: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         sources = args.data or (str(make_videos(Path(folder) / "synthetic", config)),)
         found = measure_loader(
-            config, sources, workers=args.workers, batches=args.batches, step_s=args.step_s
+            config,
+            sources,
+            workers=args.workers,
+            batches=args.batches,
+            step_s=args.step_s,
+            processor_time=args.processor_time,
         )
     if not args.data:
         found["settings"]["sources"] = ["synthetic"]

@@ -66,6 +66,8 @@ def test_sources_and_numbers_that_cannot_be_are_refused(videos: str) -> None:
     assert len(error.value.problems) == 3
     with pytest.raises(ConfigError, match="--workers has no number"):
         measure_loader(config, [videos], workers=())
+    with pytest.raises(ConfigError, match="take --workers 0, without --step-s"):
+        measure_loader(config, [videos], workers=(0, 1), processor_time=True)
     with pytest.raises(DataError):
         measure_loader(config, ["/nowhere"], workers=(0,))
 
