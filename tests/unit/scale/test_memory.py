@@ -11,6 +11,7 @@ from torch import Tensor
 from vsalt.bench.setup import bench_stage, bench_teacher
 from vsalt.config import PretrainConfig
 from vsalt.masking.config import MASKS
+from vsalt.models import attention
 from vsalt.models.config import ENCODERS, PREDICTORS, EncoderConfig
 from vsalt.objectives.masked_prediction import MaskedPrediction, count_params
 from vsalt.scale.memory import block_bytes, largest_micro_batch, saved_bytes, step_memory
@@ -77,8 +78,8 @@ def kept_bytes(objective: MaskedPrediction, forward: Callable[[], object]) -> tu
 
 
 @contextmanager
-def norms_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compute LayerNorms in fp32, as autocast does on CUDA by its documented list."""
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Norms in fp32, as autocast does on CUDA by its documented list, and fused attention."""
     original = torch.nn.functional.layer_norm
 
     def layer_norm(x: Tensor, *args: object, **kwargs: object) -> Tensor:
@@ -86,6 +87,7 @@ def norms_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.functional, "layer_norm", layer_norm)
+        patch.setattr(attention, "MAX_TOKENS", 0)
         yield
 
 
@@ -117,7 +119,7 @@ def test_activations_in_bf16(
 ) -> None:
     config, objective, networks = build(method, **how)  # type: ignore[arg-type]
     batch = random_batch(config)
-    with norms_as_on_cuda(monkeypatch), autocast("cpu", "bf16"):
+    with as_on_cuda(monkeypatch), autocast("cpu", "bf16"):
         kept, copies = kept_bytes(objective, lambda: objective.loss(batch))
     expected = sum(saved_bytes(networks, *mask, "bf16") for mask in clip_shapes(config).masks)
     assert copies == 2 * networks.num_matrix_weights
