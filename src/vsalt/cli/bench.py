@@ -68,6 +68,8 @@ class LoaderArgs:
     """Numbers of worker processes, one after the other; 0 reads in the main process."""
     batches: int = 20
     """Batches that are timed for each number."""
+    repeats: int = 1
+    """Positions of a batch that share a decoded clip, as --data.repeats of vsalt pretrain."""
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
@@ -117,7 +119,12 @@ def loader(words: Sequence[str], prog: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         sources = args.data or (str(make_videos(Path(folder) / "synthetic", config)),)
         found = measure_loader(
-            config, sources, workers=args.workers, batches=args.batches, step_s=args.step_s
+            config,
+            sources,
+            workers=args.workers,
+            batches=args.batches,
+            step_s=args.step_s,
+            repeats=args.repeats,
         )
     if not args.data:
         found["settings"]["sources"] = ["synthetic"]
