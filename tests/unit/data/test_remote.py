@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,8 +53,14 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServe
     monkeypatch.setattr(remote, "REQUEST_S", 0.3)
     monkeypatch.setattr(remote, "_described", {})
     monkeypatch.setattr(remote, "_away", {})
+    monkeypatch.setattr(remote, "_systems", {})
     with serving(folder) as server:
         yield server
+        system = remote._systems.get("http")
+        if system is not None and system._session is not None:
+            # Later tests count what is open.
+            fsspec.asyn.sync(system.loop, system._session.close)
+    fsspec.get_filesystem_class("http").clear_instance_cache()
 
 
 @pytest.fixture
@@ -301,7 +308,7 @@ def test_verbs_that_cannot_read_urls_say_so(
 
 def test_what_is_missing_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_systems", {})
-    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'vsalt\[remote\]'"):
         read_source("http://127.0.0.1:9/labels.csv")
 
