@@ -52,6 +52,7 @@ def measure_loader(
     batches: int = 20,
     step_s: float | None = None,
     repeats: int = 1,
+    processor_time: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
@@ -65,7 +66,8 @@ def measure_loader(
         step_s: seconds that a step takes; they are slept between batches, as a GPU would leave the
             cores alone. None: the data wait is not measured.
         repeats: positions of a batch that share a decoded clip, as --data.repeats.
-        clock: seconds.
+        processor_time: count the seconds that processors have worked for this process.
+        clock: seconds, unless `processor_time` is set.
         sleep: waits for so many seconds.
 
     Raises:
@@ -73,6 +75,13 @@ def measure_loader(
         DataError: if the sources cannot be used.
     """
     _check(workers, batches, step_s)
+    if processor_time:
+        if any(workers) or step_s is not None:
+            problem = (
+                "--processor-time is that of this process alone; give --workers 0, no --step-s"
+            )
+            raise ConfigError([problem])
+        clock = time.process_time
     data = replace(config.data, sources=tuple(sources), holdout=0.0, repeats=repeats)
     report_problems(repeat_problems(config.stage, repeats))
     config = replace(config, data=data)
@@ -95,6 +104,7 @@ def measure_loader(
             "prefetch": config.data.prefetch,
             "repeats": repeats,
             "step_s": step_s,
+            "clock": "processor" if processor_time else "wall",
         },
         "rows": rows,
     }

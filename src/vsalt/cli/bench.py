@@ -73,6 +73,9 @@ class LoaderArgs:
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
+    processor_time: bool = False
+    """Count the seconds that processors have worked for this process, which are those of one core:
+    for a machine that others use, too. With --workers 0 and no --step-s."""
     json: bool = False
     """Print one object and nothing else."""
 
@@ -125,6 +128,7 @@ def loader(words: Sequence[str], prog: str) -> int:
             batches=args.batches,
             step_s=args.step_s,
             repeats=args.repeats,
+            processor_time=args.processor_time,
         )
     if not args.data:
         found["settings"]["sources"] = ["synthetic"]
