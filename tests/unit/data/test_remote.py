@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from vsalt.data.config import ClipConfig, DataConfig, ReadLimits
 from vsalt.data.dataset import ClipDataset
 from vsalt.data.decode import read_frames
 from vsalt.data.frame_store import entry_path
+from vsalt.data.jobs import Job
 from vsalt.data.loader import ClipLoader
 from vsalt.data.manifest import read_source
 from vsalt.data.media import Media
 from vsalt.data.pack import pack
+from vsalt.data.types import SampleKey
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError, MissingExtraError
 
 TIMES_S = [0.05, 0.55, 1.05]
@@ -166,10 +169,8 @@ def test_shards_are_read_by_their_index(server: RangeServer, folder: Path) -> No
         read_source(f"{server.url}/videos")
 
 
-def batches(source: str) -> list[tuple[torch.Tensor, tuple[object, ...]]]:
-    data = DataConfig(sources=(source,), holdout=0.0)
-    catalogue = Catalogue.load(data, seed=0)
-    dataset = ClipDataset(
+def dataset_of(catalogue: Catalogue, data: DataConfig) -> ClipDataset:
+    return ClipDataset(
         table=catalogue.table(),
         order=catalogue.order(0),
         batch_size=4,
@@ -177,6 +178,11 @@ def batches(source: str) -> list[tuple[torch.Tensor, tuple[object, ...]]]:
         data=data,
         seed=0,
     )
+
+
+def batches(source: str) -> list[tuple[torch.Tensor, tuple[object, ...]]]:
+    data = DataConfig(sources=(source,), holdout=0.0)
+    dataset = dataset_of(Catalogue.load(data, seed=0), data)
     with ClipLoader(dataset, start=0, stop=3, batch_size=4, micro_batch_size=4) as loader:
         return [(item.batch.clips.clone(), item.batch.bad_files) for item in loader]
 
@@ -254,6 +260,22 @@ def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path
     # One of two servers is enough to begin with.
     manifest.write_text(f"path\n{away}/0.mp4\n{server.url}/videos/0%20%23%25.mp4\n")
     assert len(read_source(manifest).rows) == 2
+
+
+def test_a_server_that_goes_away_ends_the_reading_soon(
+    folder: Path, server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(folder) as other:
+        data = DataConfig(sources=(f"{other.url}/labels.csv",), holdout=0.0)
+        catalogue = Catalogue.load(data, seed=0)
+        dataset = dataset_of(catalogue, data)
+        assert not dataset.read([dataset.draw(SampleKey(0, 0))], Job()).bad_files
+    monkeypatch.setattr(remote, "_described", {})
+    began = time.monotonic()
+    with pytest.raises(DataError, match="8 clips in a row could not be read") as caught:
+        dataset.read([dataset.draw(SampleKey(1, 0))], Job())
+    assert f"the server {other.url} cannot be reached, tried once" in str(caught.value)
+    assert time.monotonic() - began < 60  # far from eight times the limit of a file
 
 
 def test_a_kept_frame_belongs_to_a_version_of_the_file(
