@@ -58,6 +58,10 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, *, body: bool) -> None:
+        if self.server.over.is_set():
+            # A thread may outlive its server.
+            self.close_connection = True
+            return
         name = unquote(urlsplit(self.path).path).lstrip("/")
         self.server.asked[f"{self.command} {name}"] += 1
         fault = self.server.faults.get(name, "")
