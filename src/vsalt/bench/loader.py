@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vsalt.bench.machine import Clock, describe_machine
-from vsalt.config import PretrainConfig
+from vsalt.config import PretrainConfig, repeat_problems
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.loader import ClipLoader, MicroBatch
 from vsalt.data.synthetic import synthesise
-from vsalt.errors import ConfigError
+from vsalt.errors import ConfigError, report_problems
 from vsalt.training.data import StageData
 
 SYNTHETIC_CLIPS = 64
@@ -51,6 +51,7 @@ def measure_loader(
     workers: Sequence[int],
     batches: int = 20,
     step_s: float | None = None,
+    repeats: int = 1,
     processor_time: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
@@ -64,6 +65,7 @@ def measure_loader(
         batches: that are timed.
         step_s: seconds that a step takes; they are slept between batches, as a GPU would leave the
             cores alone. None: the data wait is not measured.
+        repeats: positions of a batch that share a decoded clip, as --data.repeats.
         processor_time: count the seconds that processors have worked for this process, and not
             those of `clock`: the rate of a core, on a machine that others use, too.
         clock: seconds.
@@ -76,7 +78,8 @@ def measure_loader(
     _check(workers, batches, step_s, processor_time)
     if processor_time:
         clock = time.process_time
-    data = replace(config.data, sources=tuple(sources), holdout=0.0)
+    data = replace(config.data, sources=tuple(sources), holdout=0.0, repeats=repeats)
+    report_problems(repeat_problems(config.stage, repeats))
     config = replace(config, data=data)
     catalogue = Catalogue.load(config.data, seed=config.seed)
     rows = []
@@ -95,6 +98,7 @@ def measure_loader(
             "clips": config.stage.loop.batch_size,
             "batches": batches,
             "prefetch": config.data.prefetch,
+            "repeats": repeats,
             "step_s": step_s,
             "clock": "processor" if processor_time else "wall",
         },

@@ -68,6 +68,8 @@ class LoaderArgs:
     """Numbers of worker processes, one after the other; 0 reads in the main process."""
     batches: int = 20
     """Batches that are timed for each number."""
+    repeats: int = 1
+    """Positions of a batch that share a decoded clip, as --data.repeats of vsalt pretrain."""
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
@@ -125,6 +127,7 @@ def loader(words: Sequence[str], prog: str) -> int:
             workers=args.workers,
             batches=args.batches,
             step_s=args.step_s,
+            repeats=args.repeats,
             processor_time=args.processor_time,
         )
     if not args.data:
