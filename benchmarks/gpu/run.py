@@ -9,12 +9,16 @@ Pieces, in the order of importance:
     vjepa2       benchmarks/vjepa2_step.py on ViT-L, 16 x 224 x 224, 24 clips, bf16, beside CHECKOUT
     health       benchmarks/health.py: what the health measures cost, as a share of a step
     small-gpu    200 + 200 steps of the preset `small-gpu`: clips/s, data-wait share, peak memory
+    data-wait    the loader of `small-gpu` alone, for 1, 2 and 4 views of a decoded clip, beside the
+                 rate that the networks need; after the piece small-gpu, with the same --out
 
 Every piece writes FOLDER/PIECE.json with what it measured and the machine's name.
 """
 
 import argparse
+import itertools
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -24,7 +28,8 @@ from typing import Any
 
 import torch
 
-from vsalt.bench.setup import bench_stage, bench_teacher
+from vsalt.bench.loader import measure_loader
+from vsalt.bench.setup import bench_data, bench_stage, bench_teacher
 from vsalt.bench.step import measure_step
 from vsalt.models.config import SizeName
 from vsalt.training.config import DeviceConfig
@@ -153,7 +158,54 @@ def run_small_gpu(args: argparse.Namespace) -> dict[str, Any]:
         path = run / stage / "timings.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         result[stage] = [json.loads(line) for line in lines]
+        result[f"{stage}_data_wait"] = data_wait(result[stage])
     return result
+
+
+def data_wait(timings: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the share of the time that a stage waited for clips, without its first log.
+
+    Until then, processes start, and the device measures and compiles.
+    """
+    if len(timings) < 2:
+        return None
+    spans = [
+        after["elapsed_s"] - before["elapsed_s"] for before, after in itertools.pairwise(timings)
+    ]
+    waited = [
+        timing["data_wait_share"] * span for timing, span in zip(timings[1:], spans, strict=True)
+    ]
+    clips = [timing["clips_per_s"] * span for timing, span in zip(timings[1:], spans, strict=True)]
+    share = sum(waited) / sum(spans)
+    return {
+        "share": share,
+        "below_5_percent": share < 0.05,
+        "clips_per_s": sum(clips) / sum(spans),
+        # What the device could take if it never waited.
+        "clips_per_s_without_wait": sum(clips) / (sum(spans) - sum(waited)),
+        "seconds": sum(spans),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def run_data_wait(args: argparse.Namespace) -> dict[str, Any]:
+    if args.data is None:
+        raise SystemExit("piece data-wait needs --data MANIFEST")
+    before = args.out / "small-gpu.json"
+    waits = json.loads(before.read_text()) if before.exists() else {}
+    config = bench_data("small-gpu")
+    workers = min(config.data.workers, len(os.sched_getaffinity(0)))
+    rows = []
+    for repeats in (1, 2, 4):
+        found = measure_loader(
+            config, [args.data], workers=[workers], batches=args.steps, repeats=repeats
+        )
+        rows.append({"repeats": repeats, **found["rows"][0]})
+    needed = {
+        stage: (waits.get(f"{stage}_data_wait") or {}).get("clips_per_s_without_wait")
+        for stage in ("teacher", "student")
+    }
+    return {"loader": rows, "needed_clips_per_s": needed}
 
 
 PIECES = {
@@ -162,6 +214,7 @@ PIECES = {
     "vjepa2": run_vjepa2,
     "health": run_health,
     "small-gpu": run_small_gpu,
+    "data-wait": run_data_wait,
 }
 
 if __name__ == "__main__":

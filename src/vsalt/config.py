@@ -166,6 +166,26 @@ def group_problems(stage: StageConfig, prefix: str = "") -> list[str]:
     return [f"{problem}, or another --{prefix}masks.group-size"]
 
 
+def repeat_problems(stage: StageConfig, repeats: int, prefix: str = "") -> list[str]:
+    """What is wrong with a resolved stage whose decoded clips are used several times.
+
+    A worker decodes a micro-batch, so all views of a clip must lie in the same one.
+    """
+    micro = stage.loop.micro_batch_size
+    assert micro is not None, "resolve the stage first"
+    if micro % repeats == 0:
+        return []
+    higher = -(-micro // repeats) * repeats
+    setting = f"--{prefix}loop.micro-batch-size"
+    if micro == stage.loop.batch_size:
+        setting = "--batch-size"
+    return [
+        f"data.repeats is {repeats}, {prefix}loop.micro-batch-size {micro}; all views of a decoded "
+        f"clip are in one micro-batch, so it must be a multiple of {repeats}: give {setting} "
+        f"{higher}, or another --data.repeats"
+    ]
+
+
 def _clip_problems(clip: ClipConfig, encoder: EncoderConfig, name: str) -> list[str]:
     try:
         grid_of(clip.num_frames, clip.size, encoder.tubelet, flag=f"--{name}.tubelet")
@@ -330,6 +350,7 @@ __all__ = [
     "clip_grid",
     "from_dict",
     "group_problems",
+    "repeat_problems",
     "resolve_stage",
     "to_dict",
 ]

@@ -1,6 +1,7 @@
 """Imports between the packages of vsalt point one way; see docs/explanation/architecture.md.
 
-    cli → compare → {interop, evaluation, embedding, report, linear, doctor, bench} → training →
+    cli → compare → {interop, evaluation, embedding, report, linear, doctor, bench, scale}
+        → training →
         objectives → targets → {models, masking, data, compute}
 
 A module imports from its own package, from lower layers, and from plain modules. Plain are
@@ -24,7 +25,7 @@ LAYERS = (
     ("targets",),
     ("objectives",),
     ("training",),
-    ("interop", "evaluation", "embedding", "report", "linear", "doctor", "bench"),
+    ("interop", "evaluation", "embedding", "report", "linear", "doctor", "bench", "scale"),
     ("compare",),
     ("cli",),
 )

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vsalt.bench.machine import Clock, describe_machine
-from vsalt.config import PretrainConfig
+from vsalt.config import PretrainConfig, repeat_problems
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.loader import ClipLoader, MicroBatch
 from vsalt.data.synthetic import synthesise
-from vsalt.errors import ConfigError
+from vsalt.errors import ConfigError, report_problems
 from vsalt.training.data import StageData
 
 SYNTHETIC_CLIPS = 64
@@ -51,6 +51,8 @@ def measure_loader(
     workers: Sequence[int],
     batches: int = 20,
     step_s: float | None = None,
+    repeats: int = 1,
+    processor_time: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
@@ -63,15 +65,21 @@ def measure_loader(
         batches: that are timed.
         step_s: seconds that a step takes; they are slept between batches, as a GPU would leave the
             cores alone. None: the data wait is not measured.
+        repeats: positions of a batch that share a decoded clip, as --data.repeats.
+        processor_time: count the seconds that processors have worked for this process, and not
+            those of `clock`: the rate of a core, on a machine that others use, too.
         clock: seconds.
         sleep: waits for so many seconds.
 
     Raises:
-        ConfigError: if a number is out of range.
+        ConfigError: if a number is out of range, or processor time is asked for of workers.
         DataError: if the sources cannot be used.
     """
-    _check(workers, batches, step_s)
-    data = replace(config.data, sources=tuple(sources), holdout=0.0)
+    _check(workers, batches, step_s, processor_time)
+    if processor_time:
+        clock = time.process_time
+    data = replace(config.data, sources=tuple(sources), holdout=0.0, repeats=repeats)
+    report_problems(repeat_problems(config.stage, repeats))
     config = replace(config, data=data)
     catalogue = Catalogue.load(config.data, seed=config.seed)
     rows = []
@@ -90,7 +98,9 @@ def measure_loader(
             "clips": config.stage.loop.batch_size,
             "batches": batches,
             "prefetch": config.data.prefetch,
+            "repeats": repeats,
             "step_s": step_s,
+            "clock": "processor" if processor_time else "wall",
         },
         "rows": rows,
     }
@@ -104,7 +114,9 @@ def _with_workers(config: PretrainConfig, workers: int, batches: int) -> Pretrai
     return replace(config, data=data, stage=replace(config.stage, loop=loop))
 
 
-def _check(workers: Sequence[int], batches: int, step_s: float | None) -> None:
+def _check(
+    workers: Sequence[int], batches: int, step_s: float | None, processor_time: bool
+) -> None:
     problems = [
         f"--workers has {number}; every number must be at least 0"
         for number in workers
@@ -116,6 +128,10 @@ def _check(workers: Sequence[int], batches: int, step_s: float | None) -> None:
         problems.append(f"--batches is {batches}; it must be at least 1")
     if step_s is not None and not 0 < step_s < float("inf"):
         problems.append(f"--step-s is {step_s}; it must be above 0, and finite")
+    if processor_time and (any(workers) or step_s is not None):
+        problems.append(
+            "--processor-time counts what this process does: take --workers 0, without --step-s"
+        )
     if problems:
         raise ConfigError(problems)
 

@@ -68,9 +68,14 @@ class LoaderArgs:
     """Numbers of worker processes, one after the other; 0 reads in the main process."""
     batches: int = 20
     """Batches that are timed for each number."""
+    repeats: int = 1
+    """Positions of a batch that share a decoded clip, as --data.repeats of vsalt pretrain."""
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
+    processor_time: bool = False
+    """Count the seconds that processors have worked, with --workers 0: what one core reads, also
+    where others use the machine."""
     json: bool = False
     """Print one object and nothing else."""
 
@@ -117,7 +122,13 @@ def loader(words: Sequence[str], prog: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         sources = args.data or (str(make_videos(Path(folder) / "synthetic", config)),)
         found = measure_loader(
-            config, sources, workers=args.workers, batches=args.batches, step_s=args.step_s
+            config,
+            sources,
+            workers=args.workers,
+            batches=args.batches,
+            step_s=args.step_s,
+            repeats=args.repeats,
+            processor_time=args.processor_time,
         )
     if not args.data:
         found["settings"]["sources"] = ["synthetic"]

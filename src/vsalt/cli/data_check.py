@@ -91,11 +91,11 @@ def run(args: CheckArgs) -> int:
     from vsalt.data.shard_index import INDEX_NAME
 
     paths = [parse_source(text)[0] for text in args.sources]
-    _check_json(args.json, paths)
+    _check_json(args.json, [path for path in paths if isinstance(path, Path)])
     if args.write_clean is not None:
         check_out(args.write_clean)
-        if (paths[0] / INDEX_NAME).is_file():
-            check_beside_shards(args.write_clean, paths[0])
+        if isinstance(paths[0], Path) and (paths[0] / INDEX_NAME).is_file():
+            check_beside_shards(args.write_clean, str(paths[0]))
     options = CheckOptions(
         columns=ManifestColumns(
             label=args.label_column,

@@ -24,7 +24,7 @@ class PackArgs:
     same batches. A command that was interrupted goes on where it stopped when it is given again.
     """
 
-    source: tyro.conf.Positional[Path]
+    source: tyro.conf.Positional[str]
     """A folder of videos and images, or a manifest."""
     out: tyro.conf.Positional[Path]
     """Folder to write to; new, or begun by the same command."""
@@ -40,7 +40,7 @@ class IndexArgs:
     plain files inside of their shard are reported and left out.
     """
 
-    folder: tyro.conf.Positional[Path]
+    folder: tyro.conf.Positional[str]
     """Folder of uncompressed .tar files."""
 
 
@@ -48,7 +48,7 @@ class IndexArgs:
 class UnpackArgs:
     """Write chosen videos of shards back into a folder, with a manifest of their rows."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: tyro.conf.Positional[str]
     """Folder of shards with index.jsonl."""
     out: tyro.conf.Positional[Path]
     """Folder to write to; new or empty."""
@@ -98,10 +98,12 @@ def pack(words: Sequence[str], prog: str) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
+    from vsalt.data.output_folder import require_local
     from vsalt.data.pack import pack as pack_source
 
+    source = require_local(args.source)
     with row_progress(Console(stderr=True), "packing shards") as show:
-        result = pack_source(args.source, args.out, shard_bytes=shard_bytes, on_progress=show)
+        result = pack_source(source, args.out, shard_bytes=shard_bytes, on_progress=show)
     print(
         f"{result.num_rows} rows, {result.num_files} files in {result.num_shards} shards "
         f"({result.num_bytes / 1e6:,.1f} MB): {args.out}"
@@ -115,10 +117,12 @@ def index(words: Sequence[str], prog: str) -> int:
     """Run the verb `data index`; return 1 if something was left out, else 0."""
     args = parse(IndexArgs, words, prog)
     from vsalt.data.index_tars import index_tars
+    from vsalt.data.output_folder import require_local
     from vsalt.data.shard_index import INDEX_NAME
 
-    result = index_tars(args.folder)
-    print(f"{result.num_rows} rows in {result.num_shards} shards: {args.folder / INDEX_NAME}")
+    folder = require_local(args.folder)
+    result = index_tars(folder)
+    print(f"{result.num_rows} rows in {result.num_shards} shards: {folder / INDEX_NAME}")
     for problem in result.problems[:_MAX_PROBLEMS_SHOWN]:
         print(printable(problem))
     if len(result.problems) > _MAX_PROBLEMS_SHOWN:
@@ -132,13 +136,14 @@ def unpack(words: Sequence[str], prog: str) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
-    from vsalt.data.output_folder import MANIFEST
+    from vsalt.data.output_folder import MANIFEST, require_local
     from vsalt.data.unpack import Selection
     from vsalt.data.unpack import unpack as unpack_shards
 
     where = dict(text.split("=", 1) for text in args.where)
+    folder = require_local(args.folder)
     selection = Selection(where=where, split=args.split, limit=args.limit)
     with row_progress(Console(stderr=True), "unpacking files") as show:
-        num_rows, num_files = unpack_shards(args.folder, args.out, selection, on_progress=show)
+        num_rows, num_files = unpack_shards(folder, args.out, selection, on_progress=show)
     print(f"{num_rows} rows, {num_files} files: {args.out / MANIFEST}")
     return 0

@@ -27,7 +27,7 @@ class PrepareArgs:
     where it stopped when it is given again; files that have changed or failed are done again.
     """
 
-    source: tyro.conf.Positional[Path]
+    source: tyro.conf.Positional[str]
     """A folder of videos and images, or a manifest."""
     out: tyro.conf.Positional[Path]
     """Folder to write to; new, or begun by the same command."""
@@ -74,6 +74,7 @@ def run(args: PrepareArgs) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
+    from vsalt.data.output_folder import require_local
     from vsalt.data.prepare import prepare as prepare_source
     from vsalt.data.reencode import EncodeConfig
 
@@ -86,7 +87,7 @@ def run(args: PrepareArgs) -> int:
     workers = len(os.sched_getaffinity(0)) if args.workers == -1 else args.workers
     with row_progress(Console(stderr=True), "preparing files") as show:
         result = prepare_source(
-            args.source,
+            require_local(args.source),
             args.out,
             config,
             workers=workers,

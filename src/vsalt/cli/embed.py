@@ -52,6 +52,7 @@ def run(args: EmbedArgs) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
+    from vsalt.data.urls import location
     from vsalt.embedding.embed import EmbedOptions
     from vsalt.embedding.embed import embed as write_embeddings
     from vsalt.embedding.writer import BAD
@@ -66,7 +67,7 @@ def run(args: EmbedArgs) -> int:
     console = Console(markup=False, highlight=False)
     loaded = load_encoder(args.encoder)
     with row_progress(console, "embeddings") as show:
-        result = write_embeddings(loaded, Path(args.data), args.out, options, on_progress=show)
+        result = write_embeddings(loaded, location(args.data), args.out, options, on_progress=show)
     lines = [f"{result.num_embeddings} embeddings of {result.num_rows} rows in {args.out}"]
     if result.num_resumed:
         lines[0] += f"; {result.num_resumed} rows had been done before"

@@ -212,9 +212,7 @@ def require_scipy() -> None:
 def _rows(args: LinearDataArgs) -> "list[Row]":
     from vsalt.data.manifest import read_source
 
-    rows = [
-        row for row in read_source(Path(args.data)).rows if args.use_test or row.split != "test"
-    ]
+    rows = [row for row in read_source(args.data).rows if args.use_test or row.split != "test"]
     if not rows:
         raise DataError(f"{args.data} has rows of the split test only; to use them: --use-test")
     pictures = [row.relative_path for row in rows if row.is_image]

@@ -1,11 +1,14 @@
-"""`vsalt plan`: which run to begin with a budget."""
+"""`vsalt plan`: which run to begin with a budget; or what one needs of machines."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import tyro
 
 from vsalt.cli.parse import Count, option, parse
+from vsalt.cli.plan_nodes import NodesArgs, plan_nodes
 from vsalt.compute.findings import FINDINGS
 from vsalt.errors import ConfigError
 from vsalt.models.config import SizeName
@@ -20,13 +23,14 @@ if TYPE_CHECKING:
 class PlanArgs:
     """Propose a run of vsalt salt for a budget, and say what each choice rests on.
 
-    Prints the command that begins it. What was never measured near the budget is said so.
+    Prints the command that begins it. What was never measured near the budget is said so. With
+    --nodes or --table, in the place of a budget: what a preset needs of many GPUs, by formula.
     """
 
-    budget_flops: float
-    """Exact operations of both stages, such as 1e15."""
-    data_clips: Count
-    """Training clips that you have."""
+    budget_flops: float | None = None
+    """Exact operations of both stages, such as 1e15. Needed without --nodes or --table."""
+    data_clips: Count | None = None
+    """Training clips that you have. Likewise."""
     student: SizeName | None = None
     """Size of the student. Unset: that of the preset whose own cost is nearest to the budget."""
     flops_per_second: float | None = None
@@ -35,12 +39,19 @@ class PlanArgs:
     """Measure that on the device at hand, by a few steps of the proposed networks."""
     json: bool = False
     """Print one object and nothing else."""
+    at_scale: Annotated[NodesArgs, tyro.conf.OmitArgPrefixes] = field(default_factory=NodesArgs)
+    """With --nodes or --table only."""
 
 
 def plan(words: Sequence[str], prog: str) -> int:
     """Run the verb `plan`."""
     _check_size(option(words, "--student"))
     args = parse(PlanArgs, words, prog)
+    _check_kind(args)
+    if args.at_scale.is_asked:
+        return plan_nodes(args.at_scale, args.json)
+    assert args.budget_flops is not None
+    assert args.data_clips is not None
     if args.measure and args.flops_per_second is not None:
         raise ConfigError(["--measure and --flops-per-second exclude each other; give one of them"])
     rate = args.flops_per_second
@@ -58,6 +69,33 @@ def plan(words: Sequence[str], prog: str) -> int:
     else:
         _print(args, found, rates, hours)
     return 0
+
+
+def _check_kind(args: PlanArgs) -> None:
+    """Refuse flags of one kind of plan beside those of the other."""
+    at_scale = args.at_scale.is_asked
+    wrong = [
+        f"--{item.name.replace('_', '-')}"
+        for part in ([args] if at_scale else [args.at_scale])
+        for item in fields(part)
+        if item.name not in ("json", "at_scale") and getattr(part, item.name) != item.default
+    ]
+    if wrong and at_scale:
+        raise ConfigError([f"{' and '.join(wrong)}: leave out with --nodes or --table"])
+    if wrong:
+        raise ConfigError([f"{' and '.join(wrong)}: only with --nodes or --table"])
+    missing = [
+        flag
+        for flag, value in (
+            ("--budget-flops", args.budget_flops),
+            ("--data-clips", args.data_clips),
+        )
+        if value is None
+    ]
+    if missing and not at_scale:
+        raise ConfigError(
+            [f"{' and '.join(missing)}: needed for a proposal; or take --nodes, to plan machines"]
+        )
 
 
 def _check_size(student: str | None) -> None:

@@ -12,6 +12,7 @@ from vsalt.cli.budget_args import budget_of, flags_in
 from vsalt.cli.outside import read_outside
 from vsalt.cli.parse import Count, incomplete, load_toml, option, parse, read_toml
 from vsalt.config import PretrainConfig, SaltRunConfig, StageConfig, from_dict, to_dict
+from vsalt.data.urls import is_url
 from vsalt.errors import ConfigError, ignore_problems
 from vsalt.masking.config import MASKS, MaskConfig, MaskName
 from vsalt.presets import PRESET_NAMES, is_one_stage, salt_preset, stage_preset
@@ -346,5 +347,7 @@ def _flags(words: Sequence[str], prefix: str) -> list[str]:
 
 def with_absolute_sources(config: C) -> C:
     """Write sources as absolute paths, so that the run can be resumed from anywhere."""
-    sources = tuple(str(Path(source).absolute()) for source in config.data.sources)
+    sources = tuple(
+        source if is_url(source) else str(Path(source).absolute()) for source in config.data.sources
+    )
     return replace(config, data=replace(config.data, sources=sources))

@@ -146,6 +146,7 @@ def run_fit(args: FitArgs) -> int:
     from rich.console import Console
 
     from vsalt.cli.row_progress import row_progress
+    from vsalt.data.urls import location
     from vsalt.evaluation.probe import ProbeOptions, fit_probe
     from vsalt.evaluation.protocol import TaskOptions
     from vsalt.evaluation.tables import probe_tables
@@ -179,7 +180,7 @@ def run_fit(args: FitArgs) -> int:
     with row_progress(console, "probe") as show:
         result = fit_probe(
             loaded,
-            Path(args.data),
+            location(args.data),
             args.out,
             options,
             on_progress=show,
@@ -195,6 +196,7 @@ def evaluate(words: Sequence[str], prog: str) -> int:
     args = parse(EvalArgs, words, prog)
     from rich.console import Console
 
+    from vsalt.data.urls import location
     from vsalt.errors import DataError
     from vsalt.evaluation.apply import score, select_rows, write_answers, write_scores
     from vsalt.evaluation.probe import claim, list_unreadable
@@ -205,7 +207,7 @@ def evaluate(words: Sequence[str], prog: str) -> int:
     console = Console(markup=False, highlight=False)
     subject, head = _load(args)
     selection = select_rows(
-        Path(args.data),
+        location(args.data),
         head,
         label_column=args.label_column,
         split_column=args.split_column,
@@ -239,7 +241,7 @@ def predict(words: Sequence[str], prog: str) -> int:
     claim(args.out)
     console = Console(markup=False, highlight=False)
     subject, head = _load(args)
-    rows = read_source(Path(args.data)).rows
+    rows = read_source(args.data).rows
     answers = _answer(args, head, subject, rows, console)
     write_answers(answers, args.out, top=args.top)
     lines = [f"{len(answers.rows)} of {len(rows)} rows answered: {args.out / PREDICTIONS}"]

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from vsalt.config import from_dict
 from vsalt.data.synthetic_config import TEST_EVERY, SynthConfig
+from vsalt.data.urls import is_url
 from vsalt.errors import ConfigError, report_problems
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.models.config import SizeName
@@ -77,6 +78,11 @@ class DataSpec:
             problems.append(f"data.name is {self.name!r}; it must be letters, digits, _ and -")
         if bool(self.sources) == (self.synth is not None):
             problems.append(f"{where}: give either sources or a table synth")
+        for url in filter(is_url, self.sources):
+            problems.append(
+                f"{where}: the source {url} is a URL, and a comparison's manifests lie on this "
+                "machine; copy the manifest here, with URLs in its column path"
+            )
         report_problems(problems)
 
     @property

@@ -21,7 +21,9 @@ from vsalt.data.config import DataConfig
 from vsalt.data.holdout import split_holdout
 from vsalt.data.manifest import TRAIN, ManifestColumns, Row, Source, read_source
 from vsalt.data.order import Order, OrderSource
+from vsalt.data.remote import describe, describe_all
 from vsalt.data.shapes_by_step import Part, StepShapes, image_share, split_by_shape
+from vsalt.data.urls import Location, is_url, location, path_part
 from vsalt.errors import DataError, printable
 from vsalt.randomness import keyed_permutation
 
@@ -151,12 +153,24 @@ class Catalogue:
         run does without them.
         """
         indices = sorted([*(index for part in self.train for index in part), *self.holdout])
+        rows = [self.rows[index] for index in indices]
+        ask_sizes(rows)
         seen = []
-        for index in indices:
-            row = self.rows[index]
+        for row in rows:
             with contextlib.suppress(DataError):
                 seen.append(seen_row(row, row.split))
         return seen
+
+
+def ask_sizes(rows: Sequence[Row]) -> None:
+    """Ask servers for the sizes of rows' files, many at once, before `file_identity` needs them.
+
+    One by one, those of hundreds of thousands would take hours.
+    """
+    urls = dict.fromkeys(row.path for row in rows if row.size is None and is_url(row.path))
+    for _ in describe_all(list(urls)):
+        # What cannot be told is told again where it matters.
+        pass
 
 
 def file_identity(row: Row) -> tuple[str, int]:
@@ -167,10 +181,13 @@ def file_identity(row: Row) -> tuple[str, int]:
     Raises:
         DataError: the file has gone.
     """
+    name = posixpath.basename(path_part(row.relative_path))
     if row.size is not None:
-        return posixpath.basename(row.relative_path), row.size
+        return name, row.size
+    if is_url(row.path):
+        return name, describe(row.path).size
     try:
-        return posixpath.basename(row.relative_path), os.stat(row.path).st_size
+        return name, os.stat(row.path).st_size
     except OSError as error:
         raise DataError(f"{printable(row.path)}: {error.strerror}") from error
 
@@ -184,28 +201,29 @@ def seen_row(row: Row, split: str) -> SeenRow:
     return SeenRow(*file_identity(row), row.start_s, row.end_s, split)
 
 
-def parse_source(text: str) -> tuple[Path, Fraction | None]:
-    """Split PATH@WEIGHT; a path that exists as it stands has no weight.
+def parse_source(text: str) -> tuple[Location, Fraction | None]:
+    """Split PATH@WEIGHT or URL@WEIGHT; a path that exists as it stands has no weight.
 
     Raises:
-        DataError: the weight is not above 0.
+        DataError: the weight is not above 0, or the URL is one of a local file.
     """
     path, _, weight = text.rpartition("@")
-    if not path or Path(text).exists():
-        return Path(text), None
+    if not path or (not is_url(text) and Path(text).exists()):
+        return location(text), None
     try:
         value = Fraction(weight)
     except (ValueError, ZeroDivisionError):
-        return Path(text), None
+        return location(text), None
     if value <= 0:
         raise DataError(f"--data {text}: the weight after @ must be above 0")
-    return Path(path), value
+    return location(path), value
 
 
-def _check_distinct(paths: Sequence[Path]) -> None:
-    first: dict[str, Path] = {}
+def _check_distinct(paths: Sequence[Location]) -> None:
+    first: dict[str, Location] = {}
     for path in paths:
-        earlier = first.setdefault(os.path.realpath(path), path)
+        real = path if isinstance(path, str) else os.path.realpath(path)
+        earlier = first.setdefault(real, path)
         if earlier is not path:
             named = f"{path}" if path == earlier else f"{path}, which is {earlier},"
             raise DataError(

@@ -8,7 +8,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -18,8 +17,10 @@ from vsalt.data.check_reads import CheckReads, Depth, Finding
 from vsalt.data.clip_table import ClipTable
 from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.jobs import Task
-from vsalt.data.manifest import ManifestColumns, Row, Source, read_source
+from vsalt.data.manifest import TABLE_SUFFIXES, ManifestColumns, Row, Source, read_source
 from vsalt.data.shard_index import INDEX_NAME
+from vsalt.data.urls import Location, suffix
+from vsalt.data.urls import folder as folder_of_url
 from vsalt.data.video_info import VideoInfo
 from vsalt.data.window_report import WindowReport, judge_windows
 from vsalt.data.workers import WorkerPool
@@ -175,7 +176,7 @@ class SourceCheck:
 
 
 def check_sources(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     options: CheckOptions,
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -183,7 +184,7 @@ def check_sources(
     """Read the rows of all sources.
 
     Args:
-        paths: folders or manifests.
+        paths: folders or manifests, or their URLs.
         options: settings.
         on_progress: is called with the rows done and their number.
 
@@ -218,23 +219,25 @@ def check_sources(
     return checks
 
 
-def _begin(paths: Sequence[Path], columns: ManifestColumns) -> list[SourceCheck]:
+def _begin(paths: Sequence[Location], columns: ManifestColumns) -> list[SourceCheck]:
     checks: list[SourceCheck] = []
     first_row = 0
     for index, path in enumerate(paths):
         source = read_source(path, source=index, columns=columns, missing="keep")
-        is_folder = path.is_dir()
-        has_shards = (path / INDEX_NAME).is_file()
-        checks.append(
-            SourceCheck(
-                source=source,
-                root=os.path.abspath(path if is_folder else path.parent),
-                first_row=first_row,
-                folder=folder_facts(path) if is_folder and not has_shards else None,
-            )
-        )
+        root, facts = _folder_of(path)
+        checks.append(SourceCheck(source=source, root=root, first_row=first_row, folder=facts))
         first_row += len(source.rows)
     return checks
+
+
+def _folder_of(path: Location) -> tuple[str, FolderFacts | None]:
+    """Return the folder of a source, and what else lies there if it is a folder of files."""
+    if isinstance(path, str):
+        return (folder_of_url(path) if suffix(path) in TABLE_SUFFIXES else path.rstrip("/")), None
+    is_folder = path.is_dir()
+    has_shards = (path / INDEX_NAME).is_file()
+    facts = folder_facts(path) if is_folder and not has_shards else None
+    return os.path.abspath(path if is_folder else path.parent), facts
 
 
 def _findings(reads: CheckReads, total: int, workers: int, limits: ReadLimits) -> Iterator[Finding]:

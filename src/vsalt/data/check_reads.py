@@ -1,5 +1,6 @@
 """What `vsalt data check` finds out about one row, in a worker process."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from vsalt.data.config import ReadLimits
 from vsalt.data.decode import Video
 from vsalt.data.jobs import Job
 from vsalt.data.media import Media
+from vsalt.data.remote import describe
 from vsalt.data.sampling import Stretch, stretch
+from vsalt.data.urls import is_url
 from vsalt.data.video_info import VideoInfo
 from vsalt.errors import DecodeError, DecodeTimeoutError, printable
 
@@ -100,10 +103,21 @@ class CheckReads:
     def _look(self, row: int) -> Finding:
         place = self._table[row]
         source = int(np.searchsorted(self._first_rows, row, side="right")) - 1
+        if is_url(place.media.path):
+            return self._look_remote(row, place, self._roots[source])
         facts = path_facts(place.media, self._roots[source])
         problem = file_problem(place.media.path)
         if problem is not None:
             return Finding(row, facts, error=problem)
+        return self._read(Finding(row, facts), place)
+
+    def _look_remote(self, row: int, place: ClipPlace, root: str) -> Finding:
+        try:
+            facts = url_facts(place.media, root)
+        except DecodeError as error:
+            timed_out = isinstance(error, DecodeTimeoutError)
+            text = without_name(str(error), place.media)
+            return Finding(row, PathFacts(), error=text, timed_out=timed_out)
         return self._read(Finding(row, facts), place)
 
     def _read(self, finding: Finding, place: ClipPlace) -> Finding:
@@ -161,6 +175,18 @@ def path_facts(media: Media, root: str) -> PathFacts:
         file_id = status.st_dev << 128 | status.st_ino << 64 | media.offset
     leaves = not real.startswith(os.path.join(real_root, ""))
     return PathFacts(size_bytes, file_id, is_link, leaves)
+
+
+def url_facts(media: Media, root: str) -> PathFacts:
+    """Ask a server for the size of a file, and compare where it lies with the source's folder.
+
+    Raises:
+        DecodeError: it has no such file, or does not answer.
+    """
+    size = describe(media.path).size if media.size is None else media.size
+    name = hashlib.sha256(f"{media.path}\n{media.offset}".encode("utf-8", "surrogateescape"))
+    leaves = not media.path.startswith(root.rstrip("/") + "/")
+    return PathFacts(size, int.from_bytes(name.digest()[:16]), leaves=leaves)
 
 
 def file_problem(path: str) -> str | None:

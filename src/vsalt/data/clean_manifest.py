@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vsalt.data.manifest import ManifestColumns, Row
 from vsalt.data.shard_index import SHARD_COLUMNS
+from vsalt.data.urls import is_url
 from vsalt.durable import whole_file
 from vsalt.errors import DataError, printable
 
@@ -36,12 +37,17 @@ def check_out(out: Path) -> None:
         )
 
 
-def check_beside_shards(out: Path, shards: Path) -> None:
+def check_beside_shards(out: Path, shards: str) -> None:
     """Refuse a manifest of clips in shards that does not lie beside them.
 
     Raises:
         DataError: it lies elsewhere.
     """
+    if is_url(shards):
+        raise DataError(
+            f"{FLAG} {out}: clips in shards can only be named beside them, and {shards} is behind "
+            "a URL"
+        )
     if not os.path.samefile(out.parent, shards):
         raise DataError(
             f"{FLAG} {out}: clips in shards can only be named beside them; give a name in {shards}"
@@ -52,8 +58,8 @@ def write_manifest(out: Path, rows: Sequence[Row], columns: ManifestColumns) -> 
     """Write rows with all their columns to a new manifest.
 
     Paths that lead to the same file from the folder of `out` are written as the source gives them,
-    others relative to the folder of `out`. So names, and all draws that depend on them, stay as
-    they were where `out` lies in the source's folder.
+    others relative to the folder of `out`, and files behind URLs as their URL. So names, and all
+    draws that depend on them, stay as they were where `out` lies in the source's folder.
 
     Args:
         out: the manifest, with a suffix of `SUFFIXES`; it appears when it is complete.
@@ -67,7 +73,7 @@ def write_manifest(out: Path, rows: Sequence[Row], columns: ManifestColumns) -> 
     """
     check_out(out)
     for shards in {os.path.dirname(row.path) for row in rows if row.size is not None}:
-        check_beside_shards(out, Path(shards))
+        check_beside_shards(out, shards)
     if not rows:
         raise DataError(f"{FLAG} {out}: no clip can be read")
     names = dict.fromkeys(["path"])
@@ -96,6 +102,8 @@ def _cells(row: Row, folder: str, columns: ManifestColumns) -> dict[str, str]:
     if row.size is not None:
         place = (os.path.basename(row.path), str(row.offset), str(row.size))
         cells.update(zip(SHARD_COLUMNS, place, strict=True))
+    elif is_url(row.path):
+        cells["path"] = row.path
     elif os.path.normpath(os.path.join(folder, row.relative_path)) != row.path:
         cells["path"] = os.path.relpath(row.path, folder)
     cells.update(row.columns)

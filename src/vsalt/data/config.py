@@ -132,6 +132,9 @@ class DataConfig:
     views: int | None = None
     """Draw crop, flip and times so often for every clip of the data, once and for all, and take one
     of these views at random each time. Unset: they are drawn anew each time."""
+    repeats: int = 1
+    """Use every decoded clip so often, at neighbouring positions of one batch: the same frames,
+    each time with a crop, a flip and masks of its own. So 1 / repeats of the clips are decoded."""
     antialias: bool = True
     """Average over source pixels when shrinking. V-JEPA's own pipeline does not."""
 
@@ -144,6 +147,14 @@ class DataConfig:
             problems.append(f"data.holdout-clips is {self.holdout_clips}; it must be at least 1")
         if self.views is not None and self.views < 1:
             problems.append(f"data.views is {self.views}; it must be at least 1, or left unset")
+        if self.repeats < 1:
+            problems.append(f"data.repeats is {self.repeats}; it must be at least 1")
+        if self.repeats > 1 and self.views is not None:
+            problems.append(
+                f"data.repeats is {self.repeats} and data.views {self.views}; fixed views, such as "
+                "those of cached targets, have times of their own, so no two can be cut from one "
+                "decoded clip: give one of the two"
+            )
         if self.workers < 0:
             problems.append(f"data.workers is {self.workers}; it must be 0 or more")
         if self.prefetch < 1:

@@ -1,7 +1,8 @@
-"""Opens media files safely: regular files only, by their bytes alone, until a deadline.
+"""Opens media files safely: regular files or URLs, by their bytes alone, until a deadline.
 
 The decoding library gets a file object without a name, and may open nothing else. So no name can
 be taken for a pattern of names, an address or a protocol, and no file can send it to other files.
+What lies behind a URL is read by `vsalt.data.remote`, never by the decoding library.
 """
 
 import os
@@ -18,6 +19,8 @@ from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
 from vsalt.data.media import Media
 from vsalt.data.picture_header import image_format
+from vsalt.data.remote import RemoteFile, describe
+from vsalt.data.urls import is_url
 from vsalt.errors import DecodeError, DecodeTimeoutError
 
 # As FFmpeg calls its readers. Playlists (hls, concat, dash), patterns of names (image2), addresses
@@ -50,16 +53,18 @@ _BLOCK_PIXELS = 1 << 18
 
 
 class MediaFile(Closeable):
-    """A regular file, or a part of one, opened for reading; a context manager.
+    """A regular file or one behind a URL, or a part, opened for reading; a context manager.
 
     Attributes:
         media: the file, or the part of it.
         name: what messages call it.
         limits: what reading it may cost; the time counts from here on.
         size: number of bytes.
+        version: changes when another file takes this one's place, or its content changes.
 
     Raises:
         DecodeError: the file is missing, not a regular file, empty, or shorter than its part.
+        DecodeTimeoutError: the server of a URL does not answer, or not as it should.
     """
 
     def __init__(self, media: Media | str | os.PathLike[str], limits: ReadLimits) -> None:
@@ -68,10 +73,19 @@ class MediaFile(Closeable):
         self.name = str(media)
         self.limits = limits
         self._end = time.monotonic() + limits.timeout_s
-        # Why nothing is read any more: the time is over, or the disk has failed.
+        # Why nothing is read any more: the time is over, or disk or server have failed.
         self._time_over = False
-        self._disk_error = ""
+        self._failure: DecodeError | None = None
         self._offset = media.offset
+        self._descriptor = -1
+        self._remote: RemoteFile | None = None
+        self.version: tuple[int | str | None, ...]
+        if is_url(media.path):
+            self._open_remote(media)
+        else:
+            self._open_local(media)
+
+    def _open_local(self, media: Media) -> None:
         try:
             # To open a device can already have effects (a tape rewinds, a watchdog starts). Another
             # file may take this one's place meanwhile, so what has been opened is looked at, too.
@@ -84,23 +98,30 @@ class MediaFile(Closeable):
         except (OSError, ValueError) as error:
             raise DecodeError(f"{self.name}: {_reason(error)}") from error
         try:
-            self._status = os.fstat(self._descriptor)
-            self.size = self._checked_size(media)
+            status = os.fstat(self._descriptor)
+            self._check_regular(status)
+            self.size = self._checked_size(media, status.st_size)
         except DecodeError:
             self.close()
             raise
+        self.version = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _open_remote(self, media: Media) -> None:
+        if media.size is None:
+            info = describe(media.path, remaining_s=self.remaining_s())
+            self.size = self._checked_size(media, info.size)
+            self.version = (media.path, *info)
+        else:
+            # The index says where the part lies; the shard has been asked for its size before.
+            self.size = self._checked_size(media, media.offset + media.size)
+            self.version = (*media,)
+        self._remote = RemoteFile(media.path, media.offset, self.size)
 
     def close(self) -> None:
         """Close the file; more than once is allowed."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    @property
-    def version(self) -> tuple[int, int, int, int]:
-        """Numbers that change when another file takes this one's place, or its content changes."""
-        status = self._status
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def remaining_s(self) -> float:
         """Return the seconds until the deadline; negative when it is over."""
@@ -113,28 +134,32 @@ class MediaFile(Closeable):
         """
         self._time_over = self._time_over or self.remaining_s() < 0
         count = min(count, self.size - position)
-        if self._time_over or self._disk_error or count <= 0:
+        if self._time_over or self._failure or count <= 0:
             return b""
         try:
+            if self._remote is not None:
+                return self._remote.read_at(position, count, remaining_s=self.remaining_s())
             return os.pread(self._descriptor, count, self._offset + position)
         except OSError as error:
-            self._disk_error = _reason(error)
-            return b""
+            self._failure = DecodeError(f"{self.name}: {_reason(error)}")
+        except DecodeError as error:
+            self._failure = error
+        return b""
 
     def check(self) -> None:
         """Raise what has ended the reading; call this for every packet.
 
         Raises:
             DecodeTimeoutError: the time is over.
-            DecodeError: the disk has failed.
+            DecodeError: the disk or the server has failed.
         """
         if self._time_over or self.remaining_s() < 0:
             raise DecodeTimeoutError(
                 f"{self.name}: reading took longer than {self.limits.timeout_s:g} s "
                 "(setting limits.timeout-s)"
             )
-        if self._disk_error:
-            raise DecodeError(f"{self.name}: {self._disk_error}")
+        if self._failure:
+            raise self._failure
 
     @contextmanager
     def decode_errors(self) -> Iterator[None]:
@@ -147,19 +172,18 @@ class MediaFile(Closeable):
             if isinstance(error, DecodeError):
                 raise
             raise DecodeError(f"{self.name}: {_reason(error)}") from error
-        if self._time_over or self._disk_error:
+        if self._time_over or self._failure:
             self.check()
 
     def _check_regular(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise DecodeError(f"{self.name}: not a regular file")
 
-    def _checked_size(self, media: Media) -> int:
-        self._check_regular(self._status)
-        available = self._status.st_size - media.offset
+    def _checked_size(self, media: Media, file_size: int) -> int:
+        available = file_size - media.offset
         size = available if media.size is None else media.size
         if media.offset < 0 or size < 0 or size > available:
-            raise DecodeError(f"{self.name}: the file ends at byte {self._status.st_size}")
+            raise DecodeError(f"{self.name}: the file ends at byte {file_size}")
         if size == 0:
             raise DecodeError(f"{self.name}: the file is empty")
         return size

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vsalt.data.clip_table import ClipPlace, ClipTable
 from vsalt.data.config import ClipConfig, DataConfig
-from vsalt.data.crop_box import CropBox
+from vsalt.data.crop_box import CropBox, bounding_box
 from vsalt.data.decode import ChooseBox, Video
 from vsalt.data.frame_cache import CachedVideo, FrameCache
 from vsalt.data.jobs import Job
@@ -60,10 +60,10 @@ class ImageClips:
 
 
 class DrawnClip(NamedTuple):
-    """A training sample as it is asked for; the main process has drawn its row.
+    """A clip to decode as it is asked for; the main process has drawn its row.
 
     Attributes:
-        key: of the sample.
+        key: of its sample; of the first of its samples, where it has several (`data.repeats`).
         row: whose turn it is.
     """
 
@@ -136,34 +136,36 @@ class _SampleDataset:
             return ()
         return stack_masks([draw(*key, clip) for key, clip in zip(keys, clips, strict=True)])
 
-    def _read_clip(
+    def _read_clips(
         self,
-        clip: Tensor,
+        clips: Tensor,
         latents: Tensor | None,
         row: int,
-        key: SampleKey,
+        keys: Sequence[SampleKey],
         index: int,
         attempt: int,
         job: Job,
     ) -> BadFile | None:
-        """Fill a clip, and its latents if they are cached, or return why that cannot be done."""
+        """Fill the clips of one row, and their latents if they are cached, or return why not."""
         place = self._table[row]
         try:
             with job.reading(index, attempt):
                 if self._latents is not None and latents is not None:
-                    view = self._view_number(key, attempt)
-                    latents.numpy()[:] = self._latents.read(row, view, str(place.media))
-                if self._images_at(key.step) is None:
-                    self._view(key, attempt, row, clip)
+                    for own, key in zip(latents, keys, strict=True):
+                        view = self._view_number(key, attempt)
+                        own.numpy()[:] = self._latents.read(row, view, str(place.media))
+                if self._images_at(keys[0].step) is None:
+                    self._views(keys, attempt, row, clips)
                     if self._still:
-                        self._hold_still(clip, key)
+                        for clip, key in zip(clips, keys, strict=True):
+                            self._hold_still(clip, key)
                 else:
                     # The one frame of an image becomes every frame of its clip.
-                    self._view(key, attempt, row, clip[:, :1])
-                    clip[:, 1:] = clip[:, :1]
+                    self._views(keys, attempt, row, clips[:, :, :1])
+                    clips[:, :, 1:] = clips[:, :, :1]
         except DecodeError as error:
             timed_out = isinstance(error, DecodeTimeoutError)
-            return BadFile(*key, attempt, str(place.media), str(error), timed_out)
+            return BadFile(*keys[0], attempt, str(place.media), str(error), timed_out)
         return None
 
     def _hold_still(self, clip: UInt8[Tensor, "3 T H W"], key: SampleKey) -> None:
@@ -171,7 +173,8 @@ class _SampleDataset:
         generator = keyed_generator("still", self._seed, *key)
         clip[:] = clip[:, [int(generator.integers(clip.shape[1]))]]
 
-    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+    def _views(self, keys: Sequence[SampleKey], attempt: int, row: int, out: Tensor) -> None:
+        """Write the views of one row's samples."""
         raise NotImplementedError
 
     def _view_number(self, key: SampleKey, attempt: int) -> int:
@@ -179,20 +182,31 @@ class _SampleDataset:
         del key, attempt
         return 0
 
-    def _random_view(
-        self, generator: np.random.Generator, step: int, row: int, out: Tensor
+    def _random_views(
+        self, generators: Sequence[np.random.Generator], step: int, row: int, outs: Tensor
     ) -> None:
-        """Write a view whose times, crop and flip are drawn."""
+        """Write views of one decoded clip: the first draws the times, each its crop and flip."""
         data = self._data
+        boxes: list[CropBox] = []
 
         def choose_box(height: int, width: int) -> CropBox:
-            return draw_crop(
-                generator, height=height, width=width, scale=data.crop_scale, ratio=data.crop_ratio
-            )
+            boxes[:] = [
+                draw_crop(
+                    each, height=height, width=width, scale=data.crop_scale, ratio=data.crop_ratio
+                )
+                for each in generators
+            ]
+            return bounding_box(boxes)
 
-        region = self._frames(step, row, generator.random(), choose_box)
-        flipped = generator.random() < data.flip
-        write_view(region, out, flipped=flipped, antialias=data.antialias)
+        # Every view makes all of its draws, so that none depends on its place among the others.
+        times = [each.random() for each in generators]
+        frames = self._frames(step, row, times[0], choose_box)
+        whole = bounding_box(boxes)
+        for generator, box, out in zip(generators, boxes, outs, strict=True):
+            top, left, height, width = box.within(whole)
+            region = frames[:, top : top + height, left : left + width]
+            flipped = generator.random() < data.flip
+            write_view(region, out, flipped=flipped, antialias=data.antialias)
 
     def _fixed_view(self, row: int, view: int) -> np.random.Generator:
         """Return what a row's fixed view is drawn by, whenever it comes."""
@@ -215,6 +229,10 @@ class _SampleDataset:
 
 class ClipDataset(_SampleDataset):
     """The training samples: which clip, window, crop, flip and masks is fixed by the key.
+
+    With R = `data.repeats`, the positions R i … R i + R − 1 of a step share the i-th of its B / R
+    decoded clips, with its times. The first of them draws the times; crop, flip and masks are drawn
+    by each, from its own position.
 
     Args:
         table: where the catalogue's clips are.
@@ -256,29 +274,48 @@ class ClipDataset(_SampleDataset):
             still=still,
             latents=latents,
         )
+        assert batch_size % data.repeats == 0, f"{batch_size} clips, each {data.repeats} times"
         self._cache = cache
         self._order = order
         self._batch_size = batch_size
 
+    @property
+    def repeats(self) -> int:
+        """Positions that share a decoded clip."""
+        return self._data.repeats
+
     def draw(self, key: SampleKey) -> DrawnClip:
-        """Draw a sample's row; in the main process, as permutations of all rows are kept for it."""
+        """Draw the row of a sample, and of those that share its clip.
+
+        In the main process, as permutations of all rows are kept for it.
+
+        Args:
+            key: of the first of the samples that share a clip.
+        """
+        assert key.position % self.repeats == 0, f"{key} is not the first of {self.repeats}"
         return DrawnClip(key, self._row(key, attempt=0))
 
     def read(self, samples: Sequence[DrawnClip], job: Job) -> Batch:
-        """Return the batch of some samples, which are all of one step.
+        """Return the batch of some decoded clips, which are all of one step.
 
         Raises:
             DataError: `MAX_ATTEMPTS` clips in the place of one sample could not be read.
         """
-        keys = [drawn.key for drawn in samples]
+        repeats = self.repeats
+        keys = [
+            drawn.key._replace(position=drawn.key.position + repeat)
+            for drawn in samples
+            for repeat in range(repeats)
+        ]
         clips = self._empty_clips(keys, job)
         latents = self._empty_latents(len(keys), job)
         rows: list[int] = []
         bad_files: list[BadFile] = []
-        for index, (clip, drawn) in enumerate(zip(clips, samples, strict=True)):
-            own = None if latents is None else latents[index]
-            row, failed = self._fill(clip, own, drawn, index, job)
-            rows.append(row)
+        for index, drawn in enumerate(samples):
+            own = slice(index * repeats, (index + 1) * repeats)
+            own_latents = None if latents is None else latents[own]
+            row, failed = self._fill(clips[own], own_latents, drawn, keys[own], index, job)
+            rows += [row] * repeats
             bad_files += failed
         return Batch(
             clips=clips,
@@ -286,10 +323,17 @@ class ClipDataset(_SampleDataset):
             rows=tuple(rows),
             bad_files=tuple(bad_files),
             latents=latents,
+            repeats=repeats,
         )
 
     def _fill(
-        self, clip: Tensor, latents: Tensor | None, drawn: DrawnClip, index: int, job: Job
+        self,
+        clips: Tensor,
+        latents: Tensor | None,
+        drawn: DrawnClip,
+        keys: Sequence[SampleKey],
+        index: int,
+        job: Job,
     ) -> tuple[int, list[BadFile]]:
         """Read the clip in turn, or the first after it that can be read; return its row."""
         row = drawn.row
@@ -297,7 +341,7 @@ class ClipDataset(_SampleDataset):
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 row = self._row(drawn.key, attempt)
-            bad_file = self._read_clip(clip, latents, row, drawn.key, index, attempt, job)
+            bad_file = self._read_clips(clips, latents, row, keys, index, attempt, job)
             if bad_file is None:
                 return row, bad_files
             bad_files.append(bad_file)
@@ -308,15 +352,18 @@ class ClipDataset(_SampleDataset):
 
     def _row(self, key: SampleKey, attempt: int) -> int:
         return self._order.row(
-            step=key.step, position=key.position, batch_size=self._batch_size, attempt=attempt
+            step=key.step,
+            position=key.position // self.repeats,
+            batch_size=self._batch_size // self.repeats,
+            attempt=attempt,
         )
 
-    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+    def _views(self, keys: Sequence[SampleKey], attempt: int, row: int, out: Tensor) -> None:
         if self._data.views is None:
-            generator = keyed_generator("view", self._seed, key.step, key.position, attempt)
+            generators = [keyed_generator("view", self._seed, *key, attempt) for key in keys]
         else:
-            generator = self._fixed_view(row, self._view_number(key, attempt))
-        self._random_view(generator, key.step, row, out)
+            generators = [self._fixed_view(row, self._view_number(key, attempt)) for key in keys]
+        self._random_views(generators, keys[0].step, row, out)
 
     def _view_number(self, key: SampleKey, attempt: int) -> int:
         assert self._data.views is not None, "only fixed views are numbered"
@@ -355,8 +402,9 @@ class HoldoutDataset(_SampleDataset):
         clips = self._empty_clips(keys, job)
         latents = self._empty_latents(len(keys), job)
         bad_files = []
-        for index, (clip, held_out) in enumerate(zip(clips, samples, strict=True)):
-            own = None if latents is None else latents[index]
+        for index, held_out in enumerate(samples):
+            clip = clips[index : index + 1]
+            own = None if latents is None else latents[index : index + 1]
             bad_file = self._fill(clip, own, held_out, index, job)
             if bad_file is not None:
                 clip.zero_()
@@ -382,14 +430,14 @@ class HoldoutDataset(_SampleDataset):
         bad_file = None
         row, key = held_out.row, held_out.key
         for attempt in range(held_out.tries):
-            bad_file = self._read_clip(clip, latents, row, key, index, attempt, job)
+            bad_file = self._read_clips(clip, latents, row, [key], index, attempt, job)
             if bad_file is None or not bad_file.timed_out:
                 break
         return bad_file
 
-    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+    def _views(self, keys: Sequence[SampleKey], attempt: int, row: int, out: Tensor) -> None:
         del attempt
-        frames = self._frames(key.step, row, u=0.5)
+        frames = self._frames(keys[0].step, row, u=0.5)
         out.copy_(centre_view(frames, size=self._clip.size, antialias=self._data.antialias))
 
 
@@ -405,11 +453,11 @@ class ViewDataset(HoldoutDataset):
         """The step of the samples' keys."""
         return FIXED_VIEW_STEP
 
-    def _view(self, key: SampleKey, attempt: int, row: int, out: Tensor) -> None:
+    def _views(self, keys: Sequence[SampleKey], attempt: int, row: int, out: Tensor) -> None:
         del attempt
         assert self._data.views is not None, "only fixed views are numbered"
-        generator = self._fixed_view(row, key.position % self._data.views)
-        self._random_view(generator, key.step, row, out)
+        generators = [self._fixed_view(row, key.position % self._data.views) for key in keys]
+        self._random_views(generators, keys[0].step, row, out)
 
 
 def stack_masks(drawn: Sequence[tuple[Mask, ...]]) -> tuple[MaskBatch, ...]:

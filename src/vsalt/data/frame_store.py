@@ -24,6 +24,8 @@ import numpy as np
 
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import ReadLimits
+from vsalt.data.remote import describe
+from vsalt.data.urls import is_url
 from vsalt.errors import ConfigError, DecodeError
 
 # Change it whenever the same file may give other pixels or times.
@@ -214,15 +216,20 @@ def entry_path(folder: Path, place: ClipPlace, limits: ReadLimits) -> Path:
     Raises:
         DecodeError: the video's file has gone.
     """
-    path = os.path.realpath(place.media.path)
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DecodeError(f"{place.media}: {error.strerror}") from error
+    path = place.media.path
+    if is_url(path):
+        file = [path, *describe(path)]
+    else:
+        path = os.path.realpath(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DecodeError(f"{place.media}: {error.strerror}") from error
+        file = [path, status.st_size, status.st_mtime_ns]
     key = {
         "versions": [_FORMAT, av.__version__, sorted(av.library_versions.items())],
         "limits": {**dataclasses.asdict(limits), "timeout_s": None},
-        "file": [path, status.st_size, status.st_mtime_ns],
+        "file": file,
         "part": [place.media.offset, place.media.size, place.start_s, place.end_s],
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -112,6 +112,13 @@ class ClipLoader(_Loader):
                     f"({world_size}) times the micro-batch size ({micro_batch_size})"
                 ]
             )
+        if micro_batch_size % dataset.repeats:
+            raise ConfigError(
+                [
+                    f"the micro-batch size {micro_batch_size} must be a multiple of data.repeats "
+                    f"({dataset.repeats})"
+                ]
+            )
         share = batch_size // world_size
         own = range(rank * share, (rank + 1) * share)
         self._steps = range(start, stop)
@@ -138,7 +145,7 @@ class ClipLoader(_Loader):
             del batch
 
     def _task(self, step: int, positions: range) -> Task[Any]:
-        keys = [SampleKey(step, position) for position in positions]
+        keys = [SampleKey(step, position) for position in positions[:: self._dataset.repeats]]
         verdicts = {
             Place(index, attempt): error
             for index, key in enumerate(keys)

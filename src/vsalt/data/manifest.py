@@ -1,7 +1,8 @@
 """Reads one source of clips, a manifest or a folder of videos and images, into rows.
 
 A manifest is a CSV or TSV file with a header, a JSONL file with one object per line, or a Parquet
-file. Its only required column is `path`, relative to the manifest's folder; `label`, `start_s`,
+file. Its only required column is `path`, relative to the manifest's folder, or a URL; the manifest
+may lie behind a URL itself, and then paths are relative to its folder there. `label`, `start_s`,
 `end_s`, `group`, `split` and `weight` are read where they are there, all other columns are kept as
 text for probes. With the columns `shard`, `offset` and `size` it is the index of packed shards.
 In a folder every video and every image is a row, see `read_folder`.
@@ -21,9 +22,12 @@ from vsalt.data.config import ROW_COLUMNS, DataConfig
 from vsalt.data.folder import FileFinder, read_folder
 from vsalt.data.media import Media
 from vsalt.data.parquet_file import read_parquet
+from vsalt.data.remote import check_servers
 from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS, ShardFolder
 from vsalt.data.table_files import Cells, TextRecord, read_csv, read_jsonl
-from vsalt.errors import DataError, printable
+from vsalt.data.urls import Location, is_url, join, location, suffix
+from vsalt.data.urls import folder as folder_of_url
+from vsalt.errors import DataError, DecodeError, DecodeTimeoutError, printable
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -36,7 +40,7 @@ MAX_MISTAKES_SHOWN = 10
 TRAIN = "train"
 
 # Of each format: how it is read, and what messages call the place of a record.
-_READERS: dict[str, tuple[Callable[[Path], Iterator[TextRecord]], str]] = {
+_READERS: dict[str, tuple[Callable[[Location], Iterator[TextRecord]], str]] = {
     ".csv": (read_csv, "line"),
     ".tsv": (lambda path: read_csv(path, delimiter="\t"), "line"),
     ".jsonl": (read_jsonl, "line"),
@@ -54,7 +58,7 @@ class Row:
     """One clip of a source: a video, a stretch of it, or an image.
 
     Attributes:
-        path: absolute path of the file that holds the video or image.
+        path: absolute path, or URL, of the file that holds the video or image.
         relative_path: the path as the source names it, with forward slashes; the same on every
             machine, so hashes and draws are keyed by it.
         source: index of the source among those of the run.
@@ -86,7 +90,7 @@ class Row:
     @property
     def is_image(self) -> bool:
         """Whether the row is a picture, by the end of its name; a GIF is a video."""
-        return os.path.splitext(self.relative_path)[1].lower() in IMAGE_SUFFIXES
+        return suffix(self.relative_path) in IMAGE_SUFFIXES
 
     @property
     def media(self) -> Media:
@@ -143,28 +147,45 @@ def read_source(
 
     Args:
         path: a folder of videos and images, a folder of shards with its index, or a manifest
-            ending in .csv, .tsv, .jsonl, .ndjson, .parquet or .pq.
+            ending in .csv, .tsv, .jsonl, .ndjson, .parquet or .pq. A URL is one of the last two, as
+            text: folders behind a URL cannot be listed.
         source: index of the source, stored in its rows.
         columns: names of the columns to use; the defaults may be absent, other names must exist.
         missing: whether a manifest's row whose file is missing is a mistake, or a row like others.
+            Files behind URLs are not looked for: they are found to be missing when they are read.
 
     Returns:
         The rows of the source, at least one.
 
     Raises:
         DataError: the source is missing, empty or has mistakes; all mistakes are reported
-            together, the first few with their line numbers.
+            together, the first few with their line numbers. Or no server of its URLs answers.
+        MissingExtraError: a URL needs a package that is not installed.
     """
     columns = columns or ManifestColumns()
     find_files = missing == "error"
-    path = Path(path)
-    if not path.is_dir():
-        return _read_manifest(path, source, columns, find_files=find_files)
-    if not (path / INDEX_NAME).is_file():
-        return _read_folder(path, source)
+    place = location(path)
     needed = ("path", *SHARD_COLUMNS)
-    index = _read_manifest(path / INDEX_NAME, source, columns, needed, find_files=find_files)
-    return replace(index, name=str(path))
+    if isinstance(place, str):
+        if suffix(place) in TABLE_SUFFIXES:
+            return _read_manifest(place, source, columns, find_files=False)
+        index_url = f"{place.rstrip('/')}/{INDEX_NAME}"
+        try:
+            index = _read_manifest(index_url, source, columns, needed, find_files=False)
+        except DecodeTimeoutError:
+            raise
+        except DecodeError as error:
+            raise DataError(
+                f"{place} is no manifest, and no folder of shards ({error}). Folders behind a URL "
+                f"are not listed: name a manifest, ending in {', '.join(_READERS)}"
+            ) from error
+        return replace(index, name=place)
+    if not place.is_dir():
+        return _read_manifest(place, source, columns, find_files=find_files)
+    if not (place / INDEX_NAME).is_file():
+        return _read_folder(place, source)
+    index = _read_manifest(place / INDEX_NAME, source, columns, needed, find_files=find_files)
+    return replace(index, name=str(place))
 
 
 def _read_folder(folder: Path, source: int) -> Source:
@@ -174,23 +195,25 @@ def _read_folder(folder: Path, source: int) -> Source:
 
 
 def _read_manifest(
-    path: Path,
+    path: Location,
     source: int,
     columns: ManifestColumns,
     needed: tuple[str, ...] = ("path",),
     *,
     find_files: bool,
 ) -> Source:
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise DataError(f"no such file or folder: {path} (--data takes a folder or a manifest)")
-    if path.suffix.lower() not in _READERS:
+    if suffix(str(path)) not in _READERS:
         *others, last = _READERS
         raise DataError(
             f"{path} is no manifest: --data takes a folder of videos and images, or a file ending "
             f"in {', '.join(others)} or {last}"
         )
-    read, unit = _READERS[path.suffix.lower()]
-    folder = os.path.dirname(os.path.abspath(path))
+    read, unit = _READERS[suffix(str(path))]
+    folder = (
+        folder_of_url(path) if isinstance(path, str) else os.path.dirname(os.path.abspath(path))
+    )
     make = _RowMaker(folder, source, columns, find_files=find_files)
     rows = make.rows(read(path))
     if not rows:
@@ -199,11 +222,14 @@ def _read_manifest(
     if make.mistakes.count or make.missing.count:
         report = [*make.mistakes.report(unit), *make.missing.report(unit)]
         raise DataError("\n".join([f"{path} cannot be used:", *report]))
+    # Of a shard, or next to the manifest that was read just now, is known that it is there.
+    if not isinstance(path, str):
+        check_servers([row.path for row in rows if is_url(row.path)])
     return Source(name=str(path), rows=rows, weighted=make.weighted)
 
 
 def _check_names(
-    path: Path, names: Iterable[str], needed: tuple[str, ...], columns: ManifestColumns
+    path: Location, names: Iterable[str], needed: tuple[str, ...], columns: ManifestColumns
 ) -> None:
     mistakes = []
     for name in needed:
@@ -247,7 +273,7 @@ class _RowMaker:
     """Makes the rows of one source and collects what is wrong with them.
 
     Args:
-        folder: absolute path that the rows' paths are relative to.
+        folder: absolute path, or URL, that the rows' paths are relative to.
         source: index of the source.
         columns: names of the columns to use.
         find_files: look whether the files exist.
@@ -327,6 +353,12 @@ class _RowMaker:
             return "", Media("")
         if not in_shard:
             relative_path, media, exists = self._locate(name)
+            if not media.path:
+                self.mistakes.add(
+                    number,
+                    f"the path {printable(name)} leads out of what the manifest's URL names; it "
+                    "must be relative to the manifest, or a URL",
+                )
             if not exists:
                 self.missing.add(number, printable(media.path))
             return relative_path, media
@@ -337,6 +369,11 @@ class _RowMaker:
         return name.replace(os.sep, "/"), found
 
     def _locate_file(self, name: str) -> tuple[str, Media, bool]:
+        if is_url(name):
+            return name, Media(name), True
+        if is_url(self._folder):
+            name = name.replace(os.sep, "/")
+            return name, Media(join(self._folder, name) or ""), True
         path = os.path.normpath(os.path.join(self._folder, name))
         exists = self._finder is None or self._finder.is_file(path)
         return name.replace(os.sep, "/"), Media(path), exists
@@ -355,6 +392,11 @@ def path_problem(name: str) -> str:
     """Return why no file can have this name; nothing if one can."""
     if not name:
         return "the path is empty"
+    if is_url(name):
+        try:
+            location(name)
+        except DataError as error:
+            return str(error)
     if "\0" in name:
         # Some functions would cut the path off there, and find another file.
         return f"the path {name!r} holds a NUL character"

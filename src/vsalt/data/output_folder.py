@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from vsalt.data.media import Media
+from vsalt.data.urls import is_url
 from vsalt.durable import read_json, temporary_name, write_json
 from vsalt.errors import DataError, DecodeError, printable
 
@@ -42,7 +43,7 @@ def require_apart(source: Path, inputs: Iterable[str], out: Path) -> None:
 
     Raises:
         DataError: `out` is in the source's folder, holds the manifest or an input, or holds a
-            link, which may lead to one.
+            link, which may lead to one; or an input is a URL.
         DecodeError: an input is gone.
     """
     real_out = os.path.realpath(out)
@@ -53,6 +54,7 @@ def require_apart(source: Path, inputs: Iterable[str], out: Path) -> None:
         raise DataError(f"the source {source} lies in OUT {out}; name another OUT")
     present = _files_in(out)
     for path in inputs:
+        require_local(path)
         with read_errors(path):
             status = os.stat(path)
         twin = present.get((status.st_dev, status.st_ino))
@@ -63,6 +65,20 @@ def require_apart(source: Path, inputs: Iterable[str], out: Path) -> None:
             )
         if _is_inside(_real_path(path), real_out):
             raise DataError(f"the input {printable(path)} lies in OUT {out}; name another OUT")
+
+
+def require_local(name: str) -> Path:
+    """Return the path of what must lie in the local file system.
+
+    Raises:
+        DataError: it is a URL.
+    """
+    if is_url(name):
+        raise DataError(
+            f"{printable(name)} is a URL, and this verb reads local files only; copy what it needs "
+            "to this machine. pretrain, salt, embed, probe and data check read URLs"
+        )
+    return Path(name)
 
 
 def require_own(out: Path, verb: str, *, marker: str | None = None) -> None:

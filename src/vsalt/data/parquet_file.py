@@ -1,16 +1,18 @@
 """Reads Parquet tables as text, a batch of rows at a time; needs the extra `parquet`."""
 
+import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from vsalt.data.remote import read_whole
 from vsalt.data.table_files import TextRecord, as_text, check_names
+from vsalt.data.urls import Location
 from vsalt.errors import DataError
 
 BATCH_ROWS = 1 << 14
 
 
-def read_parquet(path: Path) -> Iterator[TextRecord]:
+def read_parquet(path: Location) -> Iterator[TextRecord]:
     """Read a Parquet file; its cells become the text that a JSONL file of the same table gives.
 
     Whole numbers are written without a point, floating-point numbers with one, truth values as
@@ -33,7 +35,8 @@ def read_parquet(path: Path) -> Iterator[TextRecord]:
     number = 0
     try:
         # Without pre_buffer, only the pages of the batch are kept, not the whole row group.
-        with ParquetFile(path, pre_buffer=False) as file:
+        content = io.BytesIO(read_whole(path)) if isinstance(path, str) else path
+        with ParquetFile(content, pre_buffer=False) as file:
             names = tuple(file.schema_arrow.names)
             check_names(path, names)
             _check_types(path, file.schema_arrow)
@@ -49,7 +52,7 @@ def read_parquet(path: Path) -> Iterator[TextRecord]:
         raise DataError(f"{path} cannot be read as a Parquet file: {error}") from error
 
 
-def _check_types(path: Path, schema: Any) -> None:
+def _check_types(path: Location, schema: Any) -> None:
     from pyarrow import types
 
     nested = [f"{field.name} ({field.type})" for field in schema if types.is_nested(field.type)]
@@ -60,7 +63,7 @@ def _check_types(path: Path, schema: Any) -> None:
         )
 
 
-def _as_texts(path: Path, name: str, column: Any) -> list[str]:
+def _as_texts(path: Location, name: str, column: Any) -> list[str]:
     import pyarrow as pa
     from pyarrow import types
 

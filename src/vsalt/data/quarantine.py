@@ -62,7 +62,7 @@ class Quarantine:
         Raises:
             DataError: after at least `MIN_READS` reads, more than `max_bad_share` of them failed.
         """
-        self.add(len(batch.rows) + len(batch.bad_files), batch.bad_files)
+        self.add(batch.num_reads, batch.bad_files)
 
     def add(self, reads: int, bad_files: Collection[BadFile]) -> None:
         """Count reads and write those down that failed, if they are new.

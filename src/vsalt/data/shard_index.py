@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from functools import cache
 
 from vsalt.data.media import Media
-from vsalt.errors import printable
+from vsalt.data.remote import describe
+from vsalt.data.urls import is_url, join
+from vsalt.errors import DecodeError, DecodeTimeoutError, printable
 
 INDEX_NAME = "index.jsonl"
 SHARD_COLUMNS = ("shard", "offset", "size")
@@ -21,7 +23,7 @@ class ShardFolder:
     """The shards of a folder.
 
     Args:
-        folder: absolute path.
+        folder: absolute path, or URL.
     """
 
     def __init__(self, folder: str) -> None:
@@ -55,6 +57,8 @@ class ShardFolder:
         # Anything but a plain name could lead out of the folder.
         if name in ("", os.curdir, os.pardir) or "/" in name or "\\" in name:
             return f"shard is {name!r}; it must be the name of a tar file beside the index"
+        if is_url(self._folder):
+            return self._find_remote(name)
         path = os.path.join(self._folder, name)
         try:
             status = os.stat(path)
@@ -63,3 +67,14 @@ class ShardFolder:
         if not stat.S_ISREG(status.st_mode):
             return f"the shard {printable(path)} is not a regular file"
         return path, status.st_size
+
+    def _find_remote(self, name: str) -> tuple[str, int] | str:
+        path = join(self._folder, name)
+        assert path is not None, "a plain name stays in the folder"
+        try:
+            return path, describe(path).size
+        except DecodeTimeoutError:
+            # The rows are not to blame.
+            raise
+        except DecodeError as error:
+            return f"there is no shard {error}"

@@ -1,11 +1,16 @@
-"""Reads CSV and JSONL tables as text, record by record, with line numbers for messages."""
+"""Reads CSV and JSONL tables as text, record by record, with line numbers for messages.
+
+A table behind a URL is read as a whole, into memory, before its first record.
+"""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from vsalt.data.remote import read_whole
+from vsalt.data.urls import Location
 from vsalt.errors import DataError, printable
 
 MAX_RAGGED_SHOWN = 5
@@ -52,7 +57,18 @@ class Cells(Mapping[str, str]):
         return repr(dict(self))
 
 
-def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[TextRecord]:
+def open_table(path: Location, *, newline: str | None = None) -> io.TextIOBase:
+    """Open a table in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: it lies behind a URL and cannot be read.
+    """
+    if isinstance(path, str):
+        return io.TextIOWrapper(io.BytesIO(read_whole(path)), encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
+
+
+def read_csv(path: Location, *, delimiter: str = ",") -> Iterator[TextRecord]:
     """Read a CSV file with a header, in UTF-8 with or without a byte order mark.
 
     Yields:
@@ -65,7 +81,7 @@ def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[TextRecord]:
     ragged: list[str] = []
     num_ragged = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_table(path, newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             names = tuple(name.strip() for name in next(reader, []))
             check_names(path, names)
@@ -86,7 +102,7 @@ def read_csv(path: Path, *, delimiter: str = ",") -> Iterator[TextRecord]:
         )
 
 
-def check_names(path: Path, names: Sequence[str]) -> None:
+def check_names(path: Location, names: Sequence[str]) -> None:
     """Refuse a table whose columns are not told apart by name.
 
     Raises:
@@ -104,7 +120,7 @@ def check_names(path: Path, names: Sequence[str]) -> None:
         raise DataError(f"{path}: column {names.index('') + 1} of the header has no name")
 
 
-def read_jsonl(path: Path) -> Iterator[TextRecord]:
+def read_jsonl(path: Location) -> Iterator[TextRecord]:
     """Read a file with one JSON object per line.
 
     Text is kept, other values are written as JSON; null is an empty cell.
@@ -117,7 +133,7 @@ def read_jsonl(path: Path) -> Iterator[TextRecord]:
     """
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_table(path) as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():
                     value = _parse_object(path, line, text)
@@ -143,7 +159,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode = json.JSONDecoder(object_pairs_hook=_unique_keys).decode
 
 
-def _parse_object(path: Path, line: int, text: str) -> dict[str, Any]:
+def _parse_object(path: Location, line: int, text: str) -> dict[str, Any]:
     try:
         value = _decode(text)
     except (ValueError, RecursionError) as error:

@@ -48,6 +48,7 @@ class Batch:
         rows: index of each clip's row in the catalogue.
         bad_files: what had to be replaced while this batch was read.
         latents: a cached teacher's latents of each clip, as its cache encodes them; None without.
+        repeats: so many neighbours are views of one decoded clip.
     """
 
     clips: UInt8[Tensor, "B 3 T H W"]
@@ -55,6 +56,12 @@ class Batch:
     rows: tuple[int, ...]
     bad_files: tuple[BadFile, ...] = ()
     latents: UInt8[Tensor, "B bytes"] | None = None
+    repeats: int = 1
+
+    @property
+    def num_reads(self) -> int:
+        """Clips that were tried to be decoded."""
+        return len(self.rows) // self.repeats + len(self.bad_files)
 
     def pin_memory(self) -> "Batch":
         """Return the batch with its tensors in page-locked memory."""
@@ -76,4 +83,5 @@ class Batch:
             rows=self.rows,
             bad_files=self.bad_files,
             latents=(None if self.latents is None else self.latents.to(device, non_blocking=True)),
+            repeats=self.repeats,
         )

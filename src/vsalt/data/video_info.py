@@ -35,7 +35,7 @@ class _Timing(NamedTuple):
 
 _IMAGE_TIMING = _Timing(1, 1 / 25, 25.0)
 # What counting packets has found, by file, version and whether stamps were used.
-_counted: dict[tuple[Media, tuple[int, ...], bool], _Timing] = {}
+_counted: dict[tuple[Media, tuple[int | str | None, ...], bool], _Timing] = {}
 
 
 # Ticks in a second of a whole container's times.

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from vsalt import __version__, durable
 from vsalt.config import to_dict
-from vsalt.data.catalogue import file_identity
+from vsalt.data.catalogue import ask_sizes, file_identity
 from vsalt.data.config import ReadLimits
 from vsalt.data.free_memory import free_memory_bytes
 from vsalt.data.manifest import Row, read_source
+from vsalt.data.urls import Location, is_url
 from vsalt.embedding.features import features_and_maps, map_shape, num_features
 from vsalt.embedding.shard import Shard, ShardFormat, require_format
 from vsalt.embedding.writer import EmbeddingWriter, check_folder
-from vsalt.errors import DataError, printable, report_problems
+from vsalt.errors import DataError, DecodeTimeoutError, printable, report_problems
 from vsalt.models.tokenizer import IMAGENET_MEAN, IMAGENET_STD
 from vsalt.training.device import choose_device
 from vsalt.training.extract import (
@@ -104,7 +105,7 @@ class EmbedResult:
 
 def embed(
     loaded: LoadedEncoder,
-    source: Path,
+    source: Location,
     out: Path,
     options: EmbedOptions,
     *,
@@ -203,11 +204,24 @@ def _limits(limits: ReadLimits) -> dict[str, Any]:
 def _hash_rows(rows: Sequence[Row]) -> str:
     """Hash names, stretches, labels and sizes of the files, but not where they lie."""
     digest = hashlib.sha256()
+    ask_sizes(rows)
     for row in rows:
-        _, size = file_identity(row)
+        size = _size_of(row)
         content = [row.relative_path, row.label, row.start_s, row.end_s, size]
         digest.update(json.dumps(content).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _size_of(row: Row) -> int | None:
+    """Return the bytes of a row's file; None if its server says that it cannot be had."""
+    try:
+        return file_identity(row)[1]
+    except DecodeTimeoutError:
+        raise
+    except DataError:
+        if is_url(row.path):
+            return None
+        raise
 
 
 def _shards(

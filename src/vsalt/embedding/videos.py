@@ -20,6 +20,7 @@ from vsalt.data.config import ClipConfig
 from vsalt.data.manifest import TABLE_SUFFIXES, Row
 from vsalt.data.sampling import stretch
 from vsalt.data.transforms import centre_view
+from vsalt.data.urls import location, suffix
 from vsalt.data.video_info import VideoInfo
 from vsalt.errors import ConfigError, DataError
 from vsalt.training.extract import WindowConfig, place_windows
@@ -132,13 +133,15 @@ def _one_video(video: object, name: str, layout: Layout | None) -> Row | Frames:
 def _file_row(path: Any) -> Row:
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    is_table = os.path.splitext(path)[1].lower() in TABLE_SUFFIXES
+    is_table = suffix(path) in TABLE_SUFFIXES
     if is_table or os.path.isdir(path):
         raise DataError(
             f"{path} is a {'table' if is_table else 'folder'}; name its videos one by one, or all "
             f"of them by read_source({path!r}).rows"
         )
-    return Row(path=os.path.abspath(path), relative_path=path, source=0, columns={})
+    # Of file://, it says that a path is wanted.
+    whole = path if isinstance(location(path), str) else os.path.abspath(path)
+    return Row(path=whole, relative_path=path, source=0, columns={})
 
 
 def _as_frames(given: np.ndarray | Tensor, name: str, layout: Layout | None) -> Frames:

@@ -18,6 +18,7 @@ from vsalt import durable
 from vsalt.config import from_dict
 from vsalt.data.config import ClipConfig, ReadLimits
 from vsalt.data.manifest import Row, read_source
+from vsalt.data.urls import Location
 from vsalt.errors import DataError, WeightsError
 from vsalt.evaluation import pooled
 from vsalt.evaluation.attentive import AttentiveHead
@@ -187,7 +188,7 @@ class Selection:
 
 
 def select_rows(
-    source: Path,
+    source: Location,
     head: SavedHead,
     *,
     label_column: str | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from vsalt import __version__, durable
 from vsalt.config import to_dict
 from vsalt.data.manifest import Row, read_source
+from vsalt.data.urls import Location
 from vsalt.errors import DataError, report_problems
 from vsalt.evaluation.attentive_config import AttentiveConfig
 from vsalt.evaluation.attentive_prober import AttentiveProber, testing_clips
@@ -127,7 +128,7 @@ class Prober(Protocol):
 
 def fit_probe(
     encoders: Mapping[str, LoadedEncoder],
-    source: Path,
+    source: Location,
     out: Path,
     options: ProbeOptions,
     *,
@@ -164,7 +165,7 @@ def fit_probe(
 
 def fit_subjects(
     subjects: Sequence[Subject],
-    source: Path,
+    source: Location,
     out: Path,
     options: ProbeOptions,
     *,

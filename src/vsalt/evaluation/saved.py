@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from vsalt import durable
-from vsalt.data.catalogue import seen_row
+from vsalt.data.catalogue import ask_sizes, seen_row
 from vsalt.errors import RunFolderError, WeightsError
 from vsalt.evaluation.heads import FittedPart
 from vsalt.evaluation.protocol import Task
@@ -112,6 +112,7 @@ def trained_on_lines(task: Task, *, chosen_on_test: bool) -> list[str]:
         rows = [*part.train.tolist(), *(part.test.tolist() if chosen_on_test else [])]
         for row in rows:
             parts_of.setdefault(row, []).append(part.name)
+    ask_sizes([task.rows[row] for row in parts_of])
     return [
         json.dumps({**seen_row(task.rows[row], "train")._asdict(), "parts": names}) + "\n"
         for row, names in sorted(parts_of.items())

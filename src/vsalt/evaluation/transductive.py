@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsalt.data.catalogue import SeenRow, file_identity
+from vsalt.data.catalogue import SeenRow, ask_sizes, file_identity
 from vsalt.data.manifest import Row
 from vsalt.errors import RunFolderError
 
@@ -64,6 +64,7 @@ def exposure_of(
     stretches: dict[_File, list[_Stretch]] = defaultdict(list)
     for path in seen:
         _collect(path, stretches, part)
+    ask_sizes(test_rows)
     num_seen = sum(_is_seen(row, stretches) for row in test_rows)
     kind: Literal["inductive", "transductive"] = "transductive" if num_seen else "inductive"
     return Exposure(kind=kind, num_seen=num_seen, num_test=len(test_rows))

@@ -11,6 +11,7 @@ from vsalt.config import (
     StageConfig,
     clip_grid,
     group_problems,
+    repeat_problems,
     resolve_stage,
 )
 from vsalt.errors import ConfigError, collect_problems, report_problems
@@ -92,7 +93,9 @@ def resolve_salt(config: SaltRunConfig) -> SaltRunConfig:
 def _resolve(config: PretrainConfig | SaltRunConfig, stage: StageConfig, flag: str) -> StageConfig:
     grid = clip_grid(config.clip, stage, "video")
     stage = resolve_stage(stage)
-    report_problems(group_problems(stage, flag.removesuffix("masks")))
+    prefix = flag.removesuffix("masks")
+    repeats = config.data.repeats
+    report_problems(group_problems(stage, prefix) + repeat_problems(stage, repeats, prefix))
     return replace(stage, masks=resolve_masks(stage.masks, grid, flag=flag))
 
 

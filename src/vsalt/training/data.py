@@ -54,7 +54,7 @@ class StageData:
         self._latents = latents
         self.config = config
         self.ranks = ranks
-        self._division = divide_stage(config.stage, ranks.size)
+        self._division = divide_stage(config.stage, ranks.size, config.data.repeats)
         self.catalogue = catalogue
         self.pin_memory = pin_memory
         self._table = catalogue.table()

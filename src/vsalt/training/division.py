@@ -62,13 +62,28 @@ def divide(loop: LoopConfig, num_processes: int) -> Division:
     return Division(share, micro)
 
 
-def divide_stage(stage: StageConfig, num_processes: int) -> Division:
+def divide_stage(stage: StageConfig, num_processes: int, repeats: int = 1) -> Division:
     """Return what each process takes of a stage's steps; see `divide`.
 
+    Args:
+        stage: resolved config.
+        num_processes: of the run.
+        repeats: positions that share a decoded clip, `data.repeats`.
+
     Raises:
-        ConfigError: also where a micro-batch would hold clips of two mask groups.
+        ConfigError: also where a micro-batch would hold clips of two mask groups, or some but not
+            all views of a decoded clip.
     """
     division = divide(stage.loop, num_processes)
+    if division.micro_batch_size % repeats:
+        raise ConfigError(
+            [
+                f"each of {num_processes} processes takes {division.share} clips of a step, "
+                f"{division.micro_batch_size} at once, but data.repeats is {repeats}, and all "
+                "views of a decoded clip go together; start a number of processes that leaves each "
+                f"a multiple of {repeats}, or give another --data.repeats"
+            ]
+        )
     masks, micro = stage.masks, division.micro_batch_size
     if masks.name == "multiblock" and masks.policy == "batch_min" and masks.group_size % micro:
         raise ConfigError(

@@ -79,6 +79,7 @@ class _Read:
     """What this process has read of a step so far."""
 
     rows: list[int] = field(default_factory=list)
+    reads: int = 0
     bad_files: list[BadFile] = field(default_factory=list)
     clip_losses: list[Tensor] = field(default_factory=list)
 
@@ -261,7 +262,7 @@ class Trainer:
         own = Own(
             signal=self._stop.number,
             saving=self.saver.state(),
-            reads=share + len(read.bad_files),
+            reads=read.reads,
             bad_reads=len(read.bad_files),
             rows=read.rows,
             clip_losses=torch.cat(read.clip_losses),
@@ -325,6 +326,7 @@ class Trainer:
                 with durable.explain_write_errors(run_folder.QUARANTINE):
                     self.quarantine.record(batch)
             read.rows += batch.rows
+            read.reads += batch.num_reads
             read.bad_files += batch.bad_files
             yield batch
 

@@ -227,7 +227,7 @@ def check_processes(config: PretrainConfig, ranks: Ranks) -> None:
         ConfigError: its batches do not divide, or each process would keep all frames in memory.
     """
     try:
-        divide_stage(config.stage, ranks.size)
+        divide_stage(config.stage, ranks.size, config.data.repeats)
         if ranks.several and config.data.cache == "ram":
             raise ConfigError(
                 [

@@ -416,6 +416,12 @@ def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Cata
     """Read the sources and say what is in them."""
     catalogue = Catalogue.load(config.data, seed=config.seed)
     console.print(f"data: {_describe_rows(catalogue)}{_describe_splits(config.data, catalogue)}")
+    if config.data.repeats > 1:
+        repeats = config.data.repeats
+        console.print(
+            f"data: every decoded clip is used {repeats} times; all clips have been decoded once "
+            f"after {catalogue.num_train * repeats:,} clips of training"
+        )
     used = [catalogue.rows[index] for part in catalogue.train for index in part]
     cache = plan_cache(used, config.data, seed=config.seed)
     if cache is not None:

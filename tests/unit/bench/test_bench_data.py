@@ -66,6 +66,8 @@ def test_sources_and_numbers_that_cannot_be_are_refused(videos: str) -> None:
     assert len(error.value.problems) == 3
     with pytest.raises(ConfigError, match="--workers has no number"):
         measure_loader(config, [videos], workers=())
+    with pytest.raises(ConfigError, match="take --workers 0, without --step-s"):
+        measure_loader(config, [videos], workers=(0, 1), processor_time=True)
     with pytest.raises(DataError):
         measure_loader(config, ["/nowhere"], workers=(0,))
 
@@ -112,3 +114,17 @@ def test_a_family_that_the_grid_does_not_allow_says_why() -> None:
 def test_no_time_for_masks_is_refused() -> None:
     with pytest.raises(ConfigError, match="--seconds is 0"):
         measure_masks(bench_data("demo", CLIPS), seconds=0.0)
+
+
+def test_repeats_decode_less_and_what_does_not_fit_is_refused(videos: str) -> None:
+    config = bench_data("demo", CLIPS)
+    found = measure_loader(
+        config, [videos], workers=(0,), batches=1, repeats=2, processor_time=True
+    )
+    assert found["settings"]["repeats"] == 2
+    assert found["settings"]["clock"] == "processor"
+    assert found["rows"][0]["clips_per_s"] > 0
+    with pytest.raises(ConfigError, match="all views of a decoded clip are in one micro-batch"):
+        measure_loader(config, [videos], workers=(0,), repeats=CLIPS + 1)
+    with pytest.raises(ConfigError, match="that of this process alone"):
+        measure_loader(config, [videos], workers=(0, 1), processor_time=True)

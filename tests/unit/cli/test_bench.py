@@ -39,9 +39,10 @@ def test_masks_and_loader_as_objects(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["bench", "masks", "--seconds", "0.001", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["preset"] == "tiny-cpu"
     words = ["bench", "loader", "--preset", "demo", "--batch-size", "2", "--workers", "0"]
-    assert main([*words, "--batches", "1", "--json"]) == 0
+    assert main([*words, "--batches", "1", "--processor-time", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["settings"]["sources"] == ["synthetic"]
+    assert found["settings"]["clock"] == "processor"
     assert found["rows"][0]["clips_per_s"] > 0
 
 
