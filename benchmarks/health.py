@@ -45,6 +45,7 @@ from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
 from vsalt.training.run_folder import METRICS, TIMINGS, WARNINGS, JsonLines
+from vsalt.training.saver import Saver
 from vsalt.training.stop import StopFlag
 from vsalt.training.validation import validate
 
@@ -242,7 +243,7 @@ def make_trainer(
         clip_flops={"video": objective.flops(clip_shapes(config))},
         device=device,
         precision=choose_precision(config.device, device),
-        checkpoints=checkpoints,
+        saver=Saver(checkpoints),
         metrics=JsonLines(run / METRICS, keep_to_step=0),
         timings=JsonLines(run / TIMINGS, keep_to_step=0),
         quarantine=Quarantine(run / "quarantine.jsonl", max_bad_share=1.0),

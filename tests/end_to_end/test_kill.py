@@ -47,6 +47,12 @@ KILLS = [
     Kill("while latest moves, student", "latest", (T // EVERY + 1, (T + S) // EVERY), seed=7),
     Kill("mid student, with workers", "step", (T + 1, T + S), 8, ("--data.workers", "2")),
 ]
+# Written by a thread, the checkpoint before is in force until the new one has its name.
+ASYNC = ("--teacher.loop.async-save", "on", "--student.loop.async-save", "on")
+ASYNC_KILLS = [
+    Kill("between write and rename, beside the training", "rename", (2, T // EVERY), 9, ASYNC),
+    Kill("while latest moves, beside the training", "latest", (2, T // EVERY), 10, ASYNC),
+]
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +63,11 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return runs.fingerprint(run)
 
 
-@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "kill",
+    [*KILLS, *(pytest.param(kill, marks=pytest.mark.slow) for kill in ASYNC_KILLS)],
+    ids=lambda kill: kill.name.replace(" ", "-"),
+)
 def test_killed_and_resumed_equals_undisturbed(
     kill: Kill, videos: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:

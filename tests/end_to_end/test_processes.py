@@ -105,12 +105,68 @@ def test_torchrun_starts_again_what_has_lost_a_process(
     assert runs.stage_fingerprint(run) == runs.stage_fingerprint(in_two)
 
 
+SHARD = ["--device.sharding", "shard"]
+
+
+@pytest.mark.slow
+def test_a_sharded_run_that_has_lost_a_process_is_started_again(
+    videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = runs.torchrun(
+        *(2, "pretrain", "--out", run, *STAGE, *SHARD, "--loop.async-save", "on"),
+        *("--data", videos, "--method", "pixel"),
+        prefix=(runs.FAULT_DRIVER, "kill", tmp_path / "marker", "step", "6"),
+        fault_rank=1,
+        restarts=1,
+    )
+    assert (tmp_path / "marker").exists()
+    assert done.returncode == 0, done.stderr
+    assert "another process of the run has ended" in done.stderr
+    # Whether the checkpoint of step 4 was in force by then depends on the disk.
+    assert "goes on after step" in done.stdout
+    runs.assert_same_numbers(in_two, run)
+    parts = (run / "checkpoints" / f"step-{runs.STUDENT_STEPS}" / "state").glob("*.distcp")
+    assert len(list(parts)) == 2
+    assert not list(run.rglob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_weights_are_sharded_put_together_and_sharded_again(
+    videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+
+    def stop(step: int) -> tuple[str | Path, ...]:
+        return (runs.FAULT_DRIVER, "term", tmp_path / f"marker-{step}", "step", str(step))
+
+    words = ["pretrain", "--out", run, *STAGE, *SHARD, "--data", videos, "--method", "pixel"]
+    assert runs.torchrun(2, *words, prefix=stop(1), fault_rank=0).returncode != 0
+    assert (run / "checkpoints" / "latest").read_text() == "step-2\n"
+    assert runs.vsalt("resume", run, prefix=stop(1)).returncode != 0
+    assert (run / "checkpoints" / "latest").read_text() == "step-3\n"
+    # To restore an optimiser's state takes a step of its own, before the first.
+    whole = ["resume", run, "--sharding", "replicate"]
+    assert runs.torchrun(4, *whole, prefix=stop(3), fault_rank=3).returncode != 0
+    assert (run / "checkpoints" / "latest").read_text() == "step-6\n"
+    resumed = runs.torchrun(4, "resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "processes is 4, the run began with 2" in resumed.stdout
+    runs.assert_same_numbers(in_two, run)
+    starts = json.loads((run / "environment.json").read_text())["starts"]
+    assert [(entry["processes"], entry["sharding"]) for entry in starts] == [
+        (2, "shard"), (1, "replicate"), (4, "replicate"), (4, "shard"),
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_both_stages_of_salt_in_two_processes(videos: Path, tmp_path: Path) -> None:
     words = [*runs.TINY_SMALL, "--data", videos]
     one, two = tmp_path / "one", tmp_path / "two"
     assert runs.vsalt("salt", "--out", one, *words).returncode == 0
-    done = runs.torchrun(2, "salt", "--out", two, *words, "--data.workers", "1")
+    # Everything is sharded, the student's frozen teacher, too.
+    sharded = [*SHARD, "--device.teacher-sharding", "shard"]
+    done = runs.torchrun(2, "salt", "--out", two, *words, "--data.workers", "1", *sharded)
     assert done.returncode == 0, done.stderr
     for stage in ("teacher", "student"):
         runs.assert_same_numbers(one / stage, two / stage)

@@ -1,10 +1,12 @@
 """Train tiny networks in 1, 2 and 4 real processes that share steps, and write what came of it.
 
-usage: python rank_driver.py FOLDER
+usage: python rank_driver.py FOLDER [NAME-SIZE...]
 
 The processes are forks of this one, which has not computed anything before: torch is imported
 once. FOLDER/NAME-SIZE/ is the run folder of process 0; each process writes its own end to
-FOLDER/NAME-SIZE/end-RANK.json: the error, the step, and the hash of its weights.
+FOLDER/NAME-SIZE/end-RANK.json: the error, the step, the hash of the weights, and which share
+of them it holds itself. NAME is a scenario, with -shard where networks are sharded, and then -async
+where checkpoints are written beside the training.
 """
 
 import dataclasses
@@ -14,12 +16,13 @@ import itertools
 import json
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # or each process would import it for itself
 from torch import distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -28,14 +31,25 @@ from support import trainers
 from support.tiny import make_batch
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.types import BadFile, Batch
+from vsalt.models.parts import own_part, whole
 from vsalt.objectives.protocol import ObjectiveOutput
-from vsalt.training.checkpoint import model_tensors
-from vsalt.training.config import LoopConfig
+from vsalt.training.checkpoint import (
+    CheckpointFolder,
+    model_tensors,
+    read_checkpoint,
+    restore_optimiser,
+    restore_weights,
+)
+from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig, Sharding
 from vsalt.training.distributed import Ranks
 from vsalt.training.division import divide
 from vsalt.training.loop import Trainer
+from vsalt.training.optim import build_optimiser
+from vsalt.training.place import place
 from vsalt.training.run_folder import NoLog
+from vsalt.training.saver import Saver
 from vsalt.training.stop import StopFlag
+from vsalt.training.validation import validate
 
 LOOP = LoopConfig(
     steps=6, batch_size=8, micro_batch_size=2, log_every=1, health_every=2, save_every=3
@@ -51,6 +65,18 @@ METHODS = {
 SIZES = (1, 2, 4)
 BAD_POSITIONS = (1, 6)
 """Clips that count as replaced in every step of the scenario `bad`."""
+
+
+class HeldOut:
+    """Three held-out batches, of which this process has its share and what is repeated."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.own = list(range(ranks.rank, 3 + ranks.rank, ranks.size))
+        self.num_own = sum(number < 3 for number in self.own)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in (min(number, 2) for number in self.own):
+            yield make_batch((2, 2, 1)[number], COUNTS[number], seed=50 + number)
 
 
 class Batches:
@@ -83,9 +109,16 @@ class Batches:
         return dataclasses.replace(batch, rows=rows, bad_files=bad)
 
 
+def held_share(tensors: Iterable[torch.Tensor]) -> float | None:
+    """Return which share of some weights this process holds itself; None without any."""
+    found = [(own_part(tensor).numel(), tensor.numel()) for tensor in tensors]
+    return sum(own for own, _ in found) / sum(all_ for _, all_ in found) if found else None
+
+
 def run(folder: Path, scenario: str, rank: int, size: int) -> None:
     """Be one process of a run."""
     torch.set_num_threads(1)
+    scenario, *options = scenario.split("-")
     ranks = Ranks()
     if size > 1:
         limit = timedelta(seconds=60)
@@ -93,8 +126,11 @@ def run(folder: Path, scenario: str, rank: int, size: int) -> None:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
         control = dist.new_group(backend="gloo", timeout=limit)
         ranks = Ranks(rank=rank, size=size, timeout_s=60, control=control)
+    if scenario == "reload":
+        _reload(folder, ranks)
+        return
     stop = StopFlag()
-    trainer = _make_trainer(folder, scenario, ranks)
+    trainer = _make_trainer(folder, scenario, options, ranks)
     error = None
     try:
         trainer.run(
@@ -103,17 +139,37 @@ def run(folder: Path, scenario: str, rank: int, size: int) -> None:
     except Exception as raised:
         error = [type(raised).__name__, str(raised)]
     tensors = model_tensors(trainer.objective)
-    digest = hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+    target = trainer.objective.target
+    digest = hashlib.sha256(
+        b"".join(whole(tensors[name]).numpy().tobytes() for name in sorted(tensors))
+    )
     end = {
         "error": error,
         "step": trainer.done.step,
         "reads": [trainer.done.reads, trainer.done.bad_reads],
         "weights": digest.hexdigest(),
+        "held": held_share(tensors.values()),
+        "held_target": held_share(target.parameters() if target else ()),
     }
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
 
 
-def _make_trainer(folder: Path, scenario: str, ranks: Ranks) -> Trainer:
+def _reload(folder: Path, ranks: Ranks) -> None:
+    """Read the checkpoint of one process into sharded networks, and write it again from there."""
+    checkpoint = read_checkpoint(folder.parent / "vjepa-1" / "checkpoints" / "latest")
+    objective = trainers.make_vjepa(seed=5)
+    restore_weights(checkpoint, objective)
+    place(objective, DeviceConfig(), "shard", ranks, "cpu", 1)
+    optimiser = build_optimiser(objective.param_groups(), OptimConfig())
+    restore_optimiser(checkpoint, objective, optimiser)
+    meta = checkpoint.meta if ranks.leads else None
+    checkpoints = CheckpointFolder(folder, keep_last=1)
+    ranks.first(checkpoints.path.mkdir)
+    saver = Saver(checkpoints, ranks, sharded=True)
+    saver.save(objective, optimiser, checkpoint.meta["step"], meta)
+
+
+def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks) -> Trainer:
     method = METHODS.get(scenario, trainers.make_salt)
     # The first process decides: the others begin with other weights, and are given its own.
     objective = method()
@@ -124,8 +180,27 @@ def _make_trainer(folder: Path, scenario: str, ranks: Ranks) -> Trainer:
     if scenario == "infinite" and ranks.rank == ranks.size - 1:
         _spoil(objective, divide(LOOP, ranks.size).num_parts)
     own = folder if ranks.leads else folder / f"rank-{ranks.rank}"
+    sharding: Sharding = "shard" if "shard" in options else "replicate"
+    # A frozen teacher is sharded where the student is not, too.
+    config = DeviceConfig(teacher_sharding="shard" if ranks.size == 4 else "replicate")
+    num_parts = divide(LOOP, ranks.size).num_parts
+    joint = place(objective, config, sharding, ranks, "cpu", num_parts)
     trainer = trainers.make_trainer(own, objective, loop=LOOP)
-    trainer.ranks = ranks
+    trainer.ranks, trainer.joint = ranks, joint
+    trainer.saver = Saver(
+        CheckpointFolder(folder, LOOP.keep_last),
+        ranks,
+        sharded=joint is not None and joint.sharded,
+        background="async" in options,
+    )
+    trainer.validate = lambda: validate(
+        objective,
+        {"video": HeldOut(ranks)},
+        "cpu",
+        "fp32",
+        loss=joint.loss if joint else None,
+        ranks=ranks,
+    )
     trainer.quarantine = Quarantine(
         folder / "quarantine.jsonl", max_bad_share=0.5, writes=ranks.leads
     )
@@ -153,7 +228,13 @@ def main() -> int:
     """Run all scenarios, one after the other."""
     folder = Path(sys.argv[1])
     jobs = [(name, size) for name in METHODS for size in SIZES]
+    jobs += [(f"{name}-shard", size) for name in METHODS for size in SIZES[1:]]
     jobs += [(name, 2) for name in ("stop", "bad", "infinite")]
+    jobs += [(f"{name}-shard-async", 2) for name in ("vjepa", "stop", "infinite")]
+    # After vjepa-1, which they read.
+    jobs += [("reload-shard", size) for size in SIZES[1:]]
+    if len(sys.argv) > 2:
+        jobs = [job for job in jobs if f"{job[0]}-{job[1]}" in sys.argv[2:]]
     context = multiprocessing.get_context("fork")
     for scenario, size in jobs:
         own = folder / f"{scenario}-{size}"

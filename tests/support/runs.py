@@ -121,15 +121,23 @@ def stage_fingerprint(run: Path) -> dict[str, str]:
     """The same for one stage."""
     checkpoints = run / "checkpoints"
     last = checkpoints / (checkpoints / "latest").read_text().strip()
-    weights = load_file(last / "model.safetensors")
     return {
         "step": last.name,
         "best": (checkpoints / "best").read_text().strip(),
         "metrics": hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest(),
         "warnings": (run / "warnings.jsonl").read_text(),
         "health": repr(json.loads((last / "meta.json").read_text())["health"]),
+        **checkpoint_fingerprint(last),
+    }
+
+
+def checkpoint_fingerprint(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of every tensor and of the optimiser state."""
+    weights = load_file(checkpoint / "model.safetensors")
+    state = _optimiser(checkpoint / "state")
+    return {
         **{name: _sha(tensor) for name, tensor in weights.items()},
-        **{f"optimiser {name}": digest for name, digest in _optimiser(last / "state").items()},
+        **{f"optimiser {name}": digest for name, digest in state.items()},
     }
 
 

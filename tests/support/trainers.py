@@ -24,6 +24,7 @@ from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
 from vsalt.training.progress import Progress
 from vsalt.training.run_folder import METRICS, TIMINGS, WARNINGS, JsonLines
+from vsalt.training.saver import Saver
 
 NAMES = ("short", "long")
 
@@ -98,7 +99,7 @@ def make_trainer(
         clip_flops={"video": ClipFlops(exact=1000, six_nd=10.0)},
         device="cpu",
         precision="fp32",
-        checkpoints=checkpoints,
+        saver=Saver(checkpoints),
         metrics=JsonLines(run / METRICS, keep_to_step=first_step),
         timings=JsonLines(run / TIMINGS, keep_to_step=first_step),
         quarantine=Quarantine(run / "quarantine.jsonl", max_bad_share=0.01),

@@ -37,6 +37,7 @@ from vsalt.objectives.masked_prediction import MaskedPrediction, count_params
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective
 from vsalt.training.device import choose_device, choose_precision, set_up
+from vsalt.training.distributed import ALONE
 from vsalt.training.optim import (
     all_finite,
     build_optimiser,
@@ -44,6 +45,7 @@ from vsalt.training.optim import (
     gradient_norms,
     set_schedule,
 )
+from vsalt.training.place import place
 from vsalt.training.plan import clip_shapes
 from vsalt.training.rate import random_batch
 from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
@@ -188,6 +190,7 @@ def measure_step(
             "clips": stepper.num_clips,
             "device": device,
             "precision": precision,
+            "compiled": config.device.compile,
             "threads": threads,
             "clock": "processor" if processor_time else "wall",
             "rounds": rounds,
@@ -233,9 +236,7 @@ def _stepper(
 ) -> Stepper:
     objective = build_objective(config, network_of(teacher))
     assert isinstance(objective, MaskedPrediction), "a method whose parts are not known"
-    objective.trainable.to(device)
-    if objective.target is not None:
-        objective.target.to(device)
+    place(objective, config.device, "replicate", ALONE, device, num_parts=1)
     warmup = config.stage.optim.warmup_steps
     assert warmup is not None, "resolve the config first"
     # The first step after warm-up: a usual one, where methods that clip later clip, too.

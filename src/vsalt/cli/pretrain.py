@@ -114,12 +114,15 @@ class PretrainArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeArgs:
-    """Go on with a run that was stopped or killed; nothing about it may change."""
+    """Go on with a run that was stopped or killed; nothing about what it computes may change."""
 
     run: tyro.conf.Positional[Path]
     """The run folder of `vsalt salt` or `vsalt pretrain`."""
     track: Literal["none", "tensorboard", "wandb"] | None = None
     """Show the records there, too, from now on; unset: as before."""
+    sharding: Literal["replicate", "shard"] | None = None
+    """Of several processes: each holds the networks that are trained, or a part of them, this time;
+    unset: as the run began."""
 
 
 def salt(words: Sequence[str], prog: str) -> int:
@@ -190,7 +193,7 @@ def resume(words: Sequence[str], prog: str) -> int:
     args = parse(ResumeArgs, words, prog)
     from vsalt.training.start import resume_run
 
-    resume_run(args.run, track=args.track, read_outside=read_outside)
+    resume_run(args.run, track=args.track, read_outside=read_outside, sharding=args.sharding)
     return 0
 
 
@@ -301,9 +304,11 @@ def _with_lengths(
     stage: StageConfig, steps: int | None, batch_size: int | None, save_every: int | None
 ) -> StageConfig:
     loop = stage.loop if steps is None else stage.loop.with_steps(steps)
-    given = {"batch_size": batch_size, "save_every": save_every}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return replace(stage, loop=replace(loop, **changes))
+    if batch_size is not None:
+        loop = replace(loop, batch_size=batch_size)
+    if save_every is not None:
+        loop = replace(loop, save_every=save_every)
+    return replace(stage, loop=loop)
 
 
 def _with_masks(stage: StageConfig, words: Sequence[str], flag: str) -> StageConfig:

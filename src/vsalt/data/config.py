@@ -53,6 +53,11 @@ class ClipConfig:
         report_problems(problems)
 
 
+CLIP_TIMEOUT_S = 25.0
+"""Seconds that a training clip may take unless told otherwise: so few that also a worker which must
+be replaced (2 * 25 + 5 seconds) does not keep other processes waiting for more than a minute."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadLimits:
     """What a file may cost before it counts as unreadable."""
@@ -110,7 +115,7 @@ class DataConfig:
     """Batches that each worker prepares ahead."""
     max_bad_share: float = 0.01
     """Stop when more than this share of the clips could not be read."""
-    limits: ReadLimits = field(default_factory=ReadLimits)
+    limits: ReadLimits = field(default_factory=lambda: ReadLimits(timeout_s=CLIP_TIMEOUT_S))
     """What a file may cost before it counts as unreadable."""
     cache: Literal["none", "ram", "disk"] = "none"
     """Keep decoded frames at full size, for small sets: in memory that all workers share, or in

@@ -161,7 +161,9 @@ class HoldoutLoader(_Loader):
         dataset: gives the samples.
         rows: of the held-out clips.
         batch_size: clips per batch; the last batch may be smaller.
-        rank: number of this process, which reads the samples rank, rank + world_size, …
+        rank: number of this process, which reads the batches rank, rank + world_size, … All
+            processes are given equally many: the last batch of all takes the place of those that
+            are not there.
         world_size: number of processes.
         workers: processes that read ahead; they stay between iterations.
         prefetch: batches that each worker reads ahead.
@@ -189,8 +191,8 @@ class HoldoutLoader(_Loader):
         self.rows = tuple(rows)
         self.step = dataset.step
         self._batch_size = batch_size
-        self._rank = rank
-        self._world_size = world_size
+        self.rank = rank
+        self.world_size = world_size
         super().__init__(
             WorkerPool(
                 dataset,
@@ -207,32 +209,41 @@ class HoldoutLoader(_Loader):
         Raises:
             DataError: a clip cannot be read.
         """
-        own = range(self._rank, len(self.rows), self._world_size)
+        places = self._batches(range(len(self.rows)))
+        rounds = range(self.rank, len(places) + self.rank, self.world_size)
+        own = [places[min(number, len(places) - 1)] for number in rounds]
         for batch in self._timed(self._tasks(own, HOLDOUT_TRIES)):
             for bad_file in batch.bad_files:
                 raise no_longer_readable(bad_file)
             yield batch
             del batch
 
+    @property
+    def num_own(self) -> int:
+        """How many of the batches given are this process's own; those after them are repeated."""
+        return len(self._batches(range(len(self.rows)))[self.rank :: self.world_size])
+
     def unreadable(self, *, passed_over: Collection[int], tries: int) -> list[BadFile]:
-        """Read all clips, and return which of them cannot be read.
+        """Read this process's share of all clips, and return which of them cannot be read.
 
         Args:
             passed_over: clips that are not read, by their places in `rows`.
             tries: how often a clip is read that times out.
         """
         places = [place for place in range(len(self.rows)) if place not in passed_over]
-        batches = self._timed(self._tasks(places, tries))
+        own = self._batches(places)[self.rank :: self.world_size]
+        batches = self._timed(self._tasks(own, tries))
         return [bad_file for batch in batches for bad_file in batch.bad_files]
 
-    def _tasks(self, places: Sequence[int], tries: int) -> Iterator[Task[HeldOutClip]]:
-        for begin in range(0, len(places), self._batch_size):
-            yield Task(
-                [
-                    HeldOutClip(SampleKey(self.step, place), self.rows[place], tries)
-                    for place in places[begin : begin + self._batch_size]
-                ]
-            )
+    def _batches(self, places: Sequence[int]) -> list[Sequence[int]]:
+        """Cut places in `rows` into batches."""
+        size = self._batch_size
+        return [places[begin : begin + size] for begin in range(0, len(places), size)]
+
+    def _tasks(self, batches: Iterable[Sequence[int]], tries: int) -> Iterator[Task[HeldOutClip]]:
+        for places in batches:
+            keys = ((SampleKey(self.step, place), self.rows[place]) for place in places)
+            yield Task([HeldOutClip(key, row, tries) for key, row in keys])
 
 
 def no_longer_readable(bad_file: BadFile) -> DataError:

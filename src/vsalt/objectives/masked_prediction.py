@@ -24,6 +24,7 @@ from vsalt.models.predictor import Predictor
 from vsalt.models.vit import Encoder
 from vsalt.objectives.config import TokenLoss
 from vsalt.objectives.protocol import ObjectiveOutput, ParamGroup, param_group
+from vsalt.targets.frozen import FrozenTeacher
 
 
 @runtime_checkable
@@ -62,6 +63,8 @@ class MaskedPrediction:
         loss: distance between prediction and target.
         mask_names: the mask kinds in the batch's order, for the log.
     """
+
+    target_follows = False
 
     def __init__(
         self,
@@ -150,6 +153,10 @@ class MaskedPrediction:
     def shard_units(self) -> list[nn.Module]:
         """Return every block of encoder and predictor."""
         return [*self._encoder.blocks, *self._predictor.blocks]
+
+    def target_units(self) -> list[nn.Module]:
+        """Return the blocks of a target that is a network."""
+        return self._target.shard_units() if isinstance(self._target, FrozenTeacher) else []
 
     def flops(self, shapes: ClipShapes) -> ClipFlops:
         """Operations of encoder and predictor; methods add their target's."""

@@ -73,10 +73,14 @@ class Objective(Protocol):
             wrapped, sharded and compiled, and all that `model.safetensors` holds beside
             `carried_state`.
         target: the rest that the loss needs, in eval mode and without gradient; None if nothing.
+            The loss asks it by `forward` or by a method `open`.
+        target_follows: whether `after_step` moves the target's weights by those of `trainable`, so
+            that both are sharded alike.
     """
 
     trainable: nn.Module
     target: nn.Module | None
+    target_follows: bool
 
     @property
     def encoder(self) -> Encoder:
@@ -104,7 +108,11 @@ class Objective(Protocol):
         ...
 
     def shard_units(self) -> list[nn.Module]:
-        """Return the modules that a sharded run gathers one at a time."""
+        """Return the modules of `trainable` that a sharded run gathers one at a time."""
+        ...
+
+    def target_units(self) -> list[nn.Module]:
+        """Return those of `target`."""
         ...
 
     def flops(self, shapes: ClipShapes) -> ClipFlops:

@@ -31,6 +31,8 @@ class VjepaObjective(MaskedPrediction):
         num_steps: length of the schedule of the momentum; the run may end before it.
     """
 
+    target_follows = True
+
     def __init__(
         self,
         config: VjepaConfig,

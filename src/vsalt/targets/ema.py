@@ -15,6 +15,7 @@ import copy
 import torch
 from torch import Tensor
 
+from vsalt.models.parts import own_part
 from vsalt.models.vit import Encoder
 from vsalt.targets.frozen import FrozenTeacher, TargetNorm
 
@@ -40,7 +41,8 @@ class EmaTeacher(FrozenTeacher):
             student: of the same configuration as the copied one.
             momentum: share that is kept, in [0, 1]; 1 changes nothing.
         """
-        own: list[Tensor] = list(self.encoder.parameters())
-        theirs: list[Tensor] = list(student.parameters())
+        # Of sharded encoders, both are sharded alike: a part follows the same part.
+        own: list[Tensor] = [own_part(weight) for weight in self.encoder.parameters()]
+        theirs: list[Tensor] = [own_part(weight) for weight in student.parameters()]
         torch._foreach_mul_(own, momentum)
         torch._foreach_add_(own, theirs, alpha=1 - momentum)

@@ -50,6 +50,13 @@ class FrozenTeacher(nn.Module):
         """Stay in eval mode whatever is asked."""
         return super().train(False)
 
+    def shard_units(self) -> list[nn.Module]:
+        """Return its blocks; of a network from outside, its longest list of modules."""
+        if isinstance(self.encoder, Encoder):
+            return [*self.encoder.blocks]
+        lists = [part for part in self.encoder.modules() if isinstance(part, nn.ModuleList)]
+        return [*max(lists, key=len, default=nn.ModuleList())]
+
     @torch.no_grad()
     def open(
         self, clips: UInt8[Tensor, "B 3 T H W"]

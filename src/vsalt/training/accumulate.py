@@ -10,7 +10,7 @@ from torch import Tensor
 from vsalt.data.types import Batch
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training.device import autocast
-from vsalt.training.replicas import Replicas
+from vsalt.training.joint import Joint
 
 Listen: TypeAlias = Callable[[ObjectiveOutput], None]
 """Is given the output of each micro-batch after its gradient; it reads, and changes nothing."""
@@ -23,7 +23,7 @@ def accumulate(
     device: str,
     precision: str,
     listen: Listen | None = None,
-    replicas: Replicas | None = None,
+    joint: Joint | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Add up the gradients of a step's micro-batches.
 
@@ -37,19 +37,19 @@ def accumulate(
         device: where to compute.
         precision: "fp32" or "bf16".
         listen: is given every micro-batch's output.
-        replicas: of several processes: the same method, which adds up gradients over them.
+        joint: of several processes: the same method, which adds up gradients over them.
 
     Returns:
         `loss` and the objective's metrics, means over the step's clips, detached; of several
         processes, this one's part of them.
     """
     sums: dict[str, Tensor] = {}
-    loss = objective.loss if replicas is None else replicas.loss
+    loss = objective.loss if joint is None else joint.loss
     for index, batch in enumerate(batches):
-        with nullcontext() if replicas is None else replicas.part(index):
+        with nullcontext() if joint is None else joint.part(index):
             with autocast(device, precision):
                 output = loss(batch.to(device))
-            loss_sum = output.loss_sum if replicas is None else output.loss_sum * replicas.scale
+            loss_sum = output.loss_sum if joint is None else output.loss_sum * joint.scale
             (loss_sum / num_clips).backward()
         values = {"loss": output.loss_sum.detach(), **output.metrics}
         for name, value in values.items():

@@ -1,5 +1,9 @@
 """Checkpoints: written under a temporary name, flushed, renamed; then the pointers move.
 
+A checkpoint is made in three steps: `CheckpointFolder.prepare` takes what is to be written, if
+weights are sharded from the other processes, too; `Draft.write` writes it; `Draft.finish` puts it
+in force.
+
     checkpoints/
       step-N/model.safetensors   encoder, predictor and carried state after N optimiser steps
       step-N/state/              optimiser state, by torch.distributed.checkpoint
@@ -14,9 +18,10 @@ import errno
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +32,10 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
-from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from vsalt import durable
 from vsalt.errors import RunFolderError
+from vsalt.models.parts import whole
 from vsalt.models.weights import (
     load_strictly,
     part_of,
@@ -40,6 +45,8 @@ from vsalt.models.weights import (
 )
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
+from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.state_draft import StateDraft, Written
 
 MODEL = "model.safetensors"
 STATE = "state"
@@ -88,18 +95,42 @@ class CheckpointFolder:
         Raises:
             RunFolderError: if it cannot be written; earlier checkpoints stay as they are.
         """
-        name = f"step-{meta['step']}"
-        temporary = self.path / f"{_TEMPORARY}{name}"
-        with durable.explain_write_errors(f"checkpoint {self.path / name}"):
-            try:
-                _write(temporary, objective, optimiser, meta)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-            os.rename(temporary, self.path / name)
-            durable.sync_folder(self.path)
+        draft = self.prepare(objective, optimiser, meta["step"], meta)
+        draft.finish([draft.write()])
+
+    def prepare(
+        self,
+        objective: Objective,
+        optimiser: optim.Optimizer,
+        step: int,
+        meta: dict[str, Any] | None,
+        *,
+        ranks: Ranks = ALONE,
+        copy: bool = False,
+    ) -> "Draft":
+        """Return a checkpoint of the weights as they are now, to be written.
+
+        Args:
+            objective: the method.
+            optimiser: over its parameters.
+            step: optimiser steps done.
+            meta: what meta.json says; None in processes that do not lead.
+            ranks: the processes among which the weights are divided, all of which call this.
+            copy: copy what is written, so that training may go on before it has been.
+        """
+        keep = partial(_keep, copy=copy, leads=ranks.leads)
+        tensors = {name: keep(tensor) for name, tensor in model_tensors(objective).items()}
+        temporary = self.path / f"{_TEMPORARY}step-{step}"
+        state = StateDraft(_optimiser_state(objective.trainable, optimiser), temporary / STATE)
+        state.plan(ranks, copy=copy)
+        return Draft(self, step, meta, tensors, state)
+
+    def put_in_force(self, temporary: Path, name: str, *, best: bool) -> None:
+        """Give a checkpoint that is on disk its name, move the pointers, remove old ones."""
+        os.rename(temporary, self.path / name)
+        durable.sync_folder(self.path)
         self._point(run_folder.LATEST, name)
-        if meta["best_step"] == meta["step"]:
+        if best:
             self._point(run_folder.BEST, name)
         self._remove_old()
 
@@ -144,21 +175,86 @@ def _step_of(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-def _write(
-    folder: Path, objective: Objective, optimiser: optim.Optimizer, meta: dict[str, Any]
-) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    tensors = model_tensors(objective)
-    save_weights(folder / MODEL, tensors)
-    state = _optimiser_state(objective.trainable, optimiser)
-    with warnings.catch_warnings(), _plain_errors(folder, tensors):
-        # One process writes for all, since all have the same state. That is meant; the warning
-        # says that no process group is used.
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
-        save_state(state, checkpoint_id=folder / STATE, no_dist=True)
-    durable.write_json(folder / META, {**meta, "weights_sha256": weights_hash(tensors)})
-    durable.sync_tree(folder)
+class Draft:
+    """A checkpoint that has been prepared; no other process is asked any more.
+
+    Args:
+        folder: where it is to lie.
+        step: optimiser steps done.
+        meta: what meta.json says; None in processes that do not lead.
+        tensors: all weights; empty in processes that do not lead.
+        state: this process's part of the optimiser state.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        step: int,
+        meta: dict[str, Any] | None,
+        tensors: Mapping[str, Tensor],
+        state: StateDraft,
+    ) -> None:
+        self._folder, self._meta, self._tensors, self._state = folder, meta, tensors, state
+        self._name = f"step-{step}"
+        self._temporary = folder.path / f"{_TEMPORARY}{self._name}"
+
+    def write(self) -> Written:
+        """Write this process's files to disk, under a temporary name.
+
+        Returns:
+            What `finish` needs to know of it.
+
+        Raises:
+            RunFolderError: if they cannot be written; nothing is left of what the leader wrote.
+        """
+        with self._explained():
+            if self._meta is not None:
+                save_weights(self._temporary / MODEL, self._tensors)
+            with _plain_errors(self._temporary, self._state.num_bytes):
+                return self._state.write()
+
+    def finish(self, written: Sequence[Written]) -> None:
+        """Put the checkpoint in force; the leader does, after all have written.
+
+        Args:
+            written: what `write` returned in each process.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        assert self._meta is not None, "the leader finishes"
+        with self._explained():
+            self._state.finish(written)
+            meta = {**self._meta, "weights_sha256": weights_hash(self._tensors)}
+            durable.write_json(self._temporary / META, meta)
+            durable.sync_tree(self._temporary)
+            best = self._meta["best_step"] == self._meta["step"]
+            self._folder.put_in_force(self._temporary, self._name, best=best)
+
+    def discard(self) -> None:
+        """Remove what has been written."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with durable.explain_write_errors(f"checkpoint {self._folder.path / self._name}"):
+            try:
+                yield
+            except BaseException:
+                if self._meta is not None:
+                    self.discard()
+                raise
+
+
+def _keep(tensor: Tensor, *, copy: bool, leads: bool) -> Tensor:
+    """Return what the leader writes of a weight; the others keep nothing."""
+    full = whole(tensor)
+    if not leads:
+        return full.new_empty(0)
+    if full is not tensor:
+        # Gathered for this alone; of one weight at a time there is room on the device.
+        return full.cpu()
+    return full.detach().to("cpu", copy=True) if copy else full
 
 
 def _optimiser_state(module: nn.Module, optimiser: optim.Optimizer) -> dict[str, Any]:
@@ -176,13 +272,12 @@ def _optimiser_state(module: nn.Module, optimiser: optim.Optimizer) -> dict[str,
 
 
 @contextmanager
-def _plain_errors(folder: Path, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+def _plain_errors(folder: Path, num_bytes: int) -> Iterator[None]:
     """Turn the writer's own error, which hides what the system said, into an `OSError`."""
     try:
         yield
-    except CheckpointException as error:
-        needed = OPTIMISER_WORDS * sum(tensor.nbytes for tensor in tensors.values())
-        if shutil.disk_usage(folder).free < needed:
+    except RuntimeError as error:
+        if shutil.disk_usage(folder).free < num_bytes:
             raise OSError(errno.ENOSPC, str(error)) from error
         raise RunFolderError(f"cannot write to {folder}: {error}") from error
 
@@ -229,21 +324,34 @@ def read_verified(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer) -> None:
-    """Put a checkpoint's weights, carried state and optimiser state back.
+    """Put a checkpoint's weights, carried state and optimiser state back; raises as its parts."""
+    restore_weights(checkpoint, objective)
+    restore_optimiser(checkpoint, objective, optimiser)
+
+
+def restore_weights(checkpoint: Checkpoint, objective: Objective) -> None:
+    """Put a checkpoint's weights and carried state back, before they are sharded.
 
     Raises:
         WeightsError: if the weights do not fit.
-        RunFolderError: if the weights are not those that were written, or the state is damaged.
+        RunFolderError: if the weights are not those that were written.
     """
     tensors = read_verified(checkpoint)
     carried = part_of(tensors, CARRIED)
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{CARRIED}.")}
     load_strictly(objective.trainable, own, str(checkpoint.path))
     objective.load_carried_state(carried)
-    _restore_optimiser(checkpoint.path / STATE, objective.trainable, optimiser)
 
 
-def _restore_optimiser(path: Path, module: nn.Module, optimiser: optim.Optimizer) -> None:
+def restore_optimiser(
+    checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer
+) -> None:
+    """Put a checkpoint's optimiser state back, however it and the weights are sharded.
+
+    Raises:
+        RunFolderError: if the state is damaged.
+    """
+    path, module = checkpoint.path / STATE, objective.trainable
     # Where there are gradients torch leaves a new optimiser's state empty, and nothing is loaded.
     optimiser.zero_grad(set_to_none=True)
     state = _optimiser_state(module, optimiser)

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from vsalt.errors import report_problems
+
+Sharding: TypeAlias = Literal["replicate", "shard"]
 
 WARMUP_SHARE = 0.08
 """Warm-up of presets without an absolute length, as a share of the run."""
@@ -144,6 +146,9 @@ class LoopConfig:
     """Steps between checkpoints."""
     keep_last: int = 2
     """Checkpoints kept, beside the best one."""
+    async_save: Literal["auto", "on", "off"] = "auto"
+    """Write checkpoints while training goes on, from a copy in main memory: 3 words per weight, 4
+    with a moving average. The files are the same. auto: on cuda."""
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -213,12 +218,19 @@ class DeviceConfig:
     """auto: cuda where there is one, else cpu."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast with fp32 weights on cuda, fp32 on cpu."""
+    compile: bool = False
+    """Compile the networks' blocks (torch.compile), which takes a minute or more at every start."""
     threads: int | None = None
     """CPU threads of the main process; unset: torch's own choice. Part of bit-exact resuming."""
     deterministic: bool = True
     """On cuda, use deterministic kernels only; exact resuming needs it. The CPU's always are."""
     timeout_s: int = 60
     """Of several processes: seconds that a step waits for the others before the run ends."""
+    sharding: Sharding = "replicate"
+    """Of several processes: each holds the networks that are trained, with gradients and optimiser
+    state (replicate), or a part of them (shard). One process holds all of them either way."""
+    teacher_sharding: Sharding = "replicate"
+    """The same for a frozen teacher. A moving average is held as what it follows."""
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -1,5 +1,6 @@
 """The batches of a stage: its rows, its masks and its order put together."""
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -115,6 +116,8 @@ class StageData:
             ),
             rows=rows,
             batch_size=self._division.micro_batch_size,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
             # A process of its own, so that a file that hangs or crashes cannot end the run.
             workers=min(1, config.data.workers),
             prefetch=config.data.prefetch,
@@ -182,30 +185,38 @@ def _mask_sampler(config: PretrainConfig, shape: Shape) -> MaskSampler:
 
 
 def leave_out_unreadable(
-    holdout: HoldoutLoader, quarantine: Quarantine, console: Console, *, resumed: bool
+    holdout: HoldoutLoader,
+    quarantine: Quarantine,
+    console: Console,
+    *,
+    resumed: bool,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Read every held-out clip of a shape once, and leave out those that cannot be read.
 
     They are written down, and stay left out when the run is resumed, even if they can be read by
-    then. So val_loss is always taken over the same clips.
+    then. So val_loss is always taken over the same clips. Of several processes each reads a share.
 
     Raises:
         DataError: if none can be read, or one that could be read before cannot any more.
     """
     left_out = quarantine.positions(holdout.step)
     tries = HOLDOUT_TRIES if resumed else 1
-    for bad_file in holdout.unreadable(passed_over=left_out, tries=tries):
+    found = ranks.gather(holdout.unreadable(passed_over=left_out, tries=tries))
+    for bad_file in sorted(itertools.chain(*found)):
         if resumed:
-            raise no_longer_readable(bad_file)
+            raise ranks.agreed(no_longer_readable(bad_file))
         with durable.explain_write_errors(run_folder.QUARANTINE):
             quarantine.note(bad_file)
         left_out.add(bad_file.position)
     num_rows = len(holdout.rows)
     holdout.rows = tuple(row for i, row in enumerate(holdout.rows) if i not in left_out)
     if not holdout.rows:
-        raise DataError(
-            f"none of the {num_rows} held-out clips can be read; mend the files, or begin "
-            "a run with --data.holdout 0"
+        raise ranks.agreed(
+            DataError(
+                f"none of the {num_rows} held-out clips can be read; mend the files, or begin "
+                "a run with --data.holdout 0"
+            )
         )
     if left_out:
         console.print(

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from vsalt.errors import ConfigError
-from vsalt.training.config import DeviceConfig
+from vsalt.training.config import DeviceConfig, LoopConfig
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER, _MOSTLY = 2**31 - 1, 2**30
@@ -33,6 +33,14 @@ def choose_precision(config: DeviceConfig, device: str) -> str:
     if config.precision == "auto":
         return "bf16" if device == "cuda" else "fp32"
     return config.precision
+
+
+def saves_in_background(config: LoopConfig, device: str) -> bool:
+    """Whether checkpoints are written beside the training; auto: on cuda.
+
+    On the CPU the copy takes from the memory that the networks are in.
+    """
+    return config.async_save == "on" or (config.async_save == "auto" and device == "cuda")
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[object]:

@@ -10,7 +10,9 @@ Process 0 leads: it alone writes to the run folder, validates and prints. Two gr
   noticed there at once, too, as its connection closes.
 """
 
+import atexit
 import contextlib
+import gc
 import os
 import time
 import uuid
@@ -209,6 +211,8 @@ def join(config: DeviceConfig) -> Iterator[Ranks]:
             f"(--device.timeout-s): {str(error).splitlines()[0]}"
         ) from error
     ranks = Ranks(rank=rank, size=size, timeout_s=config.timeout_s, control=control)
+    del control
+    _end_threads_before_exit()
     try:
         yield ranks
     except ToldElsewhereError:
@@ -217,6 +221,17 @@ def join(config: DeviceConfig) -> Iterator[Ranks]:
     # After an error nothing is said to the others: they see the connection close.
     ranks.gather(None)
     dist.destroy_process_group()
+
+
+def _end_threads_before_exit() -> None:
+    """Let the groups' threads end while Python still runs.
+
+    They end with the last reference to a group, and trainer and networks, which refer to it, are in
+    cycles. A thread of gloo's that is left may drop a tensor of Python's as the interpreter ends,
+    and is killed for it, which aborts the process ("terminate called without an active exception").
+    """
+    atexit.unregister(gc.collect)
+    atexit.register(gc.collect)
 
 
 def place_in(environment: Mapping[str, str]) -> tuple[int, int, int] | None:

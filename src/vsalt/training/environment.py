@@ -16,15 +16,20 @@ from vsalt.training import run_folder
 PACKAGES = ("torch", "numpy", "av", "safetensors")
 BINDING = (
     *("vsalt", "torch", "numpy", "av", "device", "device_name", "precision", "threads"),
-    "processes",
+    *("processes", "sharding"),
 )
 """Entries on which bit-equality depends."""
-_BEFORE = {"processes": 1}
+_BEFORE = {"processes": 1, "sharding": "replicate"}
 """Entries that earlier versions did not write, as they were then."""
 
 
 def describe(
-    device: str, precision: str, threads: int, manifest_sha256: str, processes: int = 1
+    device: str,
+    precision: str,
+    threads: int,
+    manifest_sha256: str,
+    processes: int = 1,
+    sharding: str = "replicate",
 ) -> dict[str, Any]:
     """Return versions, commit, device, threads, processes and command line as plain values."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
@@ -40,6 +45,7 @@ def describe(
         "precision": precision,
         "threads": threads,
         "processes": processes,
+        "sharding": sharding,
         "platform": platform.platform(),
         "manifest_sha256": manifest_sha256,
     }

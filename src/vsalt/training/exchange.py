@@ -1,8 +1,9 @@
 """What the processes of a run tell each other once per step, beside the gradients.
 
-One collective carries all of it: a signal to stop, how many files were read, which clips they
-were, and their losses. The sums are taken in the order of the processes, which is that of the
-positions in the batch, so all processes get the same bits and decide the same.
+One collective carries all of it: a signal to stop, whether a checkpoint has been written, how many
+files were read, which clips they were, and their losses. The sums are taken in the order of the
+processes, which is that of the positions in the batch, so all processes get the same bits and
+decide the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from vsalt.training.distributed import Ranks
 from vsalt.training.health import to_host
+from vsalt.training.saver import FAILED, WRITTEN
 
-_HEAD = 3
+_HEAD = 4
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Own:
 
     Attributes:
         signal: number of the signal that asks it to stop, if there was one.
+        saving: of the checkpoint that is being written, see `saver.Saver.state`.
         reads: files that it tried.
         bad_reads: those of them that could not be read.
         rows: of its clips.
@@ -32,6 +35,7 @@ class Own:
     """
 
     signal: int | None
+    saving: int
     reads: int
     bad_reads: int
     rows: Sequence[int]
@@ -44,10 +48,12 @@ class Told:
     """What all processes know afterwards; as `Own`, of the whole step.
 
     Attributes:
+        saved: whether a checkpoint is to be settled: all have written, or one has failed.
         finite: whether the loss and all gradient norms are finite.
     """
 
     signal: int | None
+    saved: bool
     reads: int
     bad_reads: int
     rows: list[int]
@@ -66,7 +72,7 @@ def exchange(ranks: Ranks, own: Own, norms: Mapping[str, Float[Tensor, ""]]) -> 
     """
     share = len(own.rows)
     device = own.clip_losses.device
-    counts = [own.signal or 0, own.reads, own.bad_reads, *own.rows]
+    counts = [own.signal or 0, own.saving, own.reads, own.bad_reads, *own.rows]
     row = torch.cat(
         [
             torch.tensor(counts, dtype=torch.float64, device=device),
@@ -79,9 +85,10 @@ def exchange(ranks: Ranks, own: Own, norms: Mapping[str, Float[Tensor, ""]]) -> 
     named = dict(zip(own.sums, sums.unbind(), strict=True))
     checked = torch.isfinite(torch.stack([named["loss"], *norms.values()])).all()
     host, finite = to_host([rows[:, : _HEAD + share], checked])
-    signals, reads, bad_reads = host[:, :_HEAD].long().T.tolist()
+    signals, saving, reads, bad_reads = host[:, :_HEAD].long().T.tolist()
     return Told(
         signal=next((number for number in signals if number), None),
+        saved=FAILED in saving or all(state == WRITTEN for state in saving),
         reads=sum(reads),
         bad_reads=sum(bad_reads),
         rows=host[:, _HEAD:].long().flatten().tolist(),

@@ -5,7 +5,7 @@ clip -> optimiser -> objective.after_step -> log, val_loss, checkpoint. `Health`
 
 Several processes do the same steps, each on its share of the clips. Gradients are added up in the
 backward pass, all else in one exchange after it; then every process has the same bits and takes
-the same decisions. The leader alone logs, validates and saves.
+the same decisions. The leader alone logs; all validate, each on its share of the held-out clips.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from vsalt.errors import DataError, NonFiniteError, ToldElsewhereError
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training import run_folder
 from vsalt.training.accumulate import accumulate
-from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.division import Division, divide
 from vsalt.training.exchange import Own, exchange
 from vsalt.training.health import Health, finite_or_none
+from vsalt.training.joint import Joint
 from vsalt.training.optim import all_finite, clip_gradients, gradient_norms, set_schedule
 from vsalt.training.progress import Progress
-from vsalt.training.replicas import Replicas
+from vsalt.training.saver import FAILED, Saver
 from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
 from vsalt.training.step_flops import flops_until
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
@@ -97,7 +97,7 @@ class Trainer:
         clip_flops: operations of one training clip of each shape.
         device: "cpu" or "cuda".
         precision: "fp32" or "bf16".
-        checkpoints: where they are written.
+        saver: writes checkpoints.
         metrics: log of all that is a function of the configuration.
         timings: log of what is not.
         quarantine: writes down the files that could not be read.
@@ -109,6 +109,7 @@ class Trainer:
         done: what has been done; the start of a resumed run.
         saved_step: step of the newest checkpoint on disk.
         ranks: the processes of the run.
+        joint: of several, the objective as they compute it together.
     """
 
     objective: Objective
@@ -119,7 +120,7 @@ class Trainer:
     clip_flops: Mapping[Shape, ClipFlops]
     device: str
     precision: str
-    checkpoints: CheckpointFolder
+    saver: Saver
     metrics: run_folder.JsonLines
     timings: run_folder.JsonLines
     quarantine: Quarantine
@@ -130,8 +131,9 @@ class Trainer:
     done: Progressed = field(default_factory=Progressed)
     saved_step: int | None = None
     ranks: Ranks = ALONE
-    _replicas: Replicas | None = field(default=None, init=False)
+    joint: Joint | None = None
     _told_signal: int | None = field(default=None, init=False)
+    _told_saved: bool = field(default=False, init=False)
     _stop: StopFlag = field(default_factory=StopFlag, init=False)
 
     @property
@@ -150,16 +152,16 @@ class Trainer:
         """
         self._stop = stop
         self.objective.trainable.train()
-        if self.ranks.several:
-            with self.ranks.explained():
-                self._replicas = Replicas(self.objective, self._division.num_parts)
+        assert (self.joint is not None) == self.ranks.several
         self.health.alarms.show = progress.note
         try:
             self._train(batches, progress)
+            self.saver.settle()
         except BaseException:
             # The steps before an error may explain it; an error of theirs must not hide it.
             with contextlib.suppress(Exception):
                 self.health.flush()
+            self.saver.join()
             raise
 
     def _train(self, batches: StepBatches, progress: Progress) -> None:
@@ -169,12 +171,15 @@ class Trainer:
         for step in range(self.done.step, self.loop.end):
             record = self._step(step, stream)
             self.done.step = step + 1
+            if self._saved():
+                self.saver.settle()
             self._log(record, batches.wait_s, progress)
             validated = self._validate(progress)
             if self._due(self.loop.save_every) or self._signal() is not None:
                 self._save(validated)
             signal = self._signal()
             if signal is not None:
+                self.saver.settle()
                 error = InterruptedRunError(
                     signal,
                     f"stopped{in_stage(progress.title)} after step {self.done.step} of "
@@ -185,6 +190,10 @@ class Trainer:
     def _signal(self) -> int | None:
         """Return the signal to stop; of several processes, what they told in the last step."""
         return self._told_signal if self.ranks.several else self._stop.number
+
+    def _saved(self) -> bool:
+        """Whether the checkpoint that is being written is to be settled now."""
+        return self._told_saved if self.ranks.several else self.saver.state() == FAILED
 
     @property
     def _division(self) -> Division:
@@ -212,10 +221,12 @@ class Trainer:
                 self.device,
                 self.precision,
                 listen=listen,
-                replicas=self._replicas,
+                joint=self.joint,
             )
         groups = self.objective.param_groups()
         norms = gradient_norms(groups)
+        if self.joint is not None:
+            norms = self.joint.norms(norms)
         rows = read.rows
         if self.ranks.several:
             sums, rows, finite = self._exchange(read, sums, norms)
@@ -250,6 +261,7 @@ class Trainer:
         share = len(read.rows)
         own = Own(
             signal=self._stop.number,
+            saving=self.saver.state(),
             reads=read.reads,
             bad_reads=len(read.bad_files),
             rows=read.rows,
@@ -257,7 +269,7 @@ class Trainer:
             sums=sums,
         )
         told = exchange(self.ranks, own, norms)
-        self._told_signal = told.signal
+        self._told_signal, self._told_saved = told.signal, told.saved
         bad_files: list[BadFile] = []
         if told.bad_reads:
             bad_files = [file for part in self.ranks.gather(read.bad_files) for file in part]
@@ -265,6 +277,7 @@ class Trainer:
             with durable.explain_write_errors(run_folder.QUARANTINE):
                 self.quarantine.add(told.reads, bad_files)
         except DataError as error:
+            self.saver.settle()
             raise self.ranks.agreed(error) from None
         if self.ranks.leads:
             self.health.hear_others(told.clip_losses[share:])
@@ -280,6 +293,7 @@ class Trainer:
         """Save the weights as they were before this step, and end the run with the clips' names."""
         self.optimiser.zero_grad(set_to_none=True)
         self._save(validated=False)
+        self.saver.settle()
         if not self.ranks.leads:
             raise ToldElsewhereError
         values = ", ".join(f"gradient norm of {name} {norm:.4g}" for name, norm in norms.items())
@@ -332,19 +346,18 @@ class Trainer:
         self.timings.write({"step": self.done.step, **timing})
 
     def _validate(self, progress: Progress) -> bool:
-        """Compute val_loss where it is due, and return whether it was; only the leader knows."""
+        """Compute val_loss where it is due, and return whether it was."""
         assert self.loop.val_every is not None
-        if not self._due(self.loop.val_every):
-            return False
-        return bool(self.ranks.first(lambda: self._measure(progress)))
-
-    def _measure(self, progress: Progress) -> bool:
-        if self.validate is None:
+        if self.validate is None or not self._due(self.loop.val_every):
             return False
         self.objective.trainable.eval()
-        with torch.no_grad(), progress.paused():
+        with torch.no_grad(), progress.paused(), self.ranks.explained():
             found = self.validate()
         self.objective.trainable.train()
+        self.ranks.first(lambda: self._note(found, progress))
+        return True
+
+    def _note(self, found: Mapping[str, float], progress: Progress) -> None:
         shown = {name: finite_or_none(value) for name, value in found.items()}
         self.metrics.write({"kind": "val", **self._counts(), **shown})
         self.done.val_loss = shown["val_loss"]
@@ -356,16 +369,20 @@ class Trainer:
                 else ""
             )
         )
-        return True
 
     def _save(self, validated: bool) -> None:
         """Write a checkpoint; it becomes the best one if its own val_loss is the lowest so far."""
         if self.done.step == self.saved_step:
             return
-        self.ranks.first(lambda: self._write(validated))
+        # The one before is settled first: its error comes before this one's records are flushed.
+        self.saver.settle()
+        meta = self.ranks.first(lambda: self._meta(validated))
+        with self.ranks.explained():
+            self.saver.save(self.objective, self.optimiser, self.done.step, meta)
         self.saved_step = self.done.step
 
-    def _write(self, validated: bool) -> None:
+    def _meta(self, validated: bool) -> dict[str, Any]:
+        """Flush the logs, and return what the checkpoint's meta.json says."""
         loss, best = self.done.val_loss, self.done.best_val_loss
         # A checkpoint that only a signal caused must not change which one is the best.
         counts = validated and self._due(self.loop.save_every)
@@ -375,8 +392,7 @@ class Trainer:
         for log in self.logs:
             log.sync()
         health = self.health.alarms.memory.to_dict()
-        meta = {**self.meta, **vars(self.done), **self._counts(), "health": health}
-        self.checkpoints.save(self.objective, self.optimiser, meta)
+        return {**self.meta, **vars(self.done), **self._counts(), "health": health}
 
     def _counts(self) -> dict[str, Any]:
         step, batch_size = self.done.step, self.loop.batch_size

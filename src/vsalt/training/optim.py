@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn, optim
 
+from vsalt.models.parts import own_part
 from vsalt.objectives.protocol import ParamGroup
 from vsalt.training.config import OptimConfig
 
@@ -28,10 +29,10 @@ def set_schedule(optimiser: optim.Optimizer, lr: float, weight_decay: float) -> 
 
 
 def gradient_norms(groups: Sequence[ParamGroup]) -> dict[str, Float[Tensor, ""]]:
-    """Return each group's L2 norm over all its gradients."""
+    """Return each group's L2 norm over all its gradients; of sharded ones over this process's."""
     return {
         group.name: nn.utils.get_total_norm(
-            [param.grad for param in _params(group) if param.grad is not None]
+            [own_part(param.grad) for param in _params(group) if param.grad is not None]
         )
         for group in groups
     }

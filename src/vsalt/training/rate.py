@@ -14,7 +14,9 @@ from vsalt.targets.cached import CachedTeacher
 from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective
 from vsalt.training.device import choose_device, choose_precision, set_up
+from vsalt.training.distributed import ALONE
 from vsalt.training.optim import build_optimiser
+from vsalt.training.place import place
 from vsalt.training.plan import VIDEOS, clip_shapes
 from vsalt.training.stage_cost import resolve_any_length
 from vsalt.training.teachers import TeacherShape, network_of
@@ -66,9 +68,7 @@ def _rate(
     precision = choose_precision(config.device, device)
     frozen = network_of(teacher) if config.stage.method.needs_teacher else None
     objective = build_objective(config, frozen)
-    objective.trainable.to(device)
-    if objective.target is not None:
-        objective.target.to(device)
+    place(objective, config.device, "replicate", ALONE, device, num_parts=1)
     optimiser = build_optimiser(objective.param_groups(), config.stage.optim)
     shapes = clip_shapes(config, step_shapes.measured)
     batch = random_batch(config, step_shapes)

@@ -2,14 +2,17 @@
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from jaxtyping import Float
+from torch import Tensor
 from torch import distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vsalt.data.types import Batch
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
+from vsalt.training.joint import LossModule
 
 
 class Replicas:
@@ -27,20 +30,22 @@ class Replicas:
         num_parts: micro-batches of a process in a step.
     """
 
+    sharded = False
+
     def __init__(self, objective: Objective, num_parts: int) -> None:
         with warnings.catch_warnings():
             # Newer torch has another word for it, which older torch does not know.
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self._module = DistributedDataParallel(
-                _Loss(objective), broadcast_buffers=False, gradient_as_bucket_view=True
+                LossModule(objective), broadcast_buffers=False, gradient_as_bucket_view=True
             )
         # A hook that sums would run Python in gloo's threads, which may outlive the interpreter.
-        self.scale = dist.get_world_size()
+        self.scale = float(dist.get_world_size())
         self._num_parts = num_parts
 
     def loss(self, batch: Batch) -> ObjectiveOutput:
         """Return the loss of a micro-batch, as the method's own `loss`."""
-        output: ObjectiveOutput = self._module(batch)
+        output: ObjectiveOutput = self._module(batch)[1]
         return output
 
     def part(self, index: int) -> AbstractContextManager[None]:
@@ -49,14 +54,6 @@ class Replicas:
             return contextlib.nullcontext()
         return self._module.no_sync()
 
-
-class _Loss(nn.Module):
-    """A method as a module: its trainable part, and its loss as the forward pass."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.trainable = objective.trainable
-        self._compute = objective.loss
-
-    def forward(self, batch: Batch) -> ObjectiveOutput:
-        return self._compute(batch)
+    def norms(self, norms: Mapping[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
+        """Return the norms as they are: every process holds whole gradients."""
+        return dict(norms)

@@ -18,6 +18,7 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
+from vsalt.training.config import Sharding
 from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.stage import create_stage, differences, is_done, read_stage, run_stage
@@ -43,7 +44,11 @@ def read_salt(run: Path) -> SaltRunConfig:
 
 
 def run_salt(
-    run: Path, console: Console, catalogue: Catalogue | None = None, ranks: Ranks = ALONE
+    run: Path,
+    console: Console,
+    catalogue: Catalogue | None = None,
+    ranks: Ranks = ALONE,
+    sharding: Sharding | None = None,
 ) -> None:
     """Run what is left of all stages, each after the one before it; the caller holds the folder.
 
@@ -52,6 +57,7 @@ def run_salt(
         console: where progress goes.
         catalogue: the rows, if they have been read already.
         ranks: the processes of the run, all of which call this.
+        sharding: as of `run_stage`.
     """
     config = read_salt(run)
     rows = catalogue or Catalogue.load(config.data, seed=config.seed)
@@ -64,7 +70,7 @@ def run_salt(
         if not ranks.lead(prepare) or name == config.stages[-1]:
             with contextlib.ExitStack() as held:
                 ranks.first(partial(held.enter_context, durable.hold(folder)))
-                run_stage(folder, rows, console, name, ranks=ranks)
+                run_stage(folder, rows, console, name, ranks=ranks, sharding=sharding)
         before = folder
 
 

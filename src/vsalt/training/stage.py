@@ -16,6 +16,7 @@ from rich.console import Console
 
 from vsalt import __version__, durable
 from vsalt.config import PretrainConfig, from_dict, to_dict
+from vsalt.data.activity import hard_limit_s
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import ConfigError, RunFolderError
@@ -28,17 +29,21 @@ from vsalt.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
     read_checkpoint,
-    restore,
+    restore_optimiser,
+    restore_weights,
 )
+from vsalt.training.config import Sharding
 from vsalt.training.data import StageData, leave_out_unreadable
-from vsalt.training.device import choose_device, choose_precision, set_up
+from vsalt.training.device import choose_device, choose_precision, saves_in_background, set_up
 from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.division import divide_stage
 from vsalt.training.health import Health
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
+from vsalt.training.place import choose_sharding, place
 from vsalt.training.plan import clip_shapes
 from vsalt.training.progress import Progress
+from vsalt.training.saver import Saver
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 from vsalt.training.target_cache import StoredLatents, TargetCache, open_again
 from vsalt.training.teachers import (
@@ -144,6 +149,7 @@ def run_stage(
     title: str | None,
     read_outside: ReadOutside | None = None,
     ranks: Ranks = ALONE,
+    sharding: Sharding | None = None,
 ) -> None:
     """Train a stage from its newest checkpoint to its last step; the caller holds the folder.
 
@@ -154,6 +160,7 @@ def run_stage(
         title: name of the stage; None: its method's.
         read_outside: reads a teacher from outside, if the stage has one.
         ranks: the processes of the run, all of which call this.
+        sharding: this time, in the place of the configuration's.
 
     Raises:
         RunFolderError: if the folder does not belong together, or cannot be written.
@@ -170,18 +177,20 @@ def run_stage(
         device = choose_device(config.device.device)
         threads = set_up(config.device, device)
         precision = choose_precision(config.device, device)
-        limit_s = config.data.limits.timeout_s
+        limit_s = hard_limit_s(config.data.limits)
         if ranks.several and limit_s >= config.device.timeout_s:
             console.print(
-                f"a file may take {limit_s:g} s (--data.limits.timeout-s), and the other processes "
-                f"wait {config.device.timeout_s} s for a step (--device.timeout-s), so one file "
-                "that hangs may end the run",
+                f"a file that hangs is given up after {limit_s:g} s (twice "
+                "--data.limits.timeout-s, and 5), and the other processes wait "
+                f"{config.device.timeout_s} s for a step (--device.timeout-s), so it may end the "
+                "run",
                 style="yellow",
             )
         catalogue = catalogue or Catalogue.load(config.data, seed=config.seed)
         _check_manifest(run, record, catalogue)
+        sharding = choose_sharding(config.device, ranks, sharding)
         entry = environment.describe(
-            device, precision, threads, catalogue.manifest_hash, ranks.size
+            device, precision, threads, catalogue.manifest_hash, ranks.size, sharding
         )
         for difference in ranks.first(lambda: environment.record(run, entry)) or []:
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
@@ -192,7 +201,9 @@ def run_stage(
             teacher = cache.teacher()
         elif sha256 is not None:
             teacher = load_teacher(run, config.stage, read_outside, sha256=sha256)
-        trainer = _build_trainer(run, record, catalogue, teacher, device, precision, ranks)
+        trainer = _build_trainer(
+            run, record, catalogue, teacher, device, precision, ranks, sharding
+        )
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
             for log in trainer.logs:
@@ -253,18 +264,19 @@ def _train(
             logs.enter_context(contextlib.closing(log))
         if ranks.leads:
             logs.enter_context(_tracking(trainer, config, progress))
-        holdout = data.holdout() if ranks.leads else {}
-
-        def read_holdout() -> None:
-            for clips in holdout.values():
-                logs.enter_context(clips)
-                resumed = trainer.done.step > 0
-                leave_out_unreadable(clips, trainer.quarantine, console, resumed=resumed)
-
-        ranks.first(read_holdout)
+        holdout = data.holdout()
+        for clips in holdout.values():
+            logs.enter_context(clips)
+            resumed = trainer.done.step > 0
+            leave_out_unreadable(clips, trainer.quarantine, console, resumed=resumed, ranks=ranks)
         if holdout:
             trainer.validate = lambda: validate(
-                trainer.objective, holdout, trainer.device, trainer.precision
+                trainer.objective,
+                holdout,
+                trainer.device,
+                trainer.precision,
+                loss=trainer.joint.loss if trainer.joint else None,
+                ranks=ranks,
             )
         verdicts = trainer.quarantine.verdicts()
         with progress.shown(), data.batches(trainer.done.step, verdicts) as batches:
@@ -325,13 +337,10 @@ def _build_trainer(
     device: str,
     precision: str,
     ranks: Ranks,
+    sharding: Sharding,
 ) -> Trainer:
     config, stage = record.config, record.config.stage
     objective = build_objective(config, teacher)
-    objective.trainable.to(device)
-    if objective.target is not None:
-        objective.target.to(device)
-    optimiser = build_optimiser(objective.param_groups(), stage.optim)
     checkpoints = CheckpointFolder(run, stage.loop.keep_last)
 
     def clean() -> Path | None:
@@ -343,9 +352,16 @@ def _build_trainer(
     done, memory = Progressed(), Memory()
     if latest is not None:
         _check_same_config(latest, config)
-        restore(latest, objective, optimiser)
+        restore_weights(latest, objective)
         done = Progressed(**{item.name: latest.meta[item.name] for item in fields(Progressed)})
         memory = Memory.from_dict(latest.meta.get("health"), str(latest.path / META))
+
+    # Sharding replaces the weights by their parts, which the optimiser must be built over.
+    num_parts = divide_stage(stage, ranks.size).num_parts
+    joint = place(objective, config.device, sharding, ranks, device, num_parts)
+    optimiser = build_optimiser(objective.param_groups(), stage.optim)
+    if latest is not None:
+        restore_optimiser(latest, objective, optimiser)
 
     def open_quarantine() -> Quarantine:
         quarantine = Quarantine(
@@ -380,7 +396,12 @@ def _build_trainer(
         },
         device=device,
         precision=precision,
-        checkpoints=checkpoints,
+        saver=Saver(
+            checkpoints,
+            ranks,
+            sharded=joint is not None and joint.sharded,
+            background=saves_in_background(stage.loop, device),
+        ),
         metrics=open_log(run_folder.METRICS),
         timings=open_log(run_folder.TIMINGS),
         quarantine=quarantine,
@@ -395,6 +416,7 @@ def _build_trainer(
         done=done,
         saved_step=latest.step if latest else None,
         ranks=ranks,
+        joint=joint,
     )
 
 

@@ -29,6 +29,7 @@ from vsalt.training import run_folder
 from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
+from vsalt.training.config import Sharding
 from vsalt.training.distributed import LostProcessError, Ranks, join
 from vsalt.training.lengths import SCALED
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
@@ -285,6 +286,7 @@ def resume_run(
     track: TrackerName | None = None,
     say_next: bool = True,
     read_outside: ReadOutside | None = None,
+    sharding: Sharding | None = None,
 ) -> None:
     """Go on with a run of either kind.
 
@@ -293,6 +295,8 @@ def resume_run(
         track: where the records are shown from now on, too; None: as before.
         say_next: at the end, say what can be done with the run.
         read_outside: what reads a teacher from outside, `vsalt.read_hf_teacher`.
+        sharding: of several processes: whether each holds the trained networks or a part of them,
+            this time; None: as the run began.
 
     Raises:
         RunFolderError: if there is no run, it is in use, or it does not belong together.
@@ -318,9 +322,9 @@ def resume_run(
 
         ranks.first(take)
         if kind == SALT:
-            run_salt(run, console, None, ranks)
+            run_salt(run, console, None, ranks, sharding)
         else:
-            run_stage(run, None, console, None, read_outside, ranks)
+            run_stage(run, None, console, None, read_outside, ranks, sharding)
         if say_next:
             _say_done(run, console)
 

@@ -1,8 +1,13 @@
-"""Loss and health of the features over the held-out clips."""
+"""Loss and health of the features over the held-out clips.
 
+Of several processes each takes every so-and-so-many-th batch. What they find is put together in the
+order of the batches, so the sums are those of one process.
+"""
+
+import itertools
 import math
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,15 +17,42 @@ from vsalt.data.config import Shape
 from vsalt.data.types import Batch
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training.device import autocast
+from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.health import rounded, to_host
 from vsalt.training.measures import lidar, rankme
+
+T = TypeVar("T")
 
 MIN_CLIPS = 4
 """Held-out clips from which on the rank of their features is computed."""
 
 
+@runtime_checkable
+class DividedBatches(Protocol):
+    """Every so-and-so-many-th batch, then batches of others, so that all have equally many.
+
+    Attributes:
+        num_own: how many of them are this process's own.
+    """
+
+    @property
+    def num_own(self) -> int:
+        """See above."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        ...
+
+
 def validate(
-    objective: Objective, holdout: Mapping[Shape, Iterable[Batch]], device: str, precision: str
+    objective: Objective,
+    holdout: Mapping[Shape, Iterable[Batch]],
+    device: str,
+    precision: str,
+    *,
+    loss: Callable[[Batch], ObjectiveOutput] | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Return what a val record holds, without gradient and with one transfer per shape.
 
@@ -29,9 +61,11 @@ def validate(
 
     Args:
         objective: the method, in eval mode.
-        holdout: the held-out clips of each shape.
+        holdout: the held-out clips of each shape; of several processes `DividedBatches`.
         device: where to compute.
         precision: "fp32" or "bf16".
+        loss: the objective's, as several processes compute it.
+        ranks: the processes of the run, all of which call this and are told the same.
 
     Returns:
         `val_loss`, the mean over clips (nan without clips); of several shapes also the mean over
@@ -39,8 +73,10 @@ def validate(
         over all features; and with at least 2 mask kinds also `val_lidar`, a clip being a class.
         Values may be nan.
     """
+    compute = loss or objective.loss
     heard = {
-        shape: _hear(objective, batches, device, precision) for shape, batches in holdout.items()
+        shape: _join(ranks.gather(_hear(compute, batches, device, precision)))
+        for shape, batches in holdout.items()
     }
     num_clips = sum(part.num_clips for part in heard.values())
     if not num_clips:
@@ -54,30 +90,62 @@ def validate(
 
 
 class _Heard(NamedTuple):
-    """Of all batches of a shape: each one's summed loss, the clips, and their features if any."""
+    """Of some batches of a shape: each one's summed loss and clips, and their features if any."""
 
     sums: list[float]
-    num_clips: int
+    counts: list[int]
     features: Float[Tensor, "n q D"] | None
 
+    @property
+    def num_clips(self) -> int:
+        return sum(self.counts)
 
-def _hear(objective: Objective, batches: Iterable[Batch], device: str, precision: str) -> _Heard:
+
+def _hear(
+    compute: Callable[[Batch], ObjectiveOutput],
+    batches: Iterable[Batch],
+    device: str,
+    precision: str,
+) -> _Heard:
+    num_own = batches.num_own if isinstance(batches, DividedBatches) else None
     losses: list[Tensor] = []
     features: list[Tensor] = []
-    num_clips = 0
+    counts: list[int] = []
     with torch.no_grad():
-        for batch in batches:
+        for number, batch in enumerate(batches):
             with autocast(device, precision):
-                output = objective.loss(batch.to(device))
-            losses.append(output.loss_sum)
-            num_clips += output.num_clips
-            if output.context:
-                features.append(clip_features(output))
+                output = compute(batch.to(device))
+            if num_own is None or number < num_own:
+                losses.append(output.loss_sum)
+                counts.append(output.num_clips)
+                if output.context:
+                    features.append(clip_features(output))
             del output
     if not losses:
-        return _Heard([], 0, None)
+        return _Heard([], [], None)
     sums, *ranked = to_host([torch.stack(losses), *([torch.cat(features)] if features else [])])
-    return _Heard(sums.tolist(), num_clips, ranked[0] if ranked else None)
+    return _Heard(sums.tolist(), counts, ranked[0] if ranked else None)
+
+
+def _join(parts: list[_Heard]) -> _Heard:
+    """Put what the processes have heard into the order of the batches."""
+    if len(parts) == 1:
+        return parts[0]
+    features = [[] if part.features is None else part.features.split(part.counts) for part in parts]
+    in_order = list(_interleave(features))
+    return _Heard(
+        sums=list(_interleave([part.sums for part in parts])),
+        counts=list(_interleave([part.counts for part in parts])),
+        features=torch.cat(in_order) if in_order else None,
+    )
+
+
+def _interleave(parts: Sequence[Sequence[T]]) -> Iterator[T]:
+    """Deal out what was dealt to several, one each in turn."""
+    for row in itertools.zip_longest(*([(item,) for item in part] for part in parts)):
+        for item in row:
+            if item is not None:
+                yield item[0]
 
 
 def clip_features(output: ObjectiveOutput) -> Float[Tensor, "B q D"]:

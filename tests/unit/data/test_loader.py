@@ -139,13 +139,29 @@ def test_held_out_batches_repeat(folder, clip_masks):
     assert not children()
     for batches in (first, second):
         assert all(same(a, b) for a, b in zip(batches, expected, strict=True))
-    ranks = [
-        HoldoutLoader(dataset, rows=held_out, batch_size=3, rank=rank, world_size=2)
-        for rank in (0, 1)
-    ]
-    rows = [[row for batch in loader for row in batch.rows] for loader in ranks]
-    assert sorted(rows[0] + rows[1]) == sorted(row for batch in expected for row in batch.rows)
-    assert len(rows[0]) == len(rows[1]) == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_held_out_batches_are_dealt_out(folder, clip_masks, batch_size):
+    dataset, held_out = make(folder, clip_masks.draw_masks, HoldoutDataset)
+    with HoldoutLoader(dataset, rows=held_out, batch_size=batch_size) as loader:
+        expected = list(loader)
+        assert loader.num_own == len(expected) == {1: 4, 3: 2}[batch_size]
+    for size in (2, 3, 5):
+        loaders = [
+            HoldoutLoader(dataset, rows=held_out, batch_size=batch_size, rank=rank, world_size=size)
+            for rank in range(size)
+        ]
+        dealt = [list(loader) for loader in loaders]
+        # Equally many, as no process may be missing where networks are sharded; the rest repeats.
+        assert {len(batches) for batches in dealt} == {-(-len(expected) // size)}
+        for rank, (loader, batches) in enumerate(zip(loaders, dealt, strict=True)):
+            own = expected[rank::size]
+            assert loader.num_own == len(own)
+            for batch, other in zip(batches, [*own, expected[-1]], strict=False):
+                assert same(batch, other)
+        unread = [loader.unreadable(passed_over=(), tries=1) for loader in loaders]
+        assert unread == [[]] * size
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from support.outside import DEPTH, FRAMES, KINDS, PATCH, SIZE, build, layer_tokens, processor, write
+from support.trainers import make_salt
 from vsalt.compute.types import ClipShapes
 from vsalt.config import StageConfig
 from vsalt.errors import ConfigError, InteropError, WeightsError
@@ -27,7 +29,9 @@ from vsalt.objectives.config import PixelConfig, SaltConfig
 from vsalt.presets import stage_preset
 from vsalt.targets.frozen import FrozenTeacher
 from vsalt.training.build import resolve
+from vsalt.training.distributed import Ranks
 from vsalt.training.plan import plan_stage
+from vsalt.training.shards import shard_target
 from vsalt.training.teachers import open_teacher
 
 TUBELET = (2, PATCH, PATCH)
@@ -215,6 +219,28 @@ def test_it_is_frozen_and_its_targets_are_float32_under_autocast(
     assert not exact.requires_grad
     assert rounded.mean(dim=-1).abs().max() < 1e-6  # standardised after the cast
     assert 0 < (rounded - exact).abs().mean() < 0.02
+
+
+def test_a_teacher_that_is_sharded_says_the_same(
+    released: tuple[str, Path, Any], tmp_path: Path
+) -> None:
+    _, folder, _ = released
+    teacher = FrozenTeacher(read_hf_teacher(folder, stage()), "layer_norm")
+    objective = make_salt()
+    objective.target, objective.target_units = teacher, teacher.shard_units
+    clips, ids = clips_of(frames=2), torch.arange(PLACES).expand(2, -1)
+    exact = teacher.open(clips)(ids)
+    assert len(teacher.shard_units()) == DEPTH
+    # A group of one process: all is gathered that would be missing in several.
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        shard_target(objective, Ranks(), "cpu")
+        assert all(isinstance(param, DTensor) for param in teacher.parameters())
+        for _ in range(2):
+            assert torch.equal(teacher.open(clips)(ids), exact)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_what_takes_no_part_is_not_moved_or_counted(tmp_path: Path) -> None:

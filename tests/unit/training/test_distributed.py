@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from support import runs
+from support.trainers import make_vjepa
 from vsalt.cli.main import main
 from vsalt.config import StageConfig
+from vsalt.data.activity import hard_limit_s
+from vsalt.data.config import DataConfig
 from vsalt.errors import ConfigError, ToldElsewhereError
 from vsalt.masking.config import MultiblockConfig
-from vsalt.training.config import DeviceConfig, LoopConfig
+from vsalt.training.checkpoint import model_tensors, read_checkpoint, restore
+from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
 from vsalt.training.distributed import ALONE, LostProcessError, Ranks, join, place_in
 from vsalt.training.division import Division, divide, divide_stage
+from vsalt.training.optim import build_optimiser
+from vsalt.training.place import choose_sharding
 from vsalt.training.stop import InterruptedRunError
 
 DRIVER = Path(runs.__file__).with_name("rank_driver.py")
@@ -30,19 +37,47 @@ TORCHRUN = {
 }
 
 
+METHODS = ("pixel", "salt", "vjepa")
+WHOLE = [f"{method}-{size}" for method in METHODS for size in (1, 2, 4)]
+WHOLE += ["stop-2", "bad-2", "infinite-2"]
+SHARDED = ["vjepa-shard-2", "stop-shard-async-2", "reload-shard-2"]
+SHARDED_SLOWLY = ["pixel-shard-2", "salt-shard-2", "pixel-shard-4", "salt-shard-4", "vjepa-shard-4"]
+SHARDED_SLOWLY += ["vjepa-shard-async-2", "infinite-shard-async-2", "reload-shard-4"]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all scenarios of `support/rank_driver.py`."""
+    """The folder of the scenarios of `support/rank_driver.py` in which nothing is sharded."""
     folder = tmp_path_factory.mktemp("ranks")
+    drive(folder, WHOLE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sharded(trained: Path) -> Path:
+    """The same, with some that are sharded."""
+    drive(trained, SHARDED)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def sharded_slowly(sharded: Path) -> Path:
+    """The same, with all that are sharded."""
+    drive(sharded, SHARDED_SLOWLY)
+    return sharded
+
+
+def drive(folder: Path, names: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, str(DRIVER), str(folder)],
+        [sys.executable, str(DRIVER), str(folder), *names],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=290,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return folder
+    # Nothing that torch says about sharding is left to the user.
+    assert done.stderr == ""
 
 
 def ends(folder: Path, name: str, size: int) -> list[dict[str, Any]]:
@@ -59,31 +94,103 @@ def test_any_number_of_processes_gives_the_same_losses(
     # Every group of clips has other numbers of tokens, so a mean over processes would be wrong.
     one, several = trained / f"{method}-1", trained / f"{method}-{size}"
     runs.assert_same_numbers(one, several)
-    losses = [record["loss"] for record in runs.records(one)]
+    losses = [record["loss"] for record in runs.records(one) if record["kind"] == "train"]
     assert len(losses) == 6
+    assert sum(record["kind"] == "val" for record in runs.records(one)) == 2
     assert max(losses) - min(losses) > 1e-3  # something was learnt that could differ
 
 
-@pytest.mark.parametrize("method", ["pixel", "salt", "vjepa"])
+def test_sharded_networks_give_the_same_losses(sharded: Path) -> None:
+    assert_sharded(sharded, "vjepa", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARDED_SLOWLY[:5])
+def test_all_sharded_networks_give_the_same_losses(sharded_slowly: Path, name: str) -> None:
+    method, _, size = name.split("-")
+    assert_sharded(sharded_slowly, method, int(size))
+
+
+def assert_sharded(folder: Path, method: str, size: int) -> None:
+    runs.assert_same_numbers(folder / f"{method}-1", folder / f"{method}-shard-{size}")
+    found = ends(folder, f"{method}-shard", size)
+    assert all(end["error"] is None and end["step"] == 6 for end in found)
+    assert len({end["weights"] for end in found}) == 1
+    # All widths are multiples of four.
+    assert [end["held"] for end in found] == [1 / size] * size
+    # A moving average goes with the student, a frozen teacher by a setting of its own.
+    shared = {"pixel": None, "vjepa": 1 / size, "salt": 1 / 4 if size == 4 else 1.0}
+    assert [end["held_target"] for end in found] == [shared[method]] * size
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_all_processes_end_with_the_same_bits(trained: Path, method: str) -> None:
     found = ends(trained, method, 4)
     assert all(end["error"] is None and end["step"] == 6 for end in found)
     # The moving average is part of what is hashed.
     assert len({end["weights"] for end in found}) == 1
+    assert [end["held"] for end in found] == [1.0] * 4
+    if method == "salt":
+        # The teacher may be sharded though the student is not.
+        assert [end["held_target"] for end in found] == [1 / 4] * 4
 
 
-def test_a_signal_to_one_process_stops_all_after_the_same_step(trained: Path) -> None:
-    leader, other = ends(trained, "stop", 2)
+def test_a_checkpoint_of_shards_is_read_by_one_process(sharded: Path) -> None:
+    states = []
+    for name in ("vjepa-1", "vjepa-shard-2"):
+        objective = make_vjepa(seed=9)
+        optimiser = build_optimiser(objective.param_groups(), OptimConfig())
+        checkpoint = read_checkpoint(sharded / name / "checkpoints" / "latest")
+        restore(checkpoint, objective, optimiser)
+        moments = [value for entry in optimiser.state.values() for value in entry.values()]
+        states.append([*model_tensors(objective).values(), *moments])
+    for one, two in zip(*states, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_checkpoint_goes_through_shards_unchanged(
+    size: int, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue("sharded" if size == 2 else "sharded_slowly")
+    again = folder / f"reload-shard-{size}" / "checkpoints" / "step-6"
+    assert len(list((again / "state").glob("*.distcp"))) == size  # each wrote its part
+    assert runs.checkpoint_fingerprint(again) == runs.checkpoint_fingerprint(
+        folder / "vjepa-1" / "checkpoints" / "step-6"
+    )
+
+
+@pytest.mark.slow
+def test_checkpoints_written_beside_the_training_are_the_same(sharded_slowly: Path) -> None:
+    for step in ("step-3", "step-6"):
+        found, expected = (
+            runs.checkpoint_fingerprint(sharded_slowly / name / "checkpoints" / step)
+            for name in ("vjepa-shard-async-2", "vjepa-shard-2")
+        )
+        assert found == expected
+
+
+@pytest.mark.parametrize("name", ["stop", "stop-shard-async"])
+def test_a_signal_to_one_process_stops_all_after_the_same_step(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    trained = request.getfixturevalue("trained" if name == "stop" else "sharded")
+    leader, other = ends(trained, name, 2)
     assert leader["error"] == ["InterruptedRunError", "stopped after step 4 of 6; saved"]
     assert other["error"][0] == "ToldElsewhereError"
     assert (leader["step"], other["step"]) == (4, 4)
-    assert (trained / "stop-2" / "checkpoints" / "latest").read_text() == "step-4\n"
+    assert (trained / f"{name}-2" / "checkpoints" / "latest").read_text() == "step-4\n"
 
 
+@pytest.mark.parametrize(
+    "name", ["infinite", pytest.param("infinite-shard-async", marks=pytest.mark.slow)]
+)
 def test_an_infinite_loss_of_one_process_stops_all_before_the_weights_change(
-    trained: Path,
+    name: str, request: pytest.FixtureRequest
 ) -> None:
-    leader, other = ends(trained, "infinite", 2)
+    trained = request.getfixturevalue("trained" if name == "infinite" else "sharded_slowly")
+    leader, other = ends(trained, name, 2)
+    assert (trained / f"{name}-2" / "checkpoints" / "latest").read_text() == "step-2\n"
     kind, message = leader["error"]
     assert kind == "NonFiniteError"
     assert "step 3: loss inf" in message
@@ -101,6 +208,52 @@ def test_bad_files_of_all_processes_are_counted_and_written_once(trained: Path) 
     assert [json.loads(line)["path"] for line in lines] == [
         f"{step}-{position}.mp4" for step in range(6) for position in (1, 6)
     ]
+
+
+EXIT = """
+import atexit, pathlib, sys
+from torch import distributed as dist
+from vsalt.training.distributed import _end_threads_before_exit
+
+def count():
+    names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    print(sum("gloo" in name for name in names))
+
+atexit.register(count)  # runs after those that are registered later
+_end_threads_before_exit()
+store = dist.FileStore(sys.argv[1], 1)
+dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+dist.barrier()  # so that a thread is surely there
+cycle = {"group": dist.group.WORLD}
+cycle["self"] = cycle
+del cycle
+dist.destroy_process_group()
+count()
+"""
+
+
+def test_no_thread_of_a_group_outlives_the_interpreter(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT, str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    before, after = map(int, done.stdout.split())
+    assert before > 0
+    assert after == 0
+
+
+def test_one_process_has_nothing_to_shard() -> None:
+    config = DeviceConfig(sharding="shard")
+    assert choose_sharding(config, ALONE, None) == "replicate"
+    assert choose_sharding(config, Ranks(rank=0, size=2), None) == "shard"
+    assert choose_sharding(config, Ranks(rank=0, size=2), "replicate") == "replicate"
+
+
+def test_a_file_that_hangs_is_given_up_before_the_others_are() -> None:
+    assert hard_limit_s(DataConfig().limits) < DeviceConfig().timeout_s <= 60
 
 
 def test_positions_are_divided_evenly() -> None:

@@ -376,7 +376,7 @@ def test_logs_of_an_interrupted_run_are_those_of_an_undisturbed_one(
     )
     with pytest.raises(InterruptedRunError):
         run(first, batch_of, stop)
-    checkpoint = first.checkpoints.latest()
+    checkpoint = first.saver.folder.latest()
     assert checkpoint is not None
     memory = Memory.from_dict(checkpoint.meta["health"], "meta.json")
     assert memory == first.health.alarms.memory

@@ -15,7 +15,7 @@ from support.trainers import Batches, make_pixel, make_progress, make_salt, make
 from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
-from vsalt.training.checkpoint import restore
+from vsalt.training.checkpoint import Draft, restore
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
@@ -100,7 +100,7 @@ def test_three_steps_saved_and_restored_go_on_as_six(
     for param in second.objective.trainable.parameters():  # a state that must be overwritten
         param.grad = torch.ones_like(param)
     second.optimiser.step()
-    checkpoint = second.checkpoints.clean()
+    checkpoint = second.saver.folder.clean()
     assert checkpoint is not None
     assert checkpoint.step == 3
     if second.objective.target is not None:
@@ -165,7 +165,7 @@ def test_logs_and_checkpoints_come_when_due_and_at_the_end(
     trainer = make_trainer(tmp_path, loop=loop)
     run(trainer)
     assert [record["step"] for record in read_log(tmp_path / "metrics.jsonl")] == [3, 6, 7]
-    saved = sorted(path.name for path in trainer.checkpoints.path.iterdir() if path.is_dir())
+    saved = sorted(path.name for path in trainer.saver.folder.path.iterdir() if path.is_dir())
     assert saved == ["step-4", "step-7"]
     assert trainer.saved_step == 7
 
@@ -187,7 +187,7 @@ def test_the_best_checkpoint_is_the_one_of_lowest_val_loss(
     run(trainer)
     assert seen == [(False, False)] * 6
     assert all(module.training for module in trainer.objective.trainable.modules())
-    folder = trainer.checkpoints.path
+    folder = trainer.saver.folder.path
     assert (folder / "best").read_text() == "step-4\n"
     assert (folder / "latest").read_text() == "step-6\n"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"step-4", "step-6"}
@@ -224,11 +224,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_nothing(
         "clip-1.mp4",
     ]
     assert_equal(state_of(trainer), state_of(good))
-    assert (trainer.checkpoints.path / "latest").read_text() == "step-1\n"
+    assert (trainer.saver.folder.path / "latest").read_text() == "step-1\n"
     assert [record["step"] for record in read_log(tmp_path / "bad" / "metrics.jsonl")] == [1]
 
     again = make_trainer(tmp_path / "bad", make_pixel(seed=9), loop=LOOP, first_step=1)
-    checkpoint = again.checkpoints.clean()
+    checkpoint = again.saver.folder.clean()
     assert checkpoint is not None
     restore(checkpoint, again.objective, again.optimiser)
     assert_equal(state_of(again), state_of(good))
@@ -258,7 +258,7 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(
     assert_equal({name: after[name] for name in before}, before)
 
     # The checkpoint of step 0 goes on as if nothing had happened.
-    checkpoint = trainer.checkpoints.clean()
+    checkpoint = trainer.saver.folder.clean()
     assert checkpoint is not None
     assert checkpoint.step == 0
     again = make_trainer(tmp_path, make_pixel(seed=9), loop=LOOP)
@@ -301,7 +301,7 @@ def test_a_checkpoint_without_its_own_val_loss_is_never_the_best(
         run(trainer, stop)
     assert trainer.saved_step == 5
     assert (trainer.done.best_step, trainer.done.best_val_loss) == (4, 3.0)
-    assert (trainer.checkpoints.path / "best").read_text() == "step-4\n"
+    assert (trainer.saver.folder.path / "best").read_text() == "step-4\n"
 
 
 def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
@@ -310,10 +310,13 @@ def test_a_failure_right_after_a_checkpoint_does_not_write_it_again(
     trainer = make_trainer(tmp_path, loop=LOOP)
     make_loss_fail(trainer, monkeypatch, at_call=4, factor=math.nan)
     saved = []
-    save = trainer.checkpoints.save
-    monkeypatch.setattr(
-        trainer.checkpoints, "save", lambda *args: saved.append(args[2]["step"]) or save(*args)
-    )
+    prepare = trainer.saver.folder.prepare
+
+    def note(*args: Any, **options: Any) -> Draft:
+        saved.append(args[2])
+        return prepare(*args, **options)
+
+    monkeypatch.setattr(trainer.saver.folder, "prepare", note)
     with pytest.raises(NonFiniteError, match="saved as step 2"):
         run(trainer)
     assert saved == [2]
@@ -339,7 +342,7 @@ def test_a_signal_does_not_change_which_checkpoint_is_the_best(
     stop.number = 15
     with pytest.raises(InterruptedRunError):
         trainer.run(Batches(0, trainer.loop), stop, make_progress(trainer.loop))
-    assert trainer.checkpoints.latest().step == 1
+    assert trainer.saver.folder.latest().step == 1
     assert trainer.done.best_step is None
     trainer.run(Batches(1, trainer.loop), StopFlag(), make_progress(trainer.loop))
     assert trainer.done.best_step == 3
@@ -362,12 +365,12 @@ def test_a_val_loss_that_is_not_finite_is_null_in_the_log_and_never_the_best(
 def test_progress_is_part_of_every_checkpoint(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, loop=replace(LOOP, steps=2))
     run(trainer)
-    meta = trainer.checkpoints.latest().meta
+    meta = trainer.saver.folder.latest().meta
     done = Progressed(**{name: meta[name] for name in vars(Progressed())})
     assert done == trainer.done == Progressed(step=2, reads=8)
     assert meta["config"] == {}
     optimiser = build_optimiser(trainer.objective.param_groups(), trainer.optim)
-    restore(trainer.checkpoints.latest(), trainer.objective, optimiser)
+    restore(trainer.saver.folder.latest(), trainer.objective, optimiser)
     assert {float(state["step"]) for state in optimiser.state.values()} == {2.0}
 
 
@@ -378,7 +381,7 @@ def test_a_stage_of_no_steps_leaves_its_initial_weights(
     trainer.validate = lambda: {"val_loss": 0.5}
     begun = state_of(trainer)
     run(trainer)
-    checkpoint = trainer.checkpoints.latest()
+    checkpoint = trainer.saver.folder.latest()
     assert checkpoint is not None
     assert (checkpoint.step, checkpoint.meta["best_step"]) == (0, 0)
     assert trainer.saved_step == 0
