@@ -3,7 +3,8 @@
 usage: python benchmarks/save_beside.py FOLDER [--size B] [--rounds 3]
 
 Side by side in one run, in turns: the time until training may go on, and that until the checkpoint
-is in force. FOLDER is on the disk that is measured, and is emptied again.
+is in force; of the former also the CPU time of the training's thread, which others on the machine
+lengthen less. FOLDER is on the disk that is measured, and is emptied again.
 """
 
 import argparse
@@ -47,19 +48,25 @@ def main() -> None:
     folder = CheckpointFolder(args.folder, keep_last=1)
     folder.path.mkdir(parents=True)
     blocked: dict[bool, list[float]] = {False: [], True: []}
+    busy: dict[bool, list[float]] = {False: [], True: []}
     for number in range(2 * args.rounds):
         beside = number % 2 == 1
         saver = Saver(folder, background=beside)
         meta = {"step": number, "best_step": None}
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.thread_time()
         saver.save(objective, optimiser, number, meta)
         blocked[beside].append(time.perf_counter() - began)
+        busy[beside].append(time.thread_time() - began_cpu)
         saver.settle()
         whole = time.perf_counter() - began
         how = "beside" if beside else "at once"
-        print(f"{how:8} held up {blocked[beside][-1]:6.2f} s, in force after {whole:6.2f} s")
-    ratio = median(blocked[True]) / median(blocked[False])
-    print(f"held up beside / at once: {ratio:.3f} (medians of {args.rounds})")
+        print(
+            f"{how:8} held up {blocked[beside][-1]:6.2f} s (CPU {busy[beside][-1]:5.2f} s), "
+            f"in force after {whole:6.2f} s"
+        )
+    for name, times in (("held up", blocked), ("CPU time", busy)):
+        ratio = median(times[True]) / median(times[False])
+        print(f"{name}, beside / at once: {ratio:.3f} (medians of {args.rounds})")
     shutil.rmtree(folder.path)
 
 
