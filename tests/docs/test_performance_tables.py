@@ -70,7 +70,7 @@ def test_what_a_smaller_teacher_spares() -> None:
     assert found[1] == f"{exact[0] / exact[1]:.2f}"
 
 
-@pytest.mark.parametrize("size", ["S", "B"])
+@pytest.mark.parametrize("size", ["S", "B", "L"])
 def test_measured_parts_are_those_of_the_committed_run(size: str) -> None:
     found = json.loads((RESULTS / f"vit-{size.lower()}.json").read_text(encoding="utf-8"))
     assert found["settings"]["clips"] == 1

@@ -126,5 +126,5 @@ def test_repeats_decode_less_and_what_does_not_fit_is_refused(videos: str) -> No
     assert found["rows"][0]["clips_per_s"] > 0
     with pytest.raises(ConfigError, match="all views of a decoded clip are in one micro-batch"):
         measure_loader(config, [videos], workers=(0,), repeats=CLIPS + 1)
-    with pytest.raises(ConfigError, match="that of this process alone"):
+    with pytest.raises(ConfigError, match="counts what this process does"):
         measure_loader(config, [videos], workers=(0, 1), processor_time=True)
