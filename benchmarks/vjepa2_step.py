@@ -11,11 +11,12 @@ are stood in for.
 Both sides see the same clips and the same masks, drawn as V-JEPA 2 draws them. Their step is that
 of its training program: the moving average's forward pass and layer norm, encoder and predictor
 once per mask, L1, backward, AdamW, moving average; `checkpointed` as its configs ship it
-(activations recomputed), `best` without. Ours are vsalt's own step, clipping and the finite check
-included. Every row has a process of its own, set up as its project sets it up, and waits while
-another does a step: so a busy machine is busy for all. Rows are compared by the median over rounds
-of the ratio of two times of one round, by the clock (`speed_up`) and, on a CPU, by the time of its
-processors (`speed_up_cpu`), which does not count waiting for other programs.
+(activations recomputed), `best` without, `compiled` by torch.compile, which takes minutes. Ours are
+vsalt's own step, clipping and the finite check included. Every row has a process of its own, set up
+as its project sets it up, and waits while another does a step: so a busy machine is busy for all.
+Rows are compared by the median over rounds of the ratio of two times of one round, by the clock
+(`speed_up`) and, on a CPU, by the time of its processors (`speed_up_cpu`), which does not count
+waiting for other programs.
 """
 
 import argparse
@@ -53,7 +54,9 @@ from vsalt.training.accumulate import accumulate
 from vsalt.training.build import build_objective, resolve
 from vsalt.training.config import DeviceConfig
 from vsalt.training.device import set_up
+from vsalt.training.distributed import ALONE
 from vsalt.training.optim import all_finite, build_optimiser, clip_gradients, gradient_norms
+from vsalt.training.place import place
 
 KINDS = (
     BlocksConfig(num_blocks=8, spatial_scale=0.15),
@@ -68,7 +71,9 @@ Step = Callable[[], float]
 ROWS = (
     "theirs, best",
     "theirs, checkpointed",
+    "theirs, compiled",
     "vjepa",
+    "vjepa, compiled",
     "salt",
     "salt, small teacher",
     "salt, small teacher, half the targets",
@@ -148,11 +153,15 @@ def tokens_of(args: argparse.Namespace) -> dict[str, Any]:
 def make_step(row: str, args: argparse.Namespace) -> Step:
     batch = make_batch(args)
     if row == "theirs, best":
-        return their_step(args, batch, checkpointed=False)
+        return their_step(args, batch)
     if row == "theirs, checkpointed":
         return their_step(args, batch, checkpointed=True)
+    if row == "theirs, compiled":
+        return their_step(args, batch, compiled=True)
     if row == "vjepa":
         return our_step(args, batch, "vjepa")
+    if row == "vjepa, compiled":
+        return our_step(args, batch, "vjepa", compiled=True)
     if row == "salt":
         return our_step(args, batch, "salt", args.size)
     if row.endswith("half the targets"):
@@ -220,12 +229,18 @@ def half_of_targets(batch: Batch) -> Batch:
 
 
 def our_step(
-    args: argparse.Namespace, batch: Batch, method: str, teacher: str | None = None
+    args: argparse.Namespace,
+    batch: Batch,
+    method: str,
+    teacher: str | None = None,
+    *,
+    compiled: bool = False,
 ) -> Step:
     """Return a step of vsalt's trainer, without its logs."""
     torch.manual_seed(1)
     frozen = Encoder(EncoderConfig(size=teacher)) if teacher else None  # type: ignore[arg-type]
-    return trainers_step(args, batch, build_objective(our_config(args, method), frozen))
+    objective = build_objective(our_config(args, method), frozen)
+    return trainers_step(args, batch, objective, compiled=compiled)
 
 
 def cached_step(args: argparse.Namespace, batch: Batch) -> Step:
@@ -238,12 +253,14 @@ def cached_step(args: argparse.Namespace, batch: Batch) -> Step:
     return trainers_step(args, replace(batch, latents=records), objective)
 
 
-def trainers_step(args: argparse.Namespace, batch: Batch, objective: Objective) -> Step:
+def trainers_step(
+    args: argparse.Namespace, batch: Batch, objective: Objective, *, compiled: bool = False
+) -> Step:
     # V-JEPA 2's program does not ask for deterministic kernels on CUDA either.
-    set_up(DeviceConfig(threads=args.threads, deterministic=False), args.device)
-    objective.trainable.to(args.device).train()
-    if objective.target is not None:
-        objective.target.to(args.device)
+    config = DeviceConfig(threads=args.threads, deterministic=False, compile=compiled)
+    set_up(config, args.device)
+    place(objective, config, "replicate", ALONE, args.device, num_parts=1)
+    objective.trainable.train()
     groups = objective.param_groups()
     optimiser = build_optimiser(groups, our_config(args, "salt").stage.optim)
     count = 0
@@ -279,8 +296,10 @@ def our_config(args: argparse.Namespace, method: str) -> PretrainConfig:
     return resolve(replace(config, clip=clip, stage=stage))
 
 
-def their_step(args: argparse.Namespace, batch: Batch, *, checkpointed: bool) -> Step:
-    """Return V-JEPA 2's training step with its own modules."""
+def their_step(
+    args: argparse.Namespace, batch: Batch, *, checkpointed: bool = False, compiled: bool = False
+) -> Step:
+    """Return V-JEPA 2's training step with its own modules; `compiled` is its `compile_model`."""
     encoder_module, predictor_module = their_modules(args.checkout)
     numbers = ENCODERS[args.size]
     width, depth, heads = PREDICTOR[args.size]
@@ -299,6 +318,9 @@ def their_step(args: argparse.Namespace, batch: Batch, *, checkpointed: bool) ->
         use_mask_tokens=True, num_mask_tokens=2, zero_init_mask_tokens=True, **shared
     ).to(args.device)  # fmt: skip
     target = copy.deepcopy(encoder).requires_grad_(False)
+    if compiled:
+        for network in (encoder, target, predictor):
+            network.compile()
     named = [*encoder.named_parameters(), *predictor.named_parameters()]
     groups = [
         {"params": [p for n, p in named if "bias" not in n and p.ndim != 1]},

@@ -36,7 +36,9 @@ from vsalt.training.config import DeviceConfig
 
 VJEPA2_ROWS = (
     "theirs, checkpointed",
+    "theirs, compiled",
     "vjepa",
+    "vjepa, compiled",
     "salt",
     "salt, small teacher",
     "salt, small teacher, half the targets",
