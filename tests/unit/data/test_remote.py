@@ -63,7 +63,6 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServe
         if system is not None and system._session is not None:
             # Later tests count what is open.
             fsspec.asyn.sync(system.loop, system._session.close)
-    fsspec.get_filesystem_class("http").clear_instance_cache()
 
 
 @pytest.fixture
@@ -234,18 +233,41 @@ def test_bad_files_are_replaced_and_named_by_their_url(server: RangeServer) -> N
     }
 
 
-def test_a_server_without_ranges_sends_small_files_whole(
-    server: RangeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_without_ranges_sends_small_files_whole(server: RangeServer, folder: Path) -> None:
     server.faults["noise.bin"] = "whole"
     whole = (folder / "noise.bin").read_bytes()
     file = remote.RemoteFile(f"{server.url}/noise.bin", 1000, 4 << 20)
     assert file.read_at(3 << 20, 5, remaining_s=9.0) == whole[1000 + (3 << 20) :][:5]
     assert file.read_at(7, 9, remaining_s=9.0) == whole[1007:1016]
     assert server.asked == {"GET noise.bin": 1}
-    monkeypatch.setattr(remote, "KEPT_BLOCKS", 8)
-    with pytest.raises(DecodeError, match="need a server that knows byte ranges"):
-        remote.RemoteFile(f"{server.url}/noise.bin", 0, 4 << 20).read_at(0, 5, remaining_s=9.0)
+    # It has become shorter, to the length of the part that is asked for.
+    with pytest.raises(DecodeError, match="the file ends at byte 5242880"):
+        remote.read_range(f"{server.url}/noise.bin", 100, 100 + (5 << 20), remaining_s=9.0)
+
+
+def test_no_more_than_can_be_kept_is_taken_of_a_server_without_ranges(
+    server: RangeServer, folder: Path
+) -> None:
+    most, sparse = remote.KEPT_BLOCKS * remote.BLOCK_BYTES, folder / "sparse.bin"
+    with sparse.open("wb") as file:
+        file.truncate(8 * most)
+    server.faults["sparse.bin"] = "whole"
+    file = remote.RemoteFile(f"{server.url}/sparse.bin", 0, 8 * most)
+    with pytest.raises(DecodeError, match=f"more than {most} bytes need a server that knows byte"):
+        file.read_at(0, 5, remaining_s=60.0)
+    assert server.asked == {"GET sparse.bin": 1}
+    assert server.sent["sparse.bin"] < 2 * most
+
+
+def test_settings_of_fsspec_for_http_are_kept(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"headers": {"Authorization": "Bearer word"}}
+    monkeypatch.setitem(fsspec.config.conf, "http", settings)
+    remote.read_range(f"{server.url}/noise.bin", 0, 5, remaining_s=9.0)
+    remote.describe(f"{server.url}/noise.bin")
+    sent = [(each["Authorization"], each["Accept-Encoding"]) for each in server.headers]
+    assert sent == [("Bearer word", "identity")] * 2
 
 
 def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path: Path) -> None:
