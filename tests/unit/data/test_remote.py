@@ -15,7 +15,7 @@ import torch
 from support.range_server import RangeServer, serving
 from vsalt.cli.main import main
 from vsalt.data import remote
-from vsalt.data.catalogue import Catalogue, file_identity, parse_source
+from vsalt.data.catalogue import Catalogue, ask_sizes, file_identity, parse_source
 from vsalt.data.check import CheckOptions, check_sources
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import ClipConfig, DataConfig, ReadLimits
@@ -24,7 +24,7 @@ from vsalt.data.decode import read_frames
 from vsalt.data.frame_store import entry_path
 from vsalt.data.jobs import Job
 from vsalt.data.loader import ClipLoader
-from vsalt.data.manifest import read_source
+from vsalt.data.manifest import Row, read_source
 from vsalt.data.media import Media
 from vsalt.data.pack import pack
 from vsalt.data.types import SampleKey
@@ -298,6 +298,37 @@ def test_a_server_that_goes_away_ends_the_reading_soon(
         dataset.read([dataset.draw(SampleKey(1, 0))], Job())
     assert f"the server {other.url} cannot be reached, tried once" in str(caught.value)
     assert time.monotonic() - began < 60  # far from eight times the limit of a file
+
+
+def test_a_server_that_is_silent_is_not_asked_for_ever(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "SILENT_FILES", 4)
+    monkeypatch.setattr(remote, "_IN_FLIGHT", 2)
+    server.faults.update({f"{number}.mp4": "hang" for number in range(100)})
+    urls = [f"{server.url}/{number}.mp4" for number in range(100)]
+    rows = [Row(path=url, relative_path=url, source=0, columns={}) for url in urls]
+    with pytest.raises(DataError, match="4 files in a row could not be asked .* in time, tried"):
+        ask_sizes(rows)
+    assert len(server.asked) < 10
+
+
+def test_many_threads_may_forget_at_once(
+    in_memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_described", {})
+    monkeypatch.setattr(remote, "_MOST_DESCRIBED", 1)
+    names = [f"{in_memory}/{number}" for number in range(500)]
+    for name in names:
+        fsspec.filesystem("memory").pipe_file(name, b"12")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        found = list(remote.describe_all(names))
+    finally:
+        sys.setswitchinterval(before)
+    assert {info.size for info in found} == {2}
+    assert len(remote._described) == 1
 
 
 def test_a_kept_frame_belongs_to_a_version_of_the_file(
