@@ -270,7 +270,9 @@ def test_settings_of_fsspec_for_http_are_kept(
     assert sent == [("Bearer word", "identity")] * 2
 
 
-def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path: Path) -> None:
+def test_a_server_that_is_away_is_an_error_at_once(
+    server: RangeServer, folder: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         away = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried 3 times"):
@@ -279,6 +281,10 @@ def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path
     manifest.write_text(f"path\n{away}/0.mp4\n{away}/1.mp4\n")
     with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried once"):
         read_source(manifest)
+    # Also where the manifest itself comes from another one.
+    (folder / "away.csv").write_text(manifest.read_text())
+    with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried once"):
+        read_source(f"{server.url}/away.csv")
     # One of two servers is enough to begin with.
     manifest.write_text(f"path\n{away}/0.mp4\n{server.url}/videos/0%20%23%25.mp4\n")
     assert len(read_source(manifest).rows) == 2
@@ -308,14 +314,12 @@ def test_a_server_that_is_silent_is_not_asked_for_ever(
     server.faults.update({f"{number}.mp4": "hang" for number in range(100)})
     urls = [f"{server.url}/{number}.mp4" for number in range(100)]
     rows = [Row(path=url, relative_path=url, source=0, columns={}) for url in urls]
-    with pytest.raises(DataError, match="4 files in a row could not be asked .* in time, tried"):
+    with pytest.raises(DataError, match=r"4 files in a row could not be asked .* in time, tried"):
         ask_sizes(rows)
     assert len(server.asked) < 10
 
 
-def test_many_threads_may_forget_at_once(
-    in_memory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_threads_may_forget_at_once(in_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_described", {})
     monkeypatch.setattr(remote, "_MOST_DESCRIBED", 1)
     names = [f"{in_memory}/{number}" for number in range(500)]
@@ -340,6 +344,13 @@ def test_a_kept_frame_belongs_to_a_version_of_the_file(
     os.utime(folder / "noise.bin", ns=(1, 1))
     monkeypatch.setattr(remote, "_described", {})  # another process
     assert entry_path(Path("cache"), place, ReadLimits()) != first
+
+
+def test_the_limit_of_a_reading_holds_for_what_names_its_frames(server: RangeServer) -> None:
+    server.faults["noise.bin"] = "hang"
+    place = ClipPlace(Media(f"{server.url}/noise.bin"), None, None)
+    with pytest.raises(DecodeTimeoutError, match="tried once"):
+        entry_path(Path("cache"), place, ReadLimits(timeout_s=0.1))
 
 
 def test_check_reads_what_is_behind_urls(server: RangeServer, folder: Path) -> None:
