@@ -246,8 +246,9 @@ def test_a_server_without_ranges_sends_small_files_whole(server: RangeServer, fo
 
 
 def test_no_more_than_can_be_kept_is_taken_of_a_server_without_ranges(
-    server: RangeServer, folder: Path
+    server: RangeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote, "REQUEST_S", 60.0)
     most, sparse = remote.KEPT_BLOCKS * remote.BLOCK_BYTES, folder / "sparse.bin"
     with sparse.open("wb") as file:
         file.truncate(8 * most)
