@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,8 @@ class RangeServer(ThreadingHTTPServer):
         faults: how a file fails, by its path: "500"; "500 once"; "cut", half of every body;
             "hang", no answer; "whole", ranges are ignored; "403".
         asked: number of requests of each method and path.
+        sent: bytes of bodies that were sent of each path.
+        headers: of every request.
     """
 
     daemon_threads = True
@@ -30,6 +33,8 @@ class RangeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(_Handler, folder))
         self.faults: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.headers: list[Message] = []
         self.over = threading.Event()
 
     @property
@@ -64,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         name = unquote(urlsplit(self.path).path).lstrip("/")
         self.server.asked[f"{self.command} {name}"] += 1
+        self.server.headers.append(self.headers)
         fault = self.server.faults.get(name, "")
         if fault == "hang":
             self.server.over.wait(30)
@@ -76,27 +82,34 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal or not path.is_file():
             self._refuse(refusal or 404)
             return
-        data = path.read_bytes()
-        begin, end = 0, len(data)
+        size = path.stat().st_size
+        begin, end = 0, size
         asked = self.headers.get("Range")
         if asked and fault != "whole":
             first, _, last = asked.removeprefix("bytes=").partition("-")
-            begin, end = int(first), min(int(last) + 1 if last else len(data), len(data))
-            if begin >= len(data):
+            begin, end = int(first), min(int(last) + 1 if last else size, size)
+            if begin >= size:
                 self._refuse(416)
                 return
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{size}")
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(end - begin))
         self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
         self.end_headers()
         if body and fault == "cut":
-            self.wfile.write(data[begin : begin + (end - begin) // 2])
+            self._send(path, begin, begin + (end - begin) // 2)
             self.close_connection = True
         elif body:
-            self.wfile.write(data[begin:end])
+            self._send(path, begin, end)
+
+    def _send(self, path: Path, begin: int, end: int) -> None:
+        with path.open("rb") as file:
+            file.seek(begin)
+            while data := file.read(min(1 << 18, end - file.tell())):
+                self.wfile.write(data)
+                self.server.sent[path.name] += len(data)
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)

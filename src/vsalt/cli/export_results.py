@@ -55,6 +55,7 @@ def _near(run: Path) -> Iterator[Path]:
 
 
 def _line(folder: Path, sha256: str) -> "ProbeLine | None":
+    from vsalt.data.urls import base_name
     from vsalt.interop.model_card import ProbeLine
     from vsalt.report.probes import RESULT, read_probe
 
@@ -63,7 +64,7 @@ def _line(folder: Path, sha256: str) -> "ProbeLine | None":
     for entry, score in zip(entries, record.scores, strict=True):
         if entry["sha256"] == sha256:
             return ProbeLine(
-                task=f"`{record.target}` of `{Path(record.source).name}`",
+                task=f"`{record.target}` of `{base_name(record.source)}`",
                 kind=record.kind,
                 accuracy=score.accuracy,
                 interval=score.interval,

@@ -218,7 +218,8 @@ def entry_path(folder: Path, place: ClipPlace, limits: ReadLimits) -> Path:
     """
     path = place.media.path
     if is_url(path):
-        file = [path, *describe(path)]
+        # To read the video itself takes as long again, and a worker is given little more than that.
+        file = [path, *describe(path, remaining_s=limits.timeout_s)]
     else:
         path = os.path.realpath(path)
         try:

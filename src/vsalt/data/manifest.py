@@ -25,7 +25,7 @@ from vsalt.data.parquet_file import read_parquet
 from vsalt.data.remote import check_servers
 from vsalt.data.shard_index import INDEX_NAME, SHARD_COLUMNS, ShardFolder
 from vsalt.data.table_files import Cells, TextRecord, read_csv, read_jsonl
-from vsalt.data.urls import Location, is_url, join, location, suffix
+from vsalt.data.urls import Location, is_url, join, location, server, suffix
 from vsalt.data.urls import folder as folder_of_url
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError, printable
 
@@ -222,8 +222,8 @@ def _read_manifest(
     if make.mistakes.count or make.missing.count:
         report = [*make.mistakes.report(unit), *make.missing.report(unit)]
         raise DataError("\n".join([f"{path} cannot be used:", *report]))
-    # Of a shard, or next to the manifest that was read just now, is known that it is there.
-    if not isinstance(path, str):
+    # The server that the manifest itself has just come from is there.
+    if not (isinstance(path, str) and any(server(row.path) == server(path) for row in rows)):
         check_servers([row.path for row in rows if is_url(row.path)])
     return Source(name=str(path), rows=rows, weighted=make.weighted)
 

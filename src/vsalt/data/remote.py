@@ -33,6 +33,8 @@ KEPT_BLOCKS = 256
 WHOLE_BYTES = 1 << 21
 """A file of at most so many bytes is read in one request."""
 _IN_FLIGHT = 32
+SILENT_FILES = 64
+"""After so many files of which a server does not tell the size, no more are asked for."""
 _WHOLE_S = 300.0
 # What messages of libraries that need not be installed are called.
 _UNREACHABLE = frozenset(
@@ -154,15 +156,7 @@ def read_range(url: str, begin: int, end: int, *, remaining_s: float) -> bytes:
             raise _CutError(len(data), end - begin)
         return data
 
-    data = _tried(url, read, remaining_s)
-    if len(data) > end - begin and len(data) > KEPT_BLOCKS * BLOCK_BYTES:
-        raise DecodeError(
-            f"{url}: the server sends the whole file, of {len(data)} bytes, where a part is asked "
-            "for; files so large need a server that knows byte ranges"
-        )
-    if end - begin < len(data) < end:
-        raise DecodeError(f"{url}: the file ends at byte {len(data)}")
-    return data
+    return _tried(url, read, remaining_s)
 
 
 def read_whole(url: str) -> bytes:
@@ -207,19 +201,26 @@ def describe(url: str, *, remaining_s: float = 60.0) -> RemoteInfo:
         raise DecodeError(f"{url}: the server does not tell its size (Content-Length)")
     marks = ("ETag", "etag", "md5", "checksum", "Last-Modified", "LastModified", "mtime", "created")
     version = next((str(info[mark]) for mark in marks if info.get(mark)), "")
-    if len(_described) >= _MOST_DESCRIBED:
-        del _described[next(iter(_described))]
     found = RemoteInfo(int(info["size"]), version)
-    _described[url] = found
+    with _described_lock:
+        if len(_described) >= _MOST_DESCRIBED:
+            del _described[next(iter(_described))]
+        _described[url] = found
     return found
 
 
 _described: dict[str, RemoteInfo] = {}
 _MOST_DESCRIBED = 1 << 20
+# Many threads ask at once.
+_described_lock = threading.Lock()
 
 
 def describe_all(urls: Sequence[str]) -> Iterator[RemoteInfo | DecodeError]:
-    """Yield what servers say of many files, or why they do not; many are asked at once."""
+    """Yield what servers say of many files, or why they do not; many are asked at once.
+
+    Raises:
+        DataError: `SILENT_FILES` in a row have failed for a reason that may pass.
+    """
 
     def ask(url: str) -> RemoteInfo | DecodeError:
         try:
@@ -227,8 +228,20 @@ def describe_all(urls: Sequence[str]) -> Iterator[RemoteInfo | DecodeError]:
         except DecodeError as error:
             return error
 
+    silent = 0
     with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-        yield from pool.map(ask, urls)
+        try:
+            for found in pool.map(ask, urls):
+                silent = silent + 1 if isinstance(found, DecodeTimeoutError) else 0
+                if silent == SILENT_FILES:
+                    raise DataError(
+                        f"{silent} files in a row could not be asked for their size; the last "
+                        f"error: {found}"
+                    )
+                yield found
+        finally:
+            # Without this, the rest would be asked, too.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_servers(urls: Sequence[str]) -> None:
@@ -294,12 +307,12 @@ def _make_system(kind: str) -> Any:
         raise MissingExtraError(f"{kind}:// is read by fsspec", extra="remote") from error
     if kind not in fsspec.available_protocols():
         raise DataError(f"{kind}:// is no protocol that fsspec knows")
-    options: dict[str, Any] = {}
-    if kind in ("http", "https"):
-        # A part of a compressed reply would be none of the file.
-        options["headers"] = {"Accept-Encoding": "identity"}
     try:
-        return fsspec.filesystem(kind, **options)
+        if kind in ("http", "https"):
+            from vsalt.data.http_ranges import HttpRanges
+
+            return HttpRanges(most_bytes=KEPT_BLOCKS * BLOCK_BYTES)
+        return fsspec.filesystem(kind)
     except ImportError as error:
         extra = "remote" if kind in ("http", "https", "s3", "s3a") else None
         if extra is None:

@@ -36,7 +36,7 @@ def protocol(url: str) -> str:
 def server(url: str) -> str:
     """Return protocol and host, or bucket."""
     begin, _, rest = url.partition("://")
-    return f"{begin}://{rest.split('/', 1)[0].rpartition('@')[2]}"
+    return f"{begin}://{re.split('[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]}"
 
 
 def location(name: str | os.PathLike[str]) -> Location:
@@ -60,6 +60,11 @@ def path_part(name: str) -> str:
     if protocol(name) in _WITH_QUERY:
         return unquote(urlsplit(name).path)
     return name.partition("://")[2]
+
+
+def base_name(name: str) -> str:
+    """Return the last part of a path or of a URL's path: nothing that a URL holds besides."""
+    return posixpath.basename(path_part(name).rstrip("/"))
 
 
 def suffix(name: str) -> str:

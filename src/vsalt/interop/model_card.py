@@ -5,7 +5,6 @@ were, the hash of their list, and the last part of each source's path.
 """
 
 import json
-import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from vsalt import __version__
 from vsalt.config import PretrainConfig
 from vsalt.data.catalogue import parse_source
 from vsalt.data.config import ClipConfig
-from vsalt.data.urls import path_part
+from vsalt.data.urls import base_name
 from vsalt.interop.networks import Networks, count
 
 NO_LICENSE = "LICENCE MISSING"
@@ -190,7 +189,7 @@ def _teacher(outside: Mapping[str, Any]) -> dict[str, str]:
 
 def _sources(facts: CardFacts) -> str:
     places = [str(parse_source(source)[0]) for source in facts.config.data.sources]
-    names = [posixpath.basename(path_part(place).rstrip("/")) for place in places]
+    names = [base_name(place) for place in places]
     return ", ".join(f"`{name}`" for name in names) or _UNKNOWN
 
 

@@ -15,7 +15,7 @@ import torch
 from support.range_server import RangeServer, serving
 from vsalt.cli.main import main
 from vsalt.data import remote
-from vsalt.data.catalogue import Catalogue, file_identity, parse_source
+from vsalt.data.catalogue import Catalogue, ask_sizes, file_identity, parse_source
 from vsalt.data.check import CheckOptions, check_sources
 from vsalt.data.clip_table import ClipPlace
 from vsalt.data.config import ClipConfig, DataConfig, ReadLimits
@@ -24,7 +24,7 @@ from vsalt.data.decode import read_frames
 from vsalt.data.frame_store import entry_path
 from vsalt.data.jobs import Job
 from vsalt.data.loader import ClipLoader
-from vsalt.data.manifest import read_source
+from vsalt.data.manifest import Row, read_source
 from vsalt.data.media import Media
 from vsalt.data.pack import pack
 from vsalt.data.types import SampleKey
@@ -63,7 +63,6 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServe
         if system is not None and system._session is not None:
             # Later tests count what is open.
             fsspec.asyn.sync(system.loop, system._session.close)
-    fsspec.get_filesystem_class("http").clear_instance_cache()
 
 
 @pytest.fixture
@@ -234,21 +233,47 @@ def test_bad_files_are_replaced_and_named_by_their_url(server: RangeServer) -> N
     }
 
 
-def test_a_server_without_ranges_sends_small_files_whole(
-    server: RangeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_without_ranges_sends_small_files_whole(server: RangeServer, folder: Path) -> None:
     server.faults["noise.bin"] = "whole"
     whole = (folder / "noise.bin").read_bytes()
     file = remote.RemoteFile(f"{server.url}/noise.bin", 1000, 4 << 20)
     assert file.read_at(3 << 20, 5, remaining_s=9.0) == whole[1000 + (3 << 20) :][:5]
     assert file.read_at(7, 9, remaining_s=9.0) == whole[1007:1016]
     assert server.asked == {"GET noise.bin": 1}
-    monkeypatch.setattr(remote, "KEPT_BLOCKS", 8)
-    with pytest.raises(DecodeError, match="need a server that knows byte ranges"):
-        remote.RemoteFile(f"{server.url}/noise.bin", 0, 4 << 20).read_at(0, 5, remaining_s=9.0)
+    # It has become shorter, to the length of the part that is asked for.
+    with pytest.raises(DecodeError, match="the file ends at byte 5242880"):
+        remote.read_range(f"{server.url}/noise.bin", 100, 100 + (5 << 20), remaining_s=9.0)
 
 
-def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path: Path) -> None:
+def test_no_more_than_can_be_kept_is_taken_of_a_server_without_ranges(
+    server: RangeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "REQUEST_S", 60.0)
+    most, sparse = remote.KEPT_BLOCKS * remote.BLOCK_BYTES, folder / "sparse.bin"
+    with sparse.open("wb") as file:
+        file.truncate(8 * most)
+    server.faults["sparse.bin"] = "whole"
+    file = remote.RemoteFile(f"{server.url}/sparse.bin", 0, 8 * most)
+    with pytest.raises(DecodeError, match=f"more than {most} bytes need a server that knows byte"):
+        file.read_at(0, 5, remaining_s=60.0)
+    assert server.asked == {"GET sparse.bin": 1}
+    assert server.sent["sparse.bin"] < 2 * most
+
+
+def test_settings_of_fsspec_for_http_are_kept(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"headers": {"Authorization": "Bearer word"}}
+    monkeypatch.setitem(fsspec.config.conf, "http", settings)
+    remote.read_range(f"{server.url}/noise.bin", 0, 5, remaining_s=9.0)
+    remote.describe(f"{server.url}/noise.bin")
+    sent = [(each["Authorization"], each["Accept-Encoding"]) for each in server.headers]
+    assert sent == [("Bearer word", "identity")] * 2
+
+
+def test_a_server_that_is_away_is_an_error_at_once(
+    server: RangeServer, folder: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         away = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried 3 times"):
@@ -257,6 +282,10 @@ def test_a_server_that_is_away_is_an_error_at_once(server: RangeServer, tmp_path
     manifest.write_text(f"path\n{away}/0.mp4\n{away}/1.mp4\n")
     with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried once"):
         read_source(manifest)
+    # Also where the manifest itself comes from another one.
+    (folder / "away.csv").write_text(manifest.read_text())
+    with pytest.raises(DataError, match=f"the server {away} cannot be reached, tried once"):
+        read_source(f"{server.url}/away.csv")
     # One of two servers is enough to begin with.
     manifest.write_text(f"path\n{away}/0.mp4\n{server.url}/videos/0%20%23%25.mp4\n")
     assert len(read_source(manifest).rows) == 2
@@ -278,6 +307,35 @@ def test_a_server_that_goes_away_ends_the_reading_soon(
     assert time.monotonic() - began < 60  # far from eight times the limit of a file
 
 
+def test_a_server_that_is_silent_is_not_asked_for_ever(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "SILENT_FILES", 4)
+    monkeypatch.setattr(remote, "_IN_FLIGHT", 2)
+    server.faults.update({f"{number}.mp4": "hang" for number in range(100)})
+    urls = [f"{server.url}/{number}.mp4" for number in range(100)]
+    rows = [Row(path=url, relative_path=url, source=0, columns={}) for url in urls]
+    with pytest.raises(DataError, match=r"4 files in a row could not be asked .* in time, tried"):
+        ask_sizes(rows)
+    assert len(server.asked) < 10
+
+
+def test_many_threads_may_forget_at_once(in_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_described", {})
+    monkeypatch.setattr(remote, "_MOST_DESCRIBED", 1)
+    names = [f"{in_memory}/{number}" for number in range(500)]
+    for name in names:
+        fsspec.filesystem("memory").pipe_file(name, b"12")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        found = list(remote.describe_all(names))
+    finally:
+        sys.setswitchinterval(before)
+    assert {info.size for info in found} == {2}
+    assert len(remote._described) == 1
+
+
 def test_a_kept_frame_belongs_to_a_version_of_the_file(
     server: RangeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +345,13 @@ def test_a_kept_frame_belongs_to_a_version_of_the_file(
     os.utime(folder / "noise.bin", ns=(1, 1))
     monkeypatch.setattr(remote, "_described", {})  # another process
     assert entry_path(Path("cache"), place, ReadLimits()) != first
+
+
+def test_the_limit_of_a_reading_holds_for_what_names_its_frames(server: RangeServer) -> None:
+    server.faults["noise.bin"] = "hang"
+    place = ClipPlace(Media(f"{server.url}/noise.bin"), None, None)
+    with pytest.raises(DecodeTimeoutError, match="tried once"):
+        entry_path(Path("cache"), place, ReadLimits(timeout_s=0.1))
 
 
 def test_check_reads_what_is_behind_urls(server: RangeServer, folder: Path) -> None:

@@ -50,6 +50,9 @@ def test_parts_of_a_url() -> None:
     assert urls.suffix(signed) == ".csv"
     assert urls.folder(signed) == "https://user:word@host:8/sets"
     assert urls.server(signed) == "https://host:8"
+    assert urls.server("https://user:word@host:8?sig=a@b") == "https://host:8"
+    assert urls.base_name(signed) == "Labels.CSV"
+    assert urls.base_name("s3://bucket/shards/") == urls.base_name("a/shards") == "shards"
     assert urls.path_part("http://host/a%20b.mp4") == "/a b.mp4"
     # A question mark is part of a name there.
     assert urls.suffix("s3://bucket/what?.mp4") == ".mp4"
