@@ -1,6 +1,5 @@
 """All rows of a run, and which of them are trained on, held out or left alone."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -24,7 +23,7 @@ from vsalt.data.order import Order, OrderSource
 from vsalt.data.remote import describe, describe_all
 from vsalt.data.shapes_by_step import Part, StepShapes, image_share, split_by_shape
 from vsalt.data.urls import Location, is_url, location, path_part
-from vsalt.errors import DataError, printable
+from vsalt.errors import DataError, DecodeTimeoutError, printable
 from vsalt.randomness import keyed_permutation
 
 
@@ -151,14 +150,27 @@ class Catalogue:
 
         Files that are gone, as where a link leads nowhere, are left out: nobody sees them, and a
         run does without them.
+
+        Raises:
+            DataError: a server did not tell of a file in time; the run may see it later on.
         """
         indices = sorted([*(index for part in self.train for index in part), *self.holdout])
         rows = [self.rows[index] for index in indices]
         ask_sizes(rows)
-        seen = []
+        seen, untold = [], []
         for row in rows:
-            with contextlib.suppress(DataError):
+            try:
                 seen.append(seen_row(row, row.split))
+            except DecodeTimeoutError:
+                untold.append(row.path)
+            except DataError:
+                continue
+        if untold:
+            raise DataError(
+                f"the servers did not tell the size of {len(untold)} of {len(rows)} files, such as "
+                f"{printable(untold[0])}; what an encoder sees is written down before it trains, "
+                "so run the command again when they answer, or take these rows out"
+            )
         return seen
 
 

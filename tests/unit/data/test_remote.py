@@ -118,6 +118,17 @@ def test_a_source_is_the_same_wherever_it_lies(
     assert [str(row.media) for row in others[1].rows] == [f"{in_memory}/{name}" for name in NAMES]
 
 
+def test_what_is_seen_is_told_whole_or_not_at_all(server: RangeServer) -> None:
+    """A file that is not there is seen by nobody; one whose server fails now may be seen later."""
+    data = DataConfig(sources=(f"{server.url}/labels.csv",), holdout=0.0)
+    server.faults |= {NAMES[2]: "403", NAMES[4]: "500"}
+    with pytest.raises(DataError, match=r"size of 1 of 6 files, such as .*/4%20%23%25\.mp4"):
+        Catalogue.load(data, seed=0).seen_rows()
+    del server.faults[NAMES[4]]
+    names = [row.file_name for row in Catalogue.load(data, seed=0).seen_rows()]
+    assert names == [name.removeprefix("videos/") for name in NAMES if name != NAMES[2]]
+
+
 def test_rows_of_a_local_manifest_may_be_urls(server: RangeServer, tmp_path: Path) -> None:
     manifest = tmp_path / "mixed.jsonl"
     url = f"{server.url}/videos/0%20%23%25.mp4"
