@@ -1,7 +1,7 @@
 """A stage on a number of GPUs: memory, communication, decoding, time; and what does not fit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vsalt.scale.cluster import GIB, Cluster
 from vsalt.scale.communication import Collective, Exchange, exchange, step_collectives
@@ -206,7 +206,9 @@ def _warnings(budget: Budget, cluster: Cluster, choices: Choices) -> list[str]:
         if budget.largest_micro_batch is not None:
             fixes.append(_smaller_micro_batch(budget, budget.largest_micro_batch))
         if choices.sharding == "replicate" and budget.num_gpus > 1:
-            fixes.append("--sharding shard")
+            sharded = replace(choices, sharding="shard")
+            if plan_budget(stage, budget.num_gpus, cluster, sharded).fits:
+                fixes.append("--sharding shard")
         if choices.precision == "fp32":
             fixes.append("--precision bf16")
         fixes.append("a smaller encoder or GPUs with more memory")

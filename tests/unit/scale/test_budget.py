@@ -125,9 +125,18 @@ def test_what_does_not_fit_is_said_and_the_proposal_fits() -> None:
     (warning,) = found.warnings
     size = found.largest_micro_batch
     smaller = f"--micro-batch-size {size} with masks.group-size {size}, which makes other masks,"
-    assert f"take {smaller} or --sharding shard or" in warning
+    assert f"take {smaller} or --precision bf16 or" in warning
     proposal = student(networks=large, micro_batch_size=size, group_size=size)
     assert budget(stage=proposal, precision="fp32").fits
+
+
+def test_shards_that_do_not_fit_are_not_proposed() -> None:
+    small = Cluster(**{**vars(CLUSTER), "gpu_memory_gib": 18.0})
+    found = plan_budget(student(), 64, small, Choices())
+    assert not found.fits
+    assert not plan_budget(student(), 64, small, Choices(sharding="shard")).fits
+    (warning,) = found.warnings
+    assert "shard" not in warning
 
 
 def test_stages_of_the_paper() -> None:
