@@ -1,5 +1,6 @@
 """`vsalt cache-targets`: what a frozen teacher says of fixed views, written to disk."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,4 +84,9 @@ def run(args: CacheTargetsArgs, config: PretrainConfig) -> int:
             soft_wrap=True,
         )
     console.print(f"done: {args.out}", soft_wrap=True)
+    console.print(
+        f"next: vsalt pretrain --method salt --targets {shlex.quote(str(args.out))} --data DATA "
+        "--out RUN, with the same --data, --preset and --seed",
+        soft_wrap=True,
+    )
     return 0

@@ -29,6 +29,14 @@ NUMBERS = (
     "network_gb_s",
     "cores_per_node",
 )
+TABLE_WORDS = (
+    "GiB of a GPU, cores of a node: of the stage that needs more; GB that a GPU sends in a step, "
+    "seconds of a step if no communication is hidden: of the last stage; GPU-hours: of all stages"
+)
+DETAIL_WORDS = (
+    "a GPU takes: micro-batches x clips of a step; ranges: all communication hidden to none; "
+    "days of a stage: GPU-hours / GPUs / 24; SALT is teacher and student, vjepa is in their place"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +123,7 @@ def plan_nodes(args: NodesArgs, as_json: bool) -> int:
 
     console = Console(markup=False, highlight=False)
     console.print(_table(plans) if args.table else _details(budgets))
+    console.print(TABLE_WORDS if args.table else DETAIL_WORDS)
     for line in _warnings(budgets):
         console.print(line, style="yellow")
     console.print("nothing here is measured on a GPU; assumed, not given:")
@@ -268,7 +277,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
         "  activations": _gib(memory.activations),
         "largest micro-batch": str(budget.largest_micro_batch or "none"),
         "a GPU sends, GB a step": f"{moved.link_bytes / 1e9:.3g}",
-        "a node sends, GB": f"{moved.network_bytes / 1e9:.3g}",
+        "a node sends, GB a step": f"{moved.network_bytes / 1e9:.3g}",
         "communication, s": f"{moved.seconds:.3g}",
         "  can be hidden": f"{moved.hidden_at_best:.0%}",
         "computing, s": f"{budget.compute_s:.3g}",

@@ -1,7 +1,7 @@
 """A stage on a number of GPUs: memory, communication, decoding, time; and what does not fit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vsalt.scale.cluster import GIB, Cluster
 from vsalt.scale.communication import Collective, Exchange, exchange, step_collectives
@@ -193,23 +193,22 @@ def _warnings(budget: Budget, cluster: Cluster, choices: Choices) -> list[str]:
             f"{stage.batch_size} clips cannot be divided among {budget.num_gpus} GPUs; take "
             f"--batch-size {near} or another number of GPUs"
         )
+    elif stage.group_size is not None:
+        found += _group_warnings(budget, stage.group_size)
     elif int(share) % micro:
         found.append(
             f"a GPU takes {int(share)} clips, no multiple of --micro-batch-size {micro}; take "
             f"{_largest_divisor(int(share), micro)}"
         )
-    elif stage.group_size is not None and stage.group_size % micro:
-        found.append(
-            f"--micro-batch-size {micro} cuts a group of {stage.group_size} masks askew; take "
-            f"{_largest_divisor(math.gcd(int(share), stage.group_size), micro)}"
-        )
     if not budget.fits:
         needed, usable = budget.memory.total / GIB, cluster.usable_bytes / GIB
         fixes = []
         if budget.largest_micro_batch is not None:
-            fixes.append(f"--micro-batch-size {budget.largest_micro_batch}")
+            fixes.append(_smaller_micro_batch(budget, budget.largest_micro_batch))
         if choices.sharding == "replicate" and budget.num_gpus > 1:
-            fixes.append("--sharding shard")
+            sharded = replace(choices, sharding="shard")
+            if plan_budget(stage, budget.num_gpus, cluster, sharded).fits:
+                fixes.append("--sharding shard")
         if choices.precision == "fp32":
             fixes.append("--precision bf16")
         fixes.append("a smaller encoder or GPUs with more memory")
@@ -223,6 +222,31 @@ def _warnings(budget: Budget, cluster: Cluster, choices: Choices) -> list[str]:
             "--data.cache disk), or use more cores"
         )
     return found
+
+
+def _group_warnings(budget: Budget, group_size: int) -> list[str]:
+    """Say where a run would refuse the micro-batch: masks of a group are cut alike."""
+    share, micro = int(budget.share), budget.micro_batch_size
+    if micro != min(share, group_size):
+        return [
+            f"a run refuses --micro-batch-size {micro} with masks.group-size {group_size} (masks "
+            f"cut to the least of {group_size} clips): leave it out, or train with "
+            f"masks.group-size {micro} and so with other masks"
+        ]
+    if share % micro or group_size % micro:
+        near = max(1, round(share / group_size)) * group_size * budget.num_gpus
+        return [
+            f"a GPU takes {share} clips, which divide no group of {group_size} masks evenly; take "
+            f"another number of GPUs or --batch-size {near}"
+        ]
+    return []
+
+
+def _smaller_micro_batch(budget: Budget, size: int) -> str:
+    flag = f"--micro-batch-size {size}"
+    if budget.stage.group_size in (None, size):
+        return flag
+    return f"{flag} with masks.group-size {size}, which makes other masks,"
 
 
 def _largest_divisor(number: int, limit: int) -> int:

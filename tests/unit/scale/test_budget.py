@@ -106,10 +106,15 @@ def test_reading_can_be_the_limit() -> None:
 def test_what_does_not_divide_is_said() -> None:
     (warning,) = budget(gpus=40).warnings
     assert "3072 clips cannot be divided among 40 GPUs; take --batch-size 3080" in warning
-    (warning,) = budget(stage=student(micro_batch_size=20)).warnings
+    alone = student(micro_batch_size=20, group_size=None)
+    (warning,) = budget(stage=alone).warnings
     assert "192 clips, no multiple of --micro-batch-size 20; take 16" in warning
-    (warning,) = budget(stage=student(micro_batch_size=16)).warnings
-    assert "cuts a group of 24 masks askew; take 12" in warning
+    (warning,) = budget(stage=student(micro_batch_size=12)).warnings
+    assert "refuses --micro-batch-size 12 with masks.group-size 24" in warning
+    assert not budget(gpus=256).warnings
+    (warning,) = budget(gpus=192).warnings
+    assert "16 clips, which divide no group of 24 masks evenly" in warning
+    assert "--batch-size 4608" in warning
 
 
 def test_what_does_not_fit_is_said_and_the_proposal_fits() -> None:
@@ -118,9 +123,20 @@ def test_what_does_not_fit_is_said_and_the_proposal_fits() -> None:
     found = budget(stage=stage, precision="fp32")
     assert not found.fits
     (warning,) = found.warnings
-    assert f"--micro-batch-size {found.largest_micro_batch} or --sharding shard or" in warning
-    smaller = student(networks=large, micro_batch_size=found.largest_micro_batch)
-    assert budget(stage=smaller, precision="fp32").fits
+    size = found.largest_micro_batch
+    smaller = f"--micro-batch-size {size} with masks.group-size {size}, which makes other masks,"
+    assert f"take {smaller} or --precision bf16 or" in warning
+    proposal = student(networks=large, micro_batch_size=size, group_size=size)
+    assert budget(stage=proposal, precision="fp32").fits
+
+
+def test_shards_that_do_not_fit_are_not_proposed() -> None:
+    small = Cluster(**{**vars(CLUSTER), "gpu_memory_gib": 18.0})
+    found = plan_budget(student(), 64, small, Choices())
+    assert not found.fits
+    assert not plan_budget(student(), 64, small, Choices(sharding="shard")).fits
+    (warning,) = found.warnings
+    assert "shard" not in warning
 
 
 def test_stages_of_the_paper() -> None:
