@@ -30,7 +30,7 @@ from vsalt.training.apply_budget import apply_budget
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.build import resolve, resolve_salt, with_image_masks
 from vsalt.training.config import Sharding
-from vsalt.training.distributed import LostProcessError, Ranks, join
+from vsalt.training.distributed import LostProcessError, Ranks, join, place_in
 from vsalt.training.lengths import SCALED
 from vsalt.training.plan import StagePlan, plan_salt, plan_stage, print_plans
 from vsalt.training.salt import KIND as SALT
@@ -403,13 +403,16 @@ def _say_how_to_resume(run: Path) -> Iterator[None]:
     try:
         yield
     except InterruptedRunError as error:
-        raise InterruptedRunError(
-            error.number, f"{error}. `vsalt resume {shlex.quote(str(run))}` goes on"
-        ) from error
+        raise InterruptedRunError(error.number, f"{error}. {_resume(run)}") from error
     except LostProcessError as error:
-        raise LostProcessError(
-            f"{error}. `vsalt resume {shlex.quote(str(run))}` goes on from the last checkpoint"
-        ) from error
+        raise LostProcessError(f"{error}. {_resume(run, ' from the last checkpoint')}") from error
+
+
+def _resume(run: Path, whence: str = "") -> str:
+    command = f"`vsalt resume {shlex.quote(str(run))}` goes on{whence}"
+    if place_in(os.environ) is None:
+        return command
+    return f"{command}; by torchrun, which may start as many processes as before or others"
 
 
 def _read_data(config: PretrainConfig | SaltRunConfig, console: Console) -> Catalogue:
