@@ -142,6 +142,11 @@ def _check(args: NodesArgs) -> None:
         )
         if value is not None and value < 1
     ]
+    if args.gather_precision == "bf16" and (args.sharding, args.precision) != ("shard", "bf16"):
+        wrong.append(
+            "--gather-precision bf16 needs --sharding shard and --precision bf16: weights are "
+            "gathered only if they are sharded, and products take them as they come"
+        )
     if wrong:
         raise ConfigError(wrong)
 
@@ -244,7 +249,8 @@ def _details(budgets: Sequence["Budget"]) -> "Table":
 
     first = budgets[0]
     machines = f"{first.num_nodes} node{'s' if first.num_nodes > 1 else ''}"
-    table = Table(title=f"{first.num_gpus} GPUs in {machines}, by formula", title_justify="left")
+    gpus = f"{first.num_gpus} GPU{'s' if first.num_gpus > 1 else ''}"
+    table = Table(title=f"{gpus} in {machines}, by formula", title_justify="left")
     table.add_column("")
     for budget in budgets:
         table.add_column(budget.stage.title, justify="right")
@@ -260,6 +266,8 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
     stage, memory, moved = budget.stage, budget.memory, budget.exchange
     decode = budget.decode
     cached = decode.with_cached_latents
+    # Of a share that is not whole there is no divisor.
+    none = "none" if budget.share.is_integer() else "-"
     source = stage.teacher_size or ("average" if stage.method == "vjepa" else "pixels")
     return {
         "encoder": f"ViT-{stage.size}",
@@ -275,7 +283,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
         "  bf16 copies": _gib(memory.weight_copies),
         "  gathered": _gib(memory.gathered),
         "  activations": _gib(memory.activations),
-        "largest micro-batch": str(budget.largest_micro_batch or "none"),
+        "largest micro-batch": str(budget.largest_micro_batch or none),
         "a GPU sends, GB a step": f"{moved.link_bytes / 1e9:.3g}",
         "a node sends, GB a step": f"{moved.network_bytes / 1e9:.3g}",
         "communication, s": f"{moved.seconds:.3g}",
@@ -297,7 +305,13 @@ def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
     """
     from rich.table import Table
 
-    table = Table(title="by formula", title_justify="left")
+    table = Table(
+        title="by formula",
+        title_justify="left",
+        caption="GiB and cores (of a node): of the stage that needs most; sent and step (at "
+        "worst): of the last stage; GPU-hours: of all stages",
+        caption_justify="left",
+    )
     names = ("ViT", "GPUs", "run", "GiB", "sent, GB", "step, s", "GPU-hours", "cores")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -110,7 +110,11 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
         )
     work = clip_work(stage.networks, stage.shapes)
     compute_s = share * work.total / cluster.flops_per_s
-    backward_s = micro * work.backward / cluster.flops_per_s
+    window_s = compute_s
+    if sharding == "replicate":
+        # Masks are gone through from the last to the first, and a gradient is whole in the first.
+        first = replace(stage.shapes, masks=stage.shapes.masks[:1])
+        window_s = micro * clip_work(stage.networks, first).backward / cluster.flops_per_s
     collectives = step_collectives(
         stage.networks,
         num_gpus=num_gpus,
@@ -120,14 +124,12 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
         gather_precision=gathered,
         has_average=stage.method == "vjepa",
     )
-    found = exchange(
-        collectives,
-        num_gpus=num_gpus,
-        num_nodes=num_nodes,
-        link_bytes_per_s=cluster.link_gb_s * 1e9,
-        network_bytes_per_s=cluster.network_gb_s * 1e9,
-        window_s=backward_s if sharding == "replicate" else compute_s,
-    )
+    found = _exchange(collectives, num_gpus, cluster, window_s)
+    # With cached latents the teacher's pass is not there, and hides nothing.
+    teacher_s = share * work.teacher / cluster.flops_per_s
+    without = window_s if sharding == "replicate" else window_s - teacher_s
+    cached = _exchange(collectives, num_gpus, cluster, without)
+    cached_step_s = compute_s - teacher_s + cached.least_exposed_s
     cores = cluster.cores_per_node * num_nodes
     decode_s = stage.batch_size / choices.repeats / (cores * cluster.clips_per_core_s)
     best = max(compute_s + found.least_exposed_s, decode_s)
@@ -150,16 +152,31 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
         decode_s=decode_s,
         step_s=(best, worst),
         gpu_hours=(hours * best, hours * worst),
-        decode=_decode(stage, work, compute_s + found.least_exposed_s, num_nodes, cluster, choices),
+        decode=_decode(
+            stage, compute_s + found.least_exposed_s, cached_step_s, num_nodes, cluster, choices
+        ),
         warnings=(),
     )
     return Budget(**{**vars(budget), "warnings": tuple(_warnings(budget, cluster, choices))})
 
 
+def _exchange(
+    collectives: tuple[Collective, ...], num_gpus: int, cluster: Cluster, window_s: float
+) -> Exchange:
+    return exchange(
+        collectives,
+        num_gpus=num_gpus,
+        num_nodes=cluster.num_nodes(num_gpus),
+        link_bytes_per_s=cluster.link_gb_s * 1e9,
+        network_bytes_per_s=cluster.network_gb_s * 1e9,
+        window_s=window_s,
+    )
+
+
 def _decode(
     stage: Stage,
-    work: ClipWork,
     step_s: float,
+    cached_step_s: float,
     num_nodes: int,
     cluster: Cluster,
     choices: Choices,
@@ -170,7 +187,7 @@ def _decode(
     latent_bytes = 0
     if stage.method == "salt":
         assert stage.networks.teacher is not None
-        cached = clips_per_s * work.total / (work.forward + work.backward)
+        cached = stage.batch_size / cached_step_s
         # Eight bits per number, and a scale per token.
         latent_bytes = stage.shapes.num_tokens * (stage.networks.teacher.width + 4)
     return decode_load(

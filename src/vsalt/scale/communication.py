@@ -12,7 +12,8 @@ side by side share the bytes and change nothing. The time is that of the slower 
 latency is left out.
 
 replicate (DistributedDataParallel): gradients are summed once per step, in fp32, in the backward
-pass of the last micro-batch.
+pass of the last micro-batch: in that of its first mask, which comes last, since only there the
+gradient of a weight is whole.
 
 shard (FSDP2 on every block and on the rest; blocks are dropped after use): a block is gathered
 for each mask in the forward and again in the backward pass, the rest once per micro-batch;

@@ -11,8 +11,8 @@ import torch
 from vsalt.errors import ConfigError
 from vsalt.training.config import DeviceConfig, LoopConfig
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_NEVER, _MOSTLY = 2**31 - 1, 2**30
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER, _NONE = -1, 0
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
@@ -72,5 +72,7 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MOSTLY)
+        # No number of blocks of their own, rather than a greater least size of one: versions before
+        # 2.35 refuse sizes above 32 MiB.
+        mallopt(_M_MMAP_MAX, _NONE)
         mallopt(_M_TRIM_THRESHOLD, _NEVER)

@@ -36,6 +36,8 @@ def test_people_are_told_what_is_assumed(capsys: pytest.CaptureFixture[str]) -> 
     assert "--gpus-per-node 8" not in shown
     words = " ".join(shown.split())
     assert "64 clips cannot be divided among 12 GPUs; take --batch-size 60" in words
+    # Of 5 1/3 clips no number fits and divides; that is no lack of memory.
+    assert "largest micro-batch │ - │ - │ - │" in words
 
 
 def test_a_table_has_a_row_for_every_size_and_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +47,7 @@ def test_a_table_has_a_row_for_every_size_and_number(capsys: pytest.CaptureFixtu
         rows = [line for line in shown.splitlines() if f"{run} │" in line]
         assert len(rows) == 28
     assert "…" not in shown
+    assert "sent and step (at worst): of the last stage" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,7 @@ def test_a_table_has_a_row_for_every_size_and_number(capsys: pytest.CaptureFixtu
         (["--nodes", "1", "--data-clips", "9"], "--data-clips: leave out with --nodes or --table"),
         (["--nodes", "0"], "--nodes is 0; it must be at least 1"),
         (["--table", "--mfu", "2"], "--mfu is 2.0; it must be at most 1"),
+        (["--nodes", "1", "--gather-precision", "bf16"], "bf16 needs --sharding shard and"),
     ],
 )
 def test_what_is_refused(

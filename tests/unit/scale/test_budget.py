@@ -15,6 +15,7 @@ from vsalt.models.config import ENCODERS, PREDICTORS
 from vsalt.objectives.masked_prediction import MaskedPrediction
 from vsalt.scale.budget import Budget, Choices, plan_budget
 from vsalt.scale.cluster import Cluster, build_cluster
+from vsalt.scale.memory import Sharding
 from vsalt.scale.networks import Networks
 from vsalt.scale.pace import clip_work
 from vsalt.scale.stages import Stage, plan_stages
@@ -87,6 +88,26 @@ def test_time_by_hand() -> None:
     assert found.decode.cores_per_node == pytest.approx(pace / 2 / 10)
     # Without the teacher's 47 %.
     assert found.decode.with_cached_latents == pytest.approx(pace / 20 / (1 - 0.4722), rel=1e-3)
+
+
+def test_a_slow_network_is_hidden_by_the_backward_pass_of_one_mask() -> None:
+    slow = Cluster(**{**vars(CLUSTER), "network_gb_s": 0.01})
+    found = plan_budget(student(), 16, slow, Choices())
+    # Gradients are whole when the first mask's, which are done last, have joined the second's.
+    shapes = ClipShapes(grid=paper.CLIP_GRID, masks=MASKS[:1])
+    window = 24 * clip_work(student().networks, shapes).backward / 1e12
+    assert found.exchange.least_exposed_s == pytest.approx(found.exchange.seconds - window)
+
+
+@pytest.mark.parametrize("sharding", ["replicate", "shard"])
+def test_cached_latents_do_not_make_a_slow_network_faster(sharding: Sharding) -> None:
+    slow = Cluster(**{**vars(CLUSTER), "network_gb_s": 0.001})
+    found = plan_budget(student(), 16, slow, Choices(sharding=sharding))
+    teacher = found.compute_s * found.work.teacher / found.work.total
+    # What shards wait for was hidden by the teacher's pass, too.
+    step = found.compute_s + found.exchange.least_exposed_s
+    step -= teacher if sharding == "replicate" else 0
+    assert found.decode.with_cached_latents == pytest.approx(3072 / step / 2 / 10)
 
 
 def test_repeats_spare_cores() -> None:
