@@ -1,14 +1,14 @@
 """What fixed views of cached targets cost, on made-up videos whose motion the student can learn.
 
 usage: python benchmarks/cache_quality.py WORK [--seeds 0 1] [--arms live int8-1 ...]
-       [--clips N] [--at-once 2] [--out FILE]
+       [--clips N] [--steps N] [--at-once 2] [--out FILE]
 
-For every seed the videos and the teacher of `vsalt demo` (preset `demo`, no crops), then students
-of equal steps and the same seed: `live` runs the teacher on views that are drawn anew, FORMAT-V
-reads a cache of V views of every clip. The demo draws neither crops nor flips, so that its clips
-have next to one view each; here students have those of `vsalt pretrain` (an area of 0.3 to 1, flips
-of one in two). --clips N keeps the first N videos to train on, which are then seen more often.
-Each student gets the demo's linear probe for motion, on the same uncropped videos and labels.
+For every seed `vsalt demo`, whose videos and teacher are taken, then students of equal steps and
+the same seed: `live` runs the teacher on views that are drawn anew, FORMAT-V reads a cache of V
+views of every clip. The demo draws neither crops nor flips, so that its clips have next to one
+view each; here students have those of `vsalt pretrain` (an area of 0.3 to 1, one in two flipped).
+Of the first N videos to train on one in five is held out for val_loss. Each student gets the
+demo's linear probe for motion, on the same test videos, not cropped, and with the same labels.
 
 CPU seconds are those of the training command and its worker, start and val_loss included; clips/s
 and the wait for data are medians of timings.jsonl, and depend on what else the machine does.
@@ -32,9 +32,6 @@ from typing import Any
 
 from demo_seeds import RESULTS, machine, write
 
-from vsalt.cli.demo import hide_labels
-from vsalt.presets.demo import SHORT
-
 ARMS = ("live", "int8-1", "int8-2", "int8-4", "int8-8")
 CROPS = ("--data.crop-scale", "0.3", "1", "--data.crop-ratio", "0.75", "1.35", "--data.flip", "0.5")
 LOCK = Lock()
@@ -45,24 +42,22 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", default=ARMS)
-    parser.add_argument("--clips", type=int, help="videos to train students on; unset: all 3072")
+    parser.add_argument("--clips", type=int, default=640)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS / "cache_quality.json")
     args = parser.parse_args()
-    found: dict[str, Any] = {"teachers": {}, "students": {}}
+    found: dict[str, Any] = {"demos": {}, "students": {}}
     if args.out.exists():
         found = json.loads(args.out.read_text())
     for seed in args.seeds:
-        videos = Videos(args.work.absolute() / str(seed), seed)
-        videos.make(args.clips)
-        if str(seed) not in found["teachers"]:
-            found["teachers"][str(seed)] = teach(videos)
-            write(args.out, found)
+        study = Study(args.work.absolute(), seed, args.clips, args.steps)
+        found["demos"][str(seed)] = study.prepare()
 
-        def student(arm: str, videos: "Videos" = videos) -> None:
-            key = f"seed {videos.seed}, {args.clips or 'all'} clips, {arm}"
+        def student(arm: str, study: "Study" = study) -> None:
+            key = f"seed {study.seed}, {study.clips} clips, {study.steps} steps, {arm}"
             if key not in found["students"]:
-                measured = learn(videos, arm, args.clips)
+                measured = learn(study, arm)
                 with LOCK:
                     found["students"][key] = measured
                     write(args.out, found)
@@ -73,43 +68,43 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
-class Videos:
-    """The demo's videos of a seed, and what is made of them."""
+class Study:
+    """Students of one seed that learn from the same clips."""
 
-    folder: Path
+    work: Path
     seed: int
+    clips: int
+    steps: int
 
     @property
-    def labelled(self) -> Path:
-        """Rows for the probes, of which 1,024 to train on have labels."""
-        return self.folder / "labels.csv"
+    def demo(self) -> Path:
+        """The demo, with videos, labels and teacher."""
+        return self.work / f"demo-{self.seed}"
 
     @property
-    def teacher(self) -> Path:
-        """The teacher's run."""
-        return self.folder / "teacher"
+    def folder(self) -> Path:
+        """Where caches, students and probes go."""
+        return self.work / f"seed-{self.seed}-{self.clips}-clips-{self.steps}-steps"
 
-    def rows(self, clips: int | None) -> Path:
-        """Rows to train on."""
-        return self.folder / "videos" / ("labels.csv" if clips is None else f"first-{clips}.csv")
+    @property
+    def rows(self) -> Path:
+        """The first videos to train on."""
+        return self.demo / "videos" / f"first-{self.clips}.csv"
 
-    def options(self, clips: int | None) -> list[str]:
+    @property
+    def options(self) -> list[str]:
         """Flags that a run and its cache share."""
-        shared = ["--preset", "demo", "--data", str(self.rows(clips)), "--seed", str(self.seed)]
-        return [*shared, "--device.threads", "1"]
+        shared = ["--preset", "demo", "--data", str(self.rows), "--seed", str(self.seed)]
+        return [*shared, "--data.holdout", "0.2", *CROPS, "--device.threads", "1"]
 
-    def make(self, clips: int | None) -> None:
-        """Make what is not there yet."""
-        if not self.rows(None).exists():
-            shutil.rmtree(self.folder / "videos", ignore_errors=True)
-            words = ["--num-clips", str(SHORT.num_clips), "--test-every", str(SHORT.test_every)]
-            words += ["--size", str(SHORT.size), "--num-frames", str(SHORT.num_frames)]
-            words += ["--fps", str(SHORT.fps), "--background-contrast", "0", "--colours", "grey"]
-            words += ["--seed", str(self.seed)]
-            call(["data", "synth", str(self.folder / "videos"), *words])
-        hide_labels(self.rows(None), self.labelled, num_labels=SHORT.num_labels)
-        if clips is not None:
-            keep_first(self.rows(None), self.rows(clips), clips)
+    def prepare(self) -> dict[str, float]:
+        """Run the demo if it is not done, and choose clips; return what its encoders reach."""
+        summary = self.demo / "summary.json"
+        if not summary.exists():
+            call(["demo", "--out", str(self.demo), "--seed", str(self.seed)])
+        keep_first(self.rows.with_name("labels.csv"), self.rows, self.clips)
+        scores = json.loads(summary.read_text())["encoders"]
+        return {name: score["motion"]["accuracy"] for name, score in scores.items()}
 
 
 def keep_first(manifest: Path, out: Path, clips: int) -> None:
@@ -122,33 +117,25 @@ def keep_first(manifest: Path, out: Path, clips: int) -> None:
         writer.writerows(rows)
 
 
-def teach(videos: Videos) -> dict[str, Any]:
-    """Train the demo's teacher; probe it, and random weights."""
-    train(["--method", "pixel", *videos.options(None)], videos.teacher)
-    scores = probe(videos, videos.teacher, "--random-init")
-    return {**last(videos.teacher), "motion": scores[0], "motion_random_init": scores[1]}
-
-
-def learn(videos: Videos, arm: str, clips: int | None) -> dict[str, Any]:
+def learn(study: Study, arm: str) -> dict[str, Any]:
     """Train and probe one student, after its cache."""
-    name = f"{arm}-of-{clips or 'all'}"
-    options = [*videos.options(clips), *CROPS]
-    targets, cost = ["--teacher", str(videos.teacher)], {}
+    targets = ["--teacher", str(study.demo / "run" / "teacher")]
+    cost: dict[str, Any] = {}
     if arm != "live":
         token_format, views = arm.split("-")
-        cache = videos.folder / f"cache-{name}"
-        words = [*options, *targets, "--data.views", views, "--format", token_format]
-        cpu_s = call(["cache-targets", *words, "--out", str(cache)])
-        made = json.loads((cache / "targets.json").read_text())
-        size = sum(file.stat().st_size for file in cache.glob("*.bin"))
-        cost = {"cache_cpu_s": cpu_s, "cache_bytes": size, "cache_flops": made["flops"]}
+        cache = study.folder / f"cache-{arm}"
+        words = [*study.options, *targets, "--data.views", views, "--format", token_format]
+        cost["cache_cpu_s"] = call(["cache-targets", *words, "--out", str(cache)])
+        cost["cache_flops"] = json.loads((cache / "targets.json").read_text())["flops"]
+        cost["cache_bytes"] = sum(file.stat().st_size for file in cache.glob("*.bin"))
         targets = ["--targets", str(cache)]
-    run = videos.folder / f"run-{name}"
-    cpu_s = train(["--method", "salt", *options, *targets], run)
+    run = study.folder / arm
+    length = ["--steps", str(study.steps), "--save-every", str(study.steps // 4)]
+    cpu_s = train(["--method", "salt", *study.options, *length, *targets], run)
     timings = records(run / "timings.jsonl")
     return {
         **last(run),
-        "motion": probe(videos, run)[0],
+        **probe(study, run),
         "cpu_s": cpu_s,
         **{
             name: statistics.median(timing[name] for timing in timings)
@@ -169,16 +156,17 @@ def train(words: Sequence[str], run: Path) -> float | None:
     return call(["pretrain", *words, "--out", str(run)])
 
 
-def probe(videos: Videos, run: Path, random_init: str = "--no-random-init") -> list[float]:
-    """Return the accuracy of the linear probe for motion, and that of random weights."""
-    out = run.with_name(f"probe-{run.name}")
+def probe(study: Study, run: Path) -> dict[str, Any]:
+    """Return the accuracy of the linear probe for motion, and its 95 % interval."""
+    out = run.with_name(f"{run.name}-probe")
     if not (out / "probe.json").exists():
         shutil.rmtree(out, ignore_errors=True)
-        words = ["--encoder", str(run), "--data", str(videos.labelled), "--out", str(out)]
-        words += ["--label-column", "motion", "--seed", str(videos.seed), "--workers", "0"]
-        call(["probe", "fit", *words, random_init])
-    found = json.loads((out / "probe.json").read_text())
-    return [encoder["metrics"]["accuracy"] for encoder in found["encoders"]]
+        words = ["--encoder", str(run), "--data", str(study.demo / "labels.csv")]
+        words += ["--label-column", "motion", "--no-random-init", "--workers", "0"]
+        call(["probe", "fit", *words, "--seed", str(study.seed), "--out", str(out)])
+    metrics = json.loads((out / "probe.json").read_text())["encoders"][0]["metrics"]
+    interval = metrics["interval"]
+    return {"motion": metrics["accuracy"], "ci95": [interval["low"], interval["high"]]}
 
 
 def last(run: Path) -> dict[str, Any]:
@@ -204,9 +192,8 @@ def call(words: list[str]) -> float:
 
 
 def show(found: dict[str, Any]) -> None:
-    for seed, teacher in found["teachers"].items():
-        print(f"seed {seed}: teacher {teacher['motion']:.1%}", end=", ")
-        print(f"random weights {teacher['motion_random_init']:.1%}")
+    for seed, scores in found["demos"].items():
+        print(f"demo of seed {seed}:", {name: f"{score:.1%}" for name, score in scores.items()})
     for name, student in found["students"].items():
         print(f"{name}: {student['motion']:.1%}, val_loss {student['val_loss']:.4f}", end=", ")
         print(f"{student['cpu_s']} CPU s, data wait {student['data_wait_share']:.0%}")
