@@ -1,7 +1,7 @@
 """What fixed views of cached targets cost, on made-up videos whose motion the student can learn.
 
 usage: python benchmarks/cache_quality.py WORK [--seeds 0 1] [--arms live int8-1 ...]
-       [--clips N] [--steps N] [--at-once 2] [--out FILE]
+       [--init-seed N] [--clips N] [--steps N] [--at-once 2] [--out FILE]
 
 For every seed `vsalt demo`, whose videos and teacher are taken, then students of equal steps and
 the same seed: `live` runs the teacher on views that are drawn anew, FORMAT-V reads a cache of V
@@ -9,6 +9,8 @@ views of every clip. The demo draws neither crops nor flips, so that its clips h
 view each; here students have those of `vsalt pretrain` (an area of 0.3 to 1, one in two flipped).
 Of the first N videos to train on one in five is held out for val_loss. Each student gets the
 demo's linear probe for motion, on the same test videos, not cropped, and with the same labels.
+With --init-seed students begin with other weights, and all else is the same: how far apart these
+are is what of a difference may be chance.
 
 CPU seconds are those of the training command and its worker, start and val_loss included; clips/s
 and the wait for data are medians of timings.jsonl, and depend on what else the machine does.
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", default=ARMS)
+    parser.add_argument("--init-seed", type=int, help="of students; unset: the seed")
     parser.add_argument("--clips", type=int, default=640)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--at-once", type=int, default=2)
@@ -51,11 +54,11 @@ def main() -> None:
     if args.out.exists():
         found = json.loads(args.out.read_text())
     for seed in args.seeds:
-        study = Study(args.work.absolute(), seed, args.clips, args.steps)
+        study = Study(args.work.absolute(), seed, args.clips, args.steps, args.init_seed)
         found["demos"][str(seed)] = study.prepare()
 
         def student(arm: str, study: "Study" = study) -> None:
-            key = f"seed {study.seed}, {study.clips} clips, {study.steps} steps, {arm}"
+            key = f"seed {study.seed}, {study.clips} clips, {study.steps} steps, {study.name(arm)}"
             if key not in found["students"]:
                 measured = learn(study, arm)
                 with LOCK:
@@ -75,6 +78,7 @@ class Study:
     seed: int
     clips: int
     steps: int
+    init_seed: int | None
 
     @property
     def demo(self) -> Path:
@@ -90,6 +94,10 @@ class Study:
     def rows(self) -> Path:
         """The first videos to train on."""
         return self.demo / "videos" / f"first-{self.clips}.csv"
+
+    def name(self, arm: str) -> str:
+        """Name of a student."""
+        return arm if self.init_seed is None else f"{arm} init {self.init_seed}"
 
     @property
     def options(self) -> list[str]:
@@ -129,9 +137,12 @@ def learn(study: Study, arm: str) -> dict[str, Any]:
         cost["cache_flops"] = json.loads((cache / "targets.json").read_text())["flops"]
         cost["cache_bytes"] = sum(file.stat().st_size for file in cache.glob("*.bin"))
         targets = ["--targets", str(cache)]
-    run = study.folder / arm
-    length = ["--steps", str(study.steps), "--save-every", str(study.steps // 4)]
-    cpu_s = train(["--method", "salt", *study.options, *length, *targets], run)
+    run = study.folder / study.name(arm).replace(" ", "-")
+    words = ["--method", "salt", *study.options, *targets]
+    words += ["--steps", str(study.steps), "--save-every", str(study.steps // 4)]
+    if study.init_seed is not None:
+        words += ["--init-seed", str(study.init_seed)]
+    cpu_s = train(words, run)
     timings = records(run / "timings.jsonl")
     return {
         **last(run),
