@@ -34,6 +34,8 @@ from typing import Any
 
 from demo_seeds import RESULTS, machine, write
 
+from vsalt.durable import whole_file
+
 ARMS = ("live", "int8-1", "int8-2", "int8-4", "int8-8")
 CROPS = ("--data.crop-scale", "0.3", "1", "--data.crop-ratio", "0.75", "1.35", "--data.flip", "0.5")
 LOCK = Lock()
@@ -119,7 +121,7 @@ def keep_first(manifest: Path, out: Path, clips: int) -> None:
     """Write a manifest of the first rows to train on; they have every class equally often."""
     with manifest.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"][:clips]
-    with out.open("w", newline="") as file:
+    with whole_file(out) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
