@@ -13,7 +13,9 @@ With --init-seed students begin with other weights, and all else is the same: ho
 are is what of a difference may be chance.
 
 CPU seconds are those of the training command and its worker, start and val_loss included; clips/s
-and the wait for data are medians of timings.jsonl, and depend on what else the machine does.
+and the wait for data are medians of timings.jsonl, and depend on what else the machine does. So the
+fair rate in clips/s is `side_by_side`: the steps that a student of a cache took for every step of
+the live one while both ran (which `live` and `int8-1` do, begun at once).
 What is done is kept in WORK and in --out, and the same command goes on where it stopped.
 """
 
@@ -32,6 +34,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from demo_seeds import RESULTS, machine, write
 
 from vsalt.durable import whole_file
@@ -69,6 +72,10 @@ def main() -> None:
 
         with ThreadPoolExecutor(args.at_once) as pool:
             list(pool.map(student, args.arms))
+        together = side_by_side(*(study.folder / study.name(arm) for arm in ("live", "int8-1")))
+        if together is not None:
+            found["side_by_side"] = found.get("side_by_side", {}) | {str(seed): together}
+            write(args.out, found)
     show(found)
 
 
@@ -193,6 +200,24 @@ def last(run: Path) -> dict[str, Any]:
     """Return steps, operations and the validation loss of a run's end."""
     record = records(run / "metrics.jsonl")[-1]
     return {name: record[name] for name in ("step", "flops_exact", "val_loss")}
+
+
+def side_by_side(live: Path, cached: Path) -> dict[str, float] | None:
+    """Compare the rates of two runs over the time that both ran, by this machine's clock."""
+    logs = [run / "timings.jsonl" for run in (live, cached)]
+    if not all(log.exists() for log in logs):
+        return None
+    spans = []
+    for log in logs:
+        timings = records(log)
+        begin = log.stat().st_mtime - timings[-1]["elapsed_s"]
+        times = [begin + timing["elapsed_s"] for timing in timings]
+        spans.append((times, [timing["step"] for timing in timings]))
+    low, high = max(times[0] for times, _ in spans), min(times[-1] for times, _ in spans)
+    if low >= high:
+        return None
+    steps = [float(np.ptp(np.interp([low, high], *span))) for span in spans]
+    return {"seconds": high - low, "live_steps": steps[0], "cached_steps": steps[1]}
 
 
 def records(log: Path) -> list[dict[str, Any]]:
