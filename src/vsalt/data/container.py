@@ -184,13 +184,14 @@ def open_container(file: MediaFile) -> Iterator[InputContainer]:
         container.close()
 
 
-def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     """Yield the packets of a stream.
 
     The library's own iterator must be closed: one that is dropped before its end never frees its
     packet, a hundred bytes or two for every clip, and pins the memory around it.
     """
-    with closing(container.demux(stream)) as packets:
+    packets: Any = container.demux(stream)
+    with closing(packets):
         yield from packets
 
 
