@@ -324,7 +324,8 @@ def said(text: str) -> str:
     if not lines:
         return ""
     # The first: whoever is lost is told of by the others.
-    return re.sub(r"\d+ of \d+|\[process \d\] |; here it was.*|`vsalt resume /\S+", "…", lines[0])
+    line = re.sub(r"^\[process \d\] ", "", lines[0])
+    return re.sub(r"\d+ of \d+|; here it was.*|`vsalt resume /\S+", "…", line)
 
 
 def newest_step(run: Path) -> str:
