@@ -4,6 +4,8 @@ Gloo on one machine. What needs GPUs is in tests/gpu.
 """
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -158,6 +160,28 @@ def test_weights_are_sharded_put_together_and_sharded_again(
     assert [(entry["processes"], entry["sharding"]) for entry in starts] == [
         (2, "shard"), (1, "replicate"), (4, "replicate"), (4, "shard"),
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_torchrun_stops_its_processes(videos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["-m", "vsalt", "pretrain", "--out", run, *STAGE, "--data", videos]
+    with subprocess.Popen(
+        [*launch, "--nproc-per-node", "2", *words, "--method", "pixel", "--steps", "100000"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as torchrun:
+        deadline = time.monotonic() + 120
+        while not (run / "checkpoints" / "latest").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        torchrun.kill()
+        # Its end is only seen when nobody is left who could write.
+        _, said = torchrun.communicate(timeout=60)
+    assert said.count(f"saved. `vsalt resume {run}` goes on") == 1
+    saved = int((run / "checkpoints" / "latest").read_text().removeprefix("step-"))
+    assert runs.records(run)[-1]["step"] == saved
 
 
 @pytest.mark.slow

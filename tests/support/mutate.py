@@ -1,7 +1,7 @@
 """Small real video and image files, and damaged copies of them, by seed."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from vsalt.randomness import keyed_generator
 
 HEIGHT, WIDTH, NUM_FRAMES, FPS = 32, 48, 20, 10
 
-_VIDEOS = {
+VIDEOS = {
     "h264.mp4": ("libx264", {"g": "6", "bf": "2"}),
     "fragments.mp4": ("libx264", {"g": "6", "bf": "0"}),
     "mpeg4.mp4": ("mpeg4", {"g": "6"}),
@@ -23,6 +23,14 @@ _VIDEOS = {
     "h264.ts": ("libx264", {"g": "6", "bf": "2"}),
     "vp8.webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),
     "vp9.webm": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+}
+MORE_VIDEOS = {
+    **VIDEOS,
+    "ffv1.mkv": ("ffv1", {}),
+    "flv1.flv": ("flv", {}),
+    "wmv2.wmv": ("wmv2", {}),
+    "mpeg2.mpg": ("mpeg2video", {"g": "6"}),
+    "vp8.avi": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),
 }
 
 
@@ -34,10 +42,12 @@ class Mutant(NamedTuple):
     base: str
 
 
-def write_videos(folder: Path) -> list[Path]:
+def write_videos(
+    folder: Path, videos: Mapping[str, tuple[str, dict[str, str]]] = VIDEOS
+) -> list[Path]:
     """Write small sound videos of several containers and codecs; GIF is one of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, (codec, options)) in enumerate(_VIDEOS.items()):
+    for number, (name, (codec, options)) in enumerate(videos.items()):
         _write_video(folder / name, codec, options, _pictures(number))
     first, *rest = map(Image.fromarray, _pictures(100))
     first.save(folder / "moving.gif", save_all=True, append_images=rest, duration=100)

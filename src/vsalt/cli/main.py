@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from vsalt import __version__
 from vsalt.cli.verbs import VERBS
 from vsalt.errors import ToldElsewhereError, VsaltError, printable
+from vsalt.training.launcher import follow_launcher
 
 IN_SEVERAL_PROCESSES = ("pretrain", "salt", "resume")
 """Verbs that torchrun may start."""
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    # Before torch is imported, which takes seconds in which torchrun may die.
+    follow_launcher(os.environ)
     module = importlib.import_module(f"vsalt.cli.{verb.module}")
     try:
         code: int = getattr(module, verb.function)(words[len(name.split()) :], f"vsalt {name}")

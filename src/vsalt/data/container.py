@@ -9,11 +9,13 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
@@ -204,6 +206,17 @@ def open_container(file: MediaFile) -> Iterator[InputContainer]:
         yield container
     finally:
         container.close()
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    """Yield the packets of a stream.
+
+    The library's own iterator must be closed: one that is dropped before its end never frees its
+    packet, a hundred bytes or two for every clip, and pins the memory around it.
+    """
+    packets: Any = container.demux(stream)
+    with closing(packets):
+        yield from packets
 
 
 def decoder_options(limits: ReadLimits) -> dict[str, str]:

@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 
 from vsalt.data.closeable import Closeable
 from vsalt.data.config import ReadLimits
-from vsalt.data.container import MediaFile, open_container
+from vsalt.data.container import MediaFile, open_container, packets_of
 from vsalt.data.crop_box import CropBox
 from vsalt.data.frame_sieve import SIEVED_CODECS, FrameSieve
 from vsalt.data.media import Media
@@ -282,7 +282,7 @@ class Video(Closeable):
     def _decoded(self, sieve: FrameSieve | None) -> Iterator[VideoFrame]:
         decoder = self._stream.codec_context
         decoder.skip_frame = "DEFAULT"
-        for packet in self._container.demux(self._stream):
+        for packet in packets_of(self._container, self._stream):
             self._file.check()
             if sieve is not None:
                 shown = packet.pts is not None and not packet.is_discard

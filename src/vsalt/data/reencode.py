@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from vsalt.data.config import ReadLimits
-from vsalt.data.container import MediaFile, open_container
+from vsalt.data.container import MediaFile, open_container, packets_of
 from vsalt.data.decode import Video
 from vsalt.data.media import Media
 from vsalt.data.pictures import UPRIGHT, Orientation, frame_orientation
@@ -154,7 +154,7 @@ def _timed_frames(
 def _decoded(file: MediaFile, source: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     size = None
     with file.decode_errors():
-        for packet in source.demux(stream):
+        for packet in packets_of(source, stream):
             file.check()
             for frame in packet.decode():
                 check_size(file, frame.height, frame.width)

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vsalt.data.config import ReadLimits
-from vsalt.data.container import MediaFile, decoder_options, open_container
+from vsalt.data.container import MediaFile, decoder_options, open_container, packets_of
 from vsalt.data.media import Media
 from vsalt.data.picture_header import read_picture_header
 from vsalt.errors import DecodeError
@@ -213,7 +213,7 @@ def _count_packets(file: MediaFile, timed: bool) -> _Timing:
     stamps, durations = array("q"), array("q")
     with open_container(file) as container:
         stream = video_stream(file, container)
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             file.check()
             if packet.size and not packet.is_discard:
                 num_packets += 1

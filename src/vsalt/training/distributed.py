@@ -32,6 +32,7 @@ from torch.distributed.rendezvous import rendezvous
 from vsalt.errors import ConfigError, ToldElsewhereError, VsaltError
 from vsalt.training.config import DeviceConfig
 from vsalt.training.device import choose_device
+from vsalt.training.launcher import follow_launcher
 
 T = TypeVar("T")
 
@@ -189,6 +190,7 @@ def join(config: DeviceConfig) -> Iterator[Ranks]:
     if place is None:
         yield ALONE
         return
+    follow_launcher(os.environ)
     rank, size, local_rank = place
     device = choose_device(config.device)
     if device == "cuda":
