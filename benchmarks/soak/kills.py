@@ -185,7 +185,7 @@ class Soak:
                 if moment != "start-up" and kill == first_kill:
                     self.start_s.append(life.stepped_at - began)
                 outcome = life.kill()
-                left = [process.command[-120:] for process in marked.processes()]
+                left = [re.sub(r"\S*/", "", each.command)[:120] for each in marked.processes()]
                 entry = {
                     "kill": kill,
                     "run": number,
@@ -324,7 +324,8 @@ def said(text: str) -> str:
     if not lines:
         return ""
     # The first: whoever is lost is told of by the others.
-    return re.sub(r"\d+ of \d+|\[process \d\] |; here it was.*|`vsalt resume /\S+", "…", lines[0])
+    line = re.sub(r"^\[process \d\] ", "", lines[0])
+    return re.sub(r"\d+ of \d+|; here it was.*|`vsalt resume /\S+", "…", line)
 
 
 def newest_step(run: Path) -> str:
