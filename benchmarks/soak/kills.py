@@ -185,7 +185,7 @@ class Soak:
                 if moment != "start-up" and kill == first_kill:
                     self.start_s.append(life.stepped_at - began)
                 outcome = life.kill()
-                left = [process.command[-120:] for process in marked.processes()]
+                left = [re.sub(r"\S*/", "", each.command)[:120] for each in marked.processes()]
                 entry = {
                     "kill": kill,
                     "run": number,
