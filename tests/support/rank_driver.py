@@ -180,7 +180,8 @@ def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks)
             for param in objective.trainable.parameters():
                 param.add_(0.1 * ranks.rank)
     if scenario == "unwritable" and ranks.rank == ranks.size - 1:
-        FileSystemWriter.write_data = _fail_to_write
+        writer: Any = FileSystemWriter
+        writer.write_data = _fail_to_write
     if scenario == "infinite" and ranks.rank == ranks.size - 1:
         _spoil(objective, divide(LOOP, ranks.size).num_parts)
     own = folder if ranks.leads else folder / f"rank-{ranks.rank}"
