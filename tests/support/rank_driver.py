@@ -10,6 +10,7 @@ where checkpoints are written beside the training.
 """
 
 import dataclasses
+import errno
 import hashlib
 import io
 import itertools
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 import torch._dynamo  # or each process would import it for itself
 from torch import distributed as dist
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -177,6 +179,9 @@ def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks)
         with torch.no_grad():
             for param in objective.trainable.parameters():
                 param.add_(0.1 * ranks.rank)
+    if scenario == "unwritable" and ranks.rank == ranks.size - 1:
+        writer: Any = FileSystemWriter
+        writer.write_data = _fail_to_write
     if scenario == "infinite" and ranks.rank == ranks.size - 1:
         _spoil(objective, divide(LOOP, ranks.size).num_parts)
     own = folder if ranks.leads else folder / f"rank-{ranks.rank}"
@@ -209,6 +214,10 @@ def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks)
     return trainer
 
 
+def _fail_to_write(*_: Any) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def _spoil(objective: Any, num_parts: int) -> None:
     """Make the losses of this process infinite from the third step on, in the last micro-batch."""
     compute, calls = objective.loss, itertools.count(1)
@@ -231,6 +240,7 @@ def main() -> int:
     jobs += [(f"{name}-shard", size) for name in METHODS for size in SIZES[1:]]
     jobs += [(name, 2) for name in ("stop", "bad", "infinite")]
     jobs += [(f"{name}-shard-async", 2) for name in ("vjepa", "stop", "infinite")]
+    jobs += [("unwritable-shard", 2)]
     # After vjepa-1, which they read.
     jobs += [("reload-shard", size) for size in SIZES[1:]]
     if len(sys.argv) > 2:

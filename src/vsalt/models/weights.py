@@ -36,9 +36,14 @@ def obey_umask(path: Path) -> None:
     Raises:
         OSError: if the system does not let it be changed.
     """
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    # A new file shows the umask. To ask for it would mean to change it, for all threads, meanwhile.
+    probe = path.with_name(f".{path.name}.mode")
+    probe.touch()
+    try:
+        mode = probe.stat().st_mode & 0o777
+    finally:
+        probe.unlink()
+    path.chmod(mode)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -237,13 +237,17 @@ class Draft:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        with durable.explain_write_errors(f"checkpoint {self._folder.path / self._name}"):
-            try:
+        """Turn all errors of the file system into one that can be told to other processes."""
+        what = f"checkpoint {self._folder.path / self._name}"
+        try:
+            with durable.explain_write_errors(what):
                 yield
-            except BaseException:
-                if self._meta is not None:
-                    self.discard()
-                raise
+        except BaseException as error:
+            if self._meta is not None:
+                self.discard()
+            if isinstance(error, OSError):
+                raise RunFolderError(f"cannot write {what}: {error}") from error
+            raise
 
 
 def _keep(tensor: Tensor, *, copy: bool, leads: bool) -> Tensor:

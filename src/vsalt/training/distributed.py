@@ -1,13 +1,14 @@
 """The processes of one run: how they find each other, who leads, and what they say to each other.
 
 `torchrun` starts the same command line in every process, and names its place in the environment.
-Process 0 leads: it alone writes to the run folder, validates and prints. Two groups are used:
+Process 0 leads: it alone prints and writes logs; of shards all write their part of a checkpoint.
+Two groups are used:
 
 - the group of the steps (gloo on CPU, NCCL on CUDA) for tensors, with a short time-out: a process
   that has died or hangs ends the job;
 - the group of control (gloo) for what is not a step, with a long time-out: the others wait there
-  while the leader reads the sources, validates or writes a checkpoint. A process that dies is
-  noticed there at once, too, as its connection closes.
+  while the leader reads the sources, or another one validates or writes a checkpoint. A process
+  that dies is noticed there at once, too, as its connection closes.
 """
 
 import atexit
@@ -69,7 +70,7 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes, validates and prints."""
+        """Whether this process prints, writes logs, and puts checkpoints in force."""
         return self.rank == 0
 
     @property

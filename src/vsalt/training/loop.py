@@ -175,9 +175,11 @@ class Trainer:
                 self.saver.settle()
             self._log(record, batches.wait_s, progress)
             validated = self._validate(progress)
-            if self._due(self.loop.save_every) or self._signal() is not None:
-                self._save(validated)
             signal = self._signal()
+            if self._due(self.loop.save_every) or signal is not None:
+                self._save(validated)
+                # One that came while it was written; any later one is for the next step to save.
+                signal = self._signal()
             if signal is not None:
                 self.saver.settle()
                 error = InterruptedRunError(

@@ -66,6 +66,8 @@ class StateDraft:
         self._plan = self._planner.finish_plan(plans[ranks.rank])
         if copy:
             self._planner.copy(self._plan)
+            # Nothing is on a device any more, so a thread need not know of it.
+            self._writer.per_thread_copy_ahead = 0
 
     def write(self) -> Written:
         """Write this process's files and flush them to disk.
@@ -92,6 +94,7 @@ class StateDraft:
         shutil.rmtree(self._folder.parent, ignore_errors=True)
         with durable.explain_write_errors(f"checkpoint {self._folder.parent}"):
             self._folder.parent.mkdir()
+            self._folder.mkdir()
 
     def _plan_all(self, plans: list[SavePlan]) -> list[SavePlan]:
         plans, self._metadata = self._planner.create_global_plan(plans)

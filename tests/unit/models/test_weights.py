@@ -1,6 +1,7 @@
 """Weights on disk: strict loading, clear errors, a hash of everything."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     load_strictly(other, tensors, "file")
     for name, param in encoder.named_parameters():
         assert torch.equal(other.get_parameter(name), param)
+
+
+def test_the_mode_of_a_file_is_found_without_touching_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> int:
+        raise AssertionError("files of other threads would be open to all meanwhile")
+
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", refuse)
+        save_weights(tmp_path / "model.safetensors", {"a": torch.zeros(1)})
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:

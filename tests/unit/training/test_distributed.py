@@ -40,7 +40,7 @@ TORCHRUN = {
 METHODS = ("pixel", "salt", "vjepa")
 WHOLE = [f"{method}-{size}" for method in METHODS for size in (1, 2, 4)]
 WHOLE += ["stop-2", "bad-2", "infinite-2"]
-SHARDED = ["vjepa-shard-2", "stop-shard-async-2", "reload-shard-2"]
+SHARDED = ["vjepa-shard-2", "stop-shard-async-2", "reload-shard-2", "unwritable-shard-2"]
 SHARDED_SLOWLY = ["pixel-shard-2", "salt-shard-2", "pixel-shard-4", "salt-shard-4", "vjepa-shard-4"]
 SHARDED_SLOWLY += ["vjepa-shard-async-2", "infinite-shard-async-2", "reload-shard-4"]
 
@@ -180,6 +180,16 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(
     assert other["error"][0] == "ToldElsewhereError"
     assert (leader["step"], other["step"]) == (4, 4)
     assert (trained / f"{name}-2" / "checkpoints" / "latest").read_text() == "step-4\n"
+
+
+def test_what_one_process_cannot_write_is_told_by_the_leader(sharded: Path) -> None:
+    leader, other = ends(sharded, "unwritable-shard", 2)
+    kind, message = leader["error"]
+    assert kind == "RunFolderError"
+    assert "step-3: [Errno 5] Input/output error" in message
+    assert other["error"][0] == "ToldElsewhereError"
+    checkpoints = sharded / "unwritable-shard-2" / "checkpoints"
+    assert list(checkpoints.iterdir()) == []
 
 
 @pytest.mark.parametrize(

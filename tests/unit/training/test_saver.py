@@ -44,6 +44,39 @@ def train(trainer: Trainer, batches: Batches | None = None, stop: StopFlag | Non
     trainer.run(batches, stop or StopFlag(), make_progress(trainer.loop))
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_every_error_of_the_disk_is_told_plainly(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    def fail(path: Path, *_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoint_module, "save_weights", fail)
+    trainer = make(tmp_path, background=background)
+    with pytest.raises(RunFolderError, match=r"checkpoint .*step-2: .*Input/output error"):
+        train(trainer)
+    assert list(trainer.saver.folder.path.iterdir()) == []
+
+
+def test_a_copy_is_written_without_asking_any_device(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A new thread would ask the first one, whichever is this process's. Here there is none to ask.
+    trainer = make(tmp_path)
+    train(trainer)
+    folder, objective = trainer.saver.folder, trainer.objective
+    meta = {"step": 9, "best_step": None}
+    draft = folder.prepare(objective, trainer.optimiser, 9, meta, copy=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", _no_device)
+    draft.finish([draft.write()])
+    assert (folder.path / "latest").read_text() == "step-9\n"
+
+
+def _no_device(*_: Any) -> None:
+    raise AssertionError("a device is asked")
+
+
 class SlowDisk:
     """Lets the weights of one checkpoint be written only after `free` is set."""
 

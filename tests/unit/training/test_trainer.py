@@ -1,7 +1,9 @@
 """The loop on tiny real parts: what it logs, saves, refuses and restores."""
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,24 @@ def test_three_steps_saved_and_restored_go_on_as_six(
     assert_equal(state_of(second), state_of(straight))
     logs = [read_log(tmp_path / name / "metrics.jsonl") for name in ("cut", "straight")]
     assert logs[0] == logs[1]
+
+
+def test_a_signal_says_that_a_step_is_saved_only_where_it_is(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, save_every=6))
+    reads = itertools.count(1)
+
+    class Late(StopFlag):
+        """A signal that comes between two looks."""
+
+        number = property(lambda _: None if next(reads) < 2 else 15, lambda *_: None)
+
+    with pytest.raises(InterruptedRunError, match="saved") as caught:
+        run(trainer, Late())
+    said = re.search(r"after step (\d)", str(caught.value))
+    assert said is not None
+    assert (trainer.saver.folder.path / "latest").read_text() == f"step-{said[1]}\n"
 
 
 def test_training_lowers_the_loss(make_trainer: MakeTrainer, tmp_path: Path) -> None:
