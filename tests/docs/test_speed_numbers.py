@@ -17,7 +17,9 @@ NAMES = {
     "salt, small teacher": "vsalt, `salt`, ViT-Ti teacher",
     "salt, small teacher, half the targets": "vsalt, `salt`, ViT-Ti teacher, half of the targets",
     "salt, cached latents": "vsalt, `salt`, latents from a cache",
-    "salt, cached latents, half the targets": "vsalt, `salt`, latents from a cache, half of the targets",
+    "salt, cached latents, half the targets": (
+        "vsalt, `salt`, latents from a cache, half of the targets"
+    ),
 }
 
 
