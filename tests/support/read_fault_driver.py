@@ -12,6 +12,7 @@ worker is replaced, and `faults` maps "step,position,attempt" to
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,14 @@ def fail_once(folder: Path, place: str, fault: str) -> None:
 def wrap_views(faults: dict[str, str], folder: Path) -> None:
     from vsalt.data.dataset import ClipDataset, HoldoutDataset
 
-    def before(key: Any, attempt: int, *_: object) -> None:
-        name = f"{key.step},{key.position},{attempt}"
-        if name in faults:
-            fail_once(folder, name, faults[name])
+    def before(keys: Sequence[Any], attempt: int, *_: object) -> None:
+        for key in keys:
+            name = f"{key.step},{key.position},{attempt}"
+            if name in faults:
+                fail_once(folder, name, faults[name])
 
     for owner in (ClipDataset, HoldoutDataset):
-        fault_driver.wrap(owner, "_view", before)
+        fault_driver.wrap(owner, "_views", before)
 
 
 if __name__ in ("__main__", "__mp_main__"):
