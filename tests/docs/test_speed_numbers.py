@@ -1,12 +1,12 @@
 """The tables of docs/results/speed.md beside the runs that they were written from."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs" / "results" / "speed.md").read_text(encoding="utf-8")
+from support.pages import ROOT
+
+PAGE = (ROOT / "docs" / "results" / "speed.md").read_text(encoding="utf-8")
 NAMES = {
     "theirs, best": "V-JEPA 2's modules",
     "theirs, checkpointed": "… activations recomputed, as its files for large models say",
@@ -25,7 +25,7 @@ NAMES = {
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_every_row_is_that_of_the_committed_run(precision: str) -> None:
-    path = REPOSITORY / "benchmarks" / "results" / f"vjepa2_step_cpu_{precision}.json"
+    path = ROOT / "benchmarks" / "results" / f"vjepa2_step_cpu_{precision}.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["settings"]["precision"] == precision
     assert [row["row"] for row in found["rows"]] == list(NAMES)

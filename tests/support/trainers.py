@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
+from torch.optim import Optimizer
 
 from support.tiny import PREDICTOR, make_batch, make_encoder, randomise
 from vsalt.compute.types import ClipFlops
@@ -17,7 +18,12 @@ from vsalt.objectives.protocol import Objective
 from vsalt.objectives.salt import SaltObjective
 from vsalt.objectives.vjepa import VjepaObjective
 from vsalt.training.alarms import Alarms, Memory
-from vsalt.training.checkpoint import CheckpointFolder
+from vsalt.training.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    restore_optimiser,
+    restore_weights,
+)
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.health import Health
 from vsalt.training.loop import Progressed, Trainer
@@ -52,6 +58,12 @@ def make_vjepa(
     objective = VjepaObjective(config, make_encoder(seed), PREDICTOR, NAMES, num_steps)
     randomise(objective.trainable["predictor"], seed + 1)
     return objective
+
+
+def restore(checkpoint: Checkpoint, objective: Objective, optimiser: Optimizer) -> None:
+    """Put all of a checkpoint back, as a stage does that goes on."""
+    restore_weights(checkpoint, objective)
+    restore_optimiser(checkpoint, objective, optimiser)
 
 
 class Batches:

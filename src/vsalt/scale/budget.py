@@ -157,7 +157,7 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
         ),
         warnings=(),
     )
-    return Budget(**{**vars(budget), "warnings": tuple(_warnings(budget, cluster, choices))})
+    return replace(budget, warnings=tuple(_warnings(budget, cluster, choices)))
 
 
 def _exchange(

@@ -89,15 +89,6 @@ class CheckpointFolder:
         self.path = run / run_folder.CHECKPOINTS
         self.keep_last = keep_last
 
-    def save(self, objective: Objective, optimiser: optim.Optimizer, meta: dict[str, Any]) -> None:
-        """Write the checkpoint `meta["step"]`, then move the pointers and remove old ones.
-
-        Raises:
-            RunFolderError: if it cannot be written; earlier checkpoints stay as they are.
-        """
-        draft = self.prepare(objective, optimiser, meta["step"], meta)
-        draft.finish([draft.write()])
-
     def prepare(
         self,
         objective: Objective,
@@ -325,12 +316,6 @@ def read_verified(checkpoint: Checkpoint) -> dict[str, Tensor]:
             "earlier one)"
         )
     return tensors
-
-
-def restore(checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer) -> None:
-    """Put a checkpoint's weights, carried state and optimiser state back; raises as its parts."""
-    restore_weights(checkpoint, objective)
-    restore_optimiser(checkpoint, objective, optimiser)
 
 
 def restore_weights(checkpoint: Checkpoint, objective: Objective) -> None:

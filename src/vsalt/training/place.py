@@ -41,32 +41,20 @@ def place(
     Raises:
         ConfigError: networks cannot be compiled here.
     """
-    joint = _place(objective, config, sharding, ranks, device, num_parts)
+    target = objective.target
+    sharded = sharding == "shard" and ranks.several
+    wanted = sharding if objective.target_follows else config.teacher_sharding
+    joint: Joint | None = None
+    with ranks.explained():
+        if target is not None and wanted == "shard" and ranks.several:
+            shard_target(objective, ranks, device)
+        elif target is not None:
+            target.to(device)
+        if sharded:
+            joint = Shards(objective, ranks, device)
+        else:
+            objective.trainable.to(device)
+            joint = Replicas(objective, num_parts) if ranks.several else None
     if config.compile:
         compile_blocks(objective, device)
     return joint
-
-
-def _place(
-    objective: Objective,
-    config: DeviceConfig,
-    sharding: Sharding,
-    ranks: Ranks,
-    device: str,
-    num_parts: int,
-) -> Joint | None:
-    target = objective.target
-    sharded = sharding == "shard" and ranks.several
-    shards_target = sharded if objective.target_follows else config.teacher_sharding == "shard"
-    if target is not None and not (shards_target and ranks.several):
-        target.to(device)
-    if not ranks.several:
-        objective.trainable.to(device)
-        return None
-    with ranks.explained():
-        if target is not None and shards_target:
-            shard_target(objective, ranks, device)
-        if sharded:
-            return Shards(objective, ranks, device)
-        objective.trainable.to(device)
-        return Replicas(objective, num_parts)

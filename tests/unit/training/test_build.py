@@ -25,6 +25,7 @@ from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
 from vsalt.training.device import autocast, choose_device, choose_precision, set_up
 from vsalt.training.optim import build_optimiser
 from vsalt.training.plan import clip_shapes, plan_stage, print_plans
+from vsalt.training.saver import Saver
 
 ENCODER = EncoderConfig(size="Ti", width=24, depth=2, heads=2, mlp_width=48, tubelet=(2, 8, 8))
 MASKS = MultiblockConfig(
@@ -133,7 +134,7 @@ def test_a_plan_counts_what_the_run_will_do(tmp_path: Path) -> None:
     optimiser = build_optimiser(objective.param_groups(), config.stage.optim)
     folder = CheckpointFolder(tmp_path, keep_last=2)
     folder.path.mkdir()
-    folder.save(objective, optimiser, {"step": 10, "best_step": None})
+    Saver(folder).save(objective, optimiser, 10, {"step": 10, "best_step": None})
     on_disk = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
     # Up to four at one time: two kept, the best, and one being written.
     assert plan.disk_bytes == pytest.approx(4 * on_disk + 4 * sizes["teacher"], rel=0.1)

@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.trainers import make_pixel
+from support.trainers import make_pixel, restore
 from vsalt.errors import RunFolderError, WeightsError
 from vsalt.models.weights import weights_hash
 from vsalt.objectives.pixel import PixelObjective
 from vsalt.training import checkpoint as checkpoint_module
-from vsalt.training.checkpoint import CheckpointFolder, model_tensors, read_checkpoint, restore
+from vsalt.training.checkpoint import CheckpointFolder, model_tensors, read_checkpoint
 from vsalt.training.config import OptimConfig
 from vsalt.training.optim import build_optimiser
+from vsalt.training.saver import Saver as CheckpointSaver
 
 
 class Saver:
@@ -32,7 +33,8 @@ class Saver:
         self.optimiser.step()
 
     def save(self, step: int, best_step: int | None = None) -> None:
-        self.folder.save(self.objective, self.optimiser, {"step": step, "best_step": best_step})
+        meta = {"step": step, "best_step": best_step}
+        CheckpointSaver(self.folder).save(self.objective, self.optimiser, step, meta)
 
     def names(self) -> set[str]:
         return {path.name for path in self.folder.path.iterdir() if path.is_dir()}

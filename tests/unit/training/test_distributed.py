@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from support import runs
-from support.trainers import make_vjepa
+from support.trainers import make_vjepa, restore
 from vsalt.cli.main import main
 from vsalt.config import StageConfig
 from vsalt.data.activity import hard_limit_s
 from vsalt.data.config import DataConfig
 from vsalt.errors import ConfigError, ToldElsewhereError
 from vsalt.masking.config import MultiblockConfig
-from vsalt.training.checkpoint import model_tensors, read_checkpoint, restore
+from vsalt.training.checkpoint import model_tensors, read_checkpoint
 from vsalt.training.config import DeviceConfig, LoopConfig, OptimConfig
 from vsalt.training.distributed import ALONE, LostProcessError, Ranks, join, place_in
 from vsalt.training.division import Division, divide, divide_stage

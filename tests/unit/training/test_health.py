@@ -15,14 +15,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from support.slow_measures import slow_lidar, slow_rankme
 from support.tiny import make_batch
-from support.trainers import Batches, describe_rows, make_pixel, make_progress, make_salt
+from support.trainers import (
+    Batches,
+    describe_rows,
+    make_pixel,
+    make_progress,
+    make_salt,
+    restore,
+)
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import Batch
 from vsalt.errors import DataError, NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.training import health
 from vsalt.training.alarms import Alarms, Memory
-from vsalt.training.checkpoint import restore
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Trainer
 from vsalt.training.run_folder import JsonLines

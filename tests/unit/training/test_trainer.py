@@ -13,11 +13,18 @@ import pytest
 import torch
 
 from support.tiny import make_batch
-from support.trainers import Batches, make_pixel, make_progress, make_salt, make_vjepa
+from support.trainers import (
+    Batches,
+    make_pixel,
+    make_progress,
+    make_salt,
+    make_vjepa,
+    restore,
+)
 from vsalt.data.types import Batch
 from vsalt.errors import NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
-from vsalt.training.checkpoint import Draft, restore
+from vsalt.training.checkpoint import Draft
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
