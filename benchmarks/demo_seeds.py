@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 import vsalt
+from vsalt.bench.machine import cpu_name
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = ("motion", "appearance")
@@ -83,7 +84,7 @@ def run(seed: int, work: Path, *, long: bool) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on besides the code."""
     return {
-        "cpu": cpu_model(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -91,13 +92,6 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "vsalt": vsalt.__version__,
     }
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def show(entries: list[dict[str, Any]]) -> None:

@@ -11,7 +11,6 @@ measure in 100 steps. On the CPU the clock is the process's own, so that others 
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from vsalt.bench.machine import cpu_name
 from vsalt.config import PretrainConfig
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
@@ -133,13 +133,6 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "cpu"
 
 
 def measure(size: str, method: str, device: str, rounds: int) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from decode_loops import (
 )
 from videos import Encoding, make_videos
 
+from vsalt.bench.machine import cpu_name
 from vsalt.config import PretrainConfig
 from vsalt.data.catalogue import Catalogue
 from vsalt.data.config import ClipConfig, DataConfig
@@ -120,11 +121,8 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor() or "cpu",
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "workers": WORKERS,

@@ -25,7 +25,6 @@ import copy
 import json
 import math
 import multiprocessing
-import platform
 import statistics
 import sys
 import time
@@ -39,6 +38,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vsalt.bench.machine import cpu_name, synchronise
 from vsalt.config import PretrainConfig
 from vsalt.data.types import Batch
 from vsalt.masking.config import BlocksConfig
@@ -125,13 +125,6 @@ def machine(device: str, threads: int) -> dict[str, str]:
     return {"device": name, "threads": str(threads), "torch": torch.__version__}
 
 
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def make_batch(args: argparse.Namespace) -> Batch:
     """Return clips of noise and V-JEPA 2's masks; the same in every process."""
     torch.manual_seed(0)
@@ -201,8 +194,7 @@ def serve(row: str, args: argparse.Namespace, pipe: Connection) -> None:
         while pipe.recv():
             begin, begin_cpu = time.perf_counter(), time.process_time()
             step()
-            if args.device == "cuda":
-                torch.cuda.synchronize()
+            synchronise(args.device)
             pipe.send(Seconds(time.perf_counter() - begin, time.process_time() - begin_cpu))
 
 

@@ -115,7 +115,7 @@ def _encoder_forward(encoder: Encoder, num_tokens: int) -> int:
 def _predictor_forward(predictor: Predictor, num_context: int, num_targets: int) -> int:
     block = predictor.blocks[0]
     assert isinstance(block, Block)
-    training = flops.predictor_train_flops(
+    return flops.predictor_forward_flops(
         num_context,
         num_targets,
         in_width=predictor.embed.in_features,
@@ -124,8 +124,6 @@ def _predictor_forward(predictor: Predictor, num_context: int, num_targets: int)
         mlp_width=block.mlp.fc1.out_features,
         out_width=predictor.out.out_features,
     )
-    # Of every product's three, one is of the forward pass.
-    return training // 3
 
 
 def _part_bytes(

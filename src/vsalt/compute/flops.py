@@ -32,7 +32,7 @@ def encoder_train_flops(
     return 2 * tokenizer + 3 * depth * block_flops(num_tokens, width, mlp_width)
 
 
-def predictor_train_flops(
+def predictor_forward_flops(
     num_context: int,
     num_targets: int,
     *,
@@ -42,11 +42,16 @@ def predictor_train_flops(
     mlp_width: int,
     out_width: int,
 ) -> int:
-    """Forward and backward operations of a predictor on one mask."""
+    """Forward operations of a predictor on one mask."""
     embed = 2 * num_context * in_width * width
     out = 2 * num_targets * width * out_width
     blocks = depth * block_flops(num_context + num_targets, width, mlp_width)
-    return 3 * (embed + blocks + out)
+    return embed + blocks + out
+
+
+def predictor_train_flops(num_context: int, num_targets: int, **numbers: int) -> int:
+    """Forward and backward operations of a predictor on one mask, as `predictor_forward_flops`."""
+    return 3 * predictor_forward_flops(num_context, num_targets, **numbers)
 
 
 def six_nd_trained_encoder(num_params: int, shapes: ClipShapes) -> float:

@@ -45,18 +45,15 @@ def clip_work(networks: Networks, shapes: ClipShapes) -> ClipWork:
         encoder = _encoder(networks.encoder, networks.tubelet_values)
         trained += flops.encoder_train_flops(num_context, **encoder)
         forward += flops.encoder_forward_flops(num_context, **encoder)
-        predictor = flops.predictor_train_flops(
-            num_context,
-            num_targets,
-            in_width=networks.encoder.width,
-            width=p.width,
-            depth=p.depth,
-            mlp_width=p.mlp_width,
-            out_width=networks.target_width,
-        )
-        trained += predictor
-        # Of every product's three, one is of the forward pass.
-        forward += predictor // 3
+        predictor = {
+            "in_width": networks.encoder.width,
+            "width": p.width,
+            "depth": p.depth,
+            "mlp_width": p.mlp_width,
+            "out_width": networks.target_width,
+        }
+        trained += flops.predictor_train_flops(num_context, num_targets, **predictor)
+        forward += flops.predictor_forward_flops(num_context, num_targets, **predictor)
     teacher = 0
     if networks.teacher is not None:
         numbers = _encoder(networks.teacher, networks.tubelet_values)

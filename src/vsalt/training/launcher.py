@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 def follow_launcher(environment: Mapping[str, str]) -> None:
     """Let this process get SIGTERM when the torchrun that has started it dies.
 
-    That is what torchrun sends itself: the run finishes its step, saves and ends.
+    That is what torchrun sends itself: the run finishes its step, saves and ends. Linux only.
 
     Args:
         environment: the process's; without torchrun's marks nothing is done, as a process may well
@@ -24,8 +24,11 @@ def follow_launcher(environment: Mapping[str, str]) -> None:
     """
     if "TORCHELASTIC_RUN_ID" not in environment:
         return
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is None:
+        return
     launcher = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != launcher:
         # It has died between these lines.
         os.kill(os.getpid(), signal.SIGTERM)
