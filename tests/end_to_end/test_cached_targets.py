@@ -28,7 +28,7 @@ from vsalt.targets.frozen import FrozenTeacher
 from vsalt.training.cache_targets import CacheWriter
 from vsalt.training.data import StageData
 from vsalt.training.locate import load_encoder
-from vsalt.training.stage import read_stage
+from vsalt.training.stage_folder import read_stage
 from vsalt.training.target_cache import TargetCache
 
 VIEWS = 2

@@ -15,7 +15,7 @@ from vsalt.objectives.config import SaltConfig
 from vsalt.report.pictures import _load
 from vsalt.report.write import write_report
 from vsalt.training.locate import find_checkpoint, load_encoder, stage_of
-from vsalt.training.stage import read_stage
+from vsalt.training.stage_folder import read_stage
 from vsalt.training.start import start_stage
 
 

@@ -23,7 +23,8 @@ from vsalt.data.catalogue import Catalogue
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import MODEL, STATE, Checkpoint, CheckpointFolder
 from vsalt.training.locate import LoadedEncoder, load_encoder
-from vsalt.training.stage import create_stage, run_stage
+from vsalt.training.stage import run_stage
+from vsalt.training.stage_folder import create_stage
 
 STAGES = "stages"
 TRAINED = "trained"

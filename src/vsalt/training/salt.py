@@ -21,7 +21,8 @@ from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import Sharding
 from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.locate import LoadedEncoder, load_encoder
-from vsalt.training.stage import create_stage, differences, is_done, read_stage, run_stage
+from vsalt.training.stage import run_stage
+from vsalt.training.stage_folder import create_stage, differences, is_done, read_stage
 
 KIND = "salt"
 

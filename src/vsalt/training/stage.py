@@ -1,145 +1,38 @@
-"""One stage in its run folder: created once, then run until it is done, as often as it takes.
+"""One stage, run from where its folder stands until it is done, as often as it takes.
 
-Starting and resuming are the same thing: `create_stage` writes all that defines the stage,
-config.json last; `run_stage` goes on from the newest checkpoint, or from step 0.
+Starting and resuming are the same thing: `create_stage` (`stage_folder.py`) writes all that defines
+the stage, config.json last; `run_stage` goes on from the newest checkpoint, or from step 0.
 """
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from vsalt import __version__, durable
-from vsalt.config import PretrainConfig, from_dict, to_dict
+from vsalt.config import PretrainConfig, to_dict
 from vsalt.data.activity import hard_limit_s
 from vsalt.data.catalogue import Catalogue
-from vsalt.data.quarantine import Quarantine, ReadCounts
 from vsalt.errors import ConfigError, RunFolderError
 from vsalt.targets.cached import CachedTeacher
 from vsalt.training import environment, run_folder
-from vsalt.training.alarms import Alarms, Memory
-from vsalt.training.build import build_objective
-from vsalt.training.checkpoint import (
-    META,
-    Checkpoint,
-    CheckpointFolder,
-    read_checkpoint,
-    restore_optimiser,
-    restore_weights,
-)
 from vsalt.training.config import Sharding
 from vsalt.training.data import StageData, leave_out_unreadable
-from vsalt.training.device import choose_device, choose_precision, saves_in_background, set_up
+from vsalt.training.device import choose_device, choose_precision, set_up
 from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.division import divide_stage
-from vsalt.training.health import Health
-from vsalt.training.loop import Progressed, Trainer
-from vsalt.training.optim import build_optimiser
-from vsalt.training.place import choose_sharding, place
-from vsalt.training.plan import clip_shapes
+from vsalt.training.loop import Trainer
+from vsalt.training.place import choose_sharding
 from vsalt.training.progress import Progress
-from vsalt.training.saver import Saver
+from vsalt.training.stage_folder import StageRecord, read_stage
+from vsalt.training.stage_trainer import build_trainer
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
-from vsalt.training.target_cache import StoredLatents, TargetCache, open_again
-from vsalt.training.teachers import (
-    ReadOutside,
-    Teacher,
-    TeacherNetwork,
-    copy_teacher,
-    keep_teacher,
-    load_teacher,
-    origin_of_kept,
-    teacher_flops,
-)
+from vsalt.training.target_cache import StoredLatents, open_again
+from vsalt.training.teachers import ReadOutside, TeacherNetwork, load_teacher
 from vsalt.training.tracking import tracking
 from vsalt.training.validation import validate
-
-KIND = "stage"
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """What config.json of a stage says."""
-
-    config: PretrainConfig
-    manifest_sha256: str
-    teacher_sha256: str | None
-    targets: dict[str, Any] | None = None
-
-
-def create_stage(
-    run: Path,
-    config: PretrainConfig,
-    catalogue: Catalogue,
-    teacher: Teacher | None,
-    targets: TargetCache | None = None,
-) -> None:
-    """Write a stage's folder: the rows it may see, its teacher, and its configuration last.
-
-    Args:
-        run: the folder; what an interrupted creation left in it is replaced.
-        config: resolved configuration.
-        catalogue: the rows of its sources.
-        teacher: the frozen teacher of a salt stage; copied into the folder.
-        targets: in its place what it says of all clips; the teacher beside them is copied.
-    """
-    durable.create_folder(run)
-    with durable.explain_write_errors(f"to {run}"):
-        if teacher is not None:
-            keep_teacher(teacher, run / run_folder.TEACHER)
-        elif targets is not None:
-            copy_teacher(targets.folder / run_folder.TEACHER, run / run_folder.TEACHER)
-        seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
-        durable.write_file(run / run_folder.SEEN, "".join(seen))
-        durable.write_json(
-            run / run_folder.CONFIG,
-            {
-                "kind": KIND,
-                "vsalt": __version__,
-                "config": to_dict(config),
-                "data": {
-                    "manifest_sha256": catalogue.manifest_hash,
-                    "rows_per_split": catalogue.rows_per_split,
-                    "used_per_split": catalogue.used_per_split,
-                    "num_train": catalogue.num_train,
-                    "num_holdout": len(catalogue.holdout),
-                },
-                "teacher_sha256": (
-                    targets.teacher_sha256 if targets else teacher.sha256 if teacher else None
-                ),
-                "teacher_outside": origin_of_kept(run),
-                "targets": targets.record() if targets else None,
-            },
-        )
-
-
-def read_stage(run: Path) -> StageRecord:
-    """Read a stage's config.json strictly.
-
-    Raises:
-        RunFolderError: if it is not that of a stage.
-        ConfigError: if a setting is unknown or not allowed.
-    """
-    record = durable.read_json(run / run_folder.CONFIG)
-    if record.get("kind") != KIND:
-        raise RunFolderError(f"{run} is not the run folder of a stage")
-    return StageRecord(
-        config=from_dict(PretrainConfig, record["config"]),
-        manifest_sha256=record["data"]["manifest_sha256"],
-        teacher_sha256=record["teacher_sha256"],
-        targets=record.get("targets"),
-    )
-
-
-def is_done(run: Path, config: PretrainConfig) -> bool:
-    """Whether a stage's newest checkpoint is of its last step."""
-    latest = CheckpointFolder(run, keep_last=1).latest()
-    return latest is not None and latest.step == config.stage.loop.end
 
 
 def run_stage(
@@ -201,9 +94,7 @@ def run_stage(
             teacher = cache.teacher()
         elif sha256 is not None:
             teacher = load_teacher(run, config.stage, read_outside, sha256=sha256)
-        trainer = _build_trainer(
-            run, record, catalogue, teacher, device, precision, ranks, sharding
-        )
+        trainer = build_trainer(run, record, catalogue, teacher, device, precision, ranks, sharding)
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
             for log in trainer.logs:
@@ -329,122 +220,9 @@ def describe_warnings(log: Path, active: Sequence[str]) -> str | None:
     return f"{count}; " + (f"still active: {still}" if still else "none is active any more")
 
 
-def _build_trainer(
-    run: Path,
-    record: StageRecord,
-    catalogue: Catalogue,
-    teacher: TeacherNetwork | CachedTeacher | None,
-    device: str,
-    precision: str,
-    ranks: Ranks,
-    sharding: Sharding,
-) -> Trainer:
-    config, stage = record.config, record.config.stage
-    objective = build_objective(config, teacher)
-    checkpoints = CheckpointFolder(run, stage.loop.keep_last)
-
-    def clean() -> Path | None:
-        found = checkpoints.clean()
-        return found.path if found else None
-
-    kept = ranks.lead(clean)
-    latest = read_checkpoint(kept) if kept else None
-    done, memory = Progressed(), Memory()
-    if latest is not None:
-        _check_same_config(latest, config)
-        restore_weights(latest, objective)
-        done = Progressed(**{item.name: latest.meta[item.name] for item in fields(Progressed)})
-        memory = Memory.from_dict(latest.meta.get("health"), str(latest.path / META))
-
-    # Sharding replaces the weights by their parts, which the optimiser must be built over.
-    num_parts = divide_stage(stage, ranks.size).num_parts
-    joint = place(objective, config.device, sharding, ranks, device, num_parts)
-    optimiser = build_optimiser(objective.param_groups(), stage.optim)
-    if latest is not None:
-        restore_optimiser(latest, objective, optimiser)
-
-    def open_quarantine() -> Quarantine:
-        quarantine = Quarantine(
-            run / run_folder.QUARANTINE,
-            max_bad_share=config.data.max_bad_share,
-            counts=ReadCounts(done.reads, done.bad_reads),
-            writes=ranks.leads,
-        )
-        with durable.explain_write_errors(str(run / run_folder.QUARANTINE)):
-            quarantine.cut(done.step)
-        return quarantine
-
-    # The others read what the leader has cut.
-    quarantine = ranks.first(open_quarantine) or open_quarantine()
-    log_type = run_folder.JsonLines if ranks.leads else run_folder.NoLog
-
-    def open_log(name: str) -> run_folder.JsonLines:
-        return log_type(run / name, keep_to_step=done.step)
-
-    def describe_rows(rows: Iterable[int]) -> list[str]:
-        return [str(catalogue.rows[row].media) for row in rows]
-
-    alarms = Alarms(open_log(run_folder.WARNINGS), describe_rows, stage.optim, memory)
-    return Trainer(
-        objective=objective,
-        optimiser=optimiser,
-        optim=stage.optim,
-        loop=stage.loop,
-        shapes=catalogue.shapes,
-        clip_flops={
-            shape: objective.flops(clip_shapes(config, shape)) for shape in catalogue.shapes.shapes
-        },
-        device=device,
-        precision=precision,
-        saver=Saver(
-            checkpoints,
-            ranks,
-            sharded=joint is not None and joint.sharded,
-            background=saves_in_background(stage.loop, device),
-        ),
-        metrics=open_log(run_folder.METRICS),
-        timings=open_log(run_folder.TIMINGS),
-        quarantine=quarantine,
-        health=Health(stage.loop, alarms, catalogue.shapes),
-        validate=None,
-        describe_rows=describe_rows,
-        meta={
-            "config": to_dict(config),
-            "manifest_sha256": record.manifest_sha256,
-            **teacher_flops(run, record.targets),
-        },
-        done=done,
-        saved_step=latest.step if latest else None,
-        ranks=ranks,
-        joint=joint,
-    )
-
-
 def _check_manifest(run: Path, record: StageRecord, catalogue: Catalogue) -> None:
     if catalogue.manifest_hash != record.manifest_sha256:
         raise RunFolderError(
             f"the data of {run} has changed since it began (rows, labels, splits or files); "
             "put it back to resume, or begin a new run with another --out"
         )
-
-
-def _check_same_config(checkpoint: Checkpoint, config: PretrainConfig) -> None:
-    # Read and written again, so that settings which an earlier version lacked have their defaults.
-    begun = to_dict(from_dict(PretrainConfig, checkpoint.meta["config"]))
-    differing = differences(begun, to_dict(config))
-    if differing:
-        raise RunFolderError(
-            f"checkpoint {checkpoint.path} was written with another configuration:\n"
-            + "\n".join(f"  {line}" for line in differing)
-            + "\nA run's configuration cannot change; begin a new one with another --out"
-        )
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return a line for each setting in which two configurations, as plain values, differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in sorted(old.keys() | new.keys()):
-            lines += differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-        return lines
-    return [] if old == new else [f"{path}: {old!r} there, {new!r} in config.json"]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from support.report_runs import write_probe, write_salt
 from vsalt.cli.main import main
-from vsalt.training import start
+from vsalt.training import announce
 
 
 def test_the_page_of_one_run_lies_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_mistakes_are_explained(
 
 def test_the_end_of_a_run_says_what_can_be_done_with_it() -> None:
     console = Console(file=io.StringIO(), width=40)
-    start._say_done(Path("my long folder of runs") / "run\x1b[31m", console)
+    announce.say_done(Path("my long folder of runs") / "run\x1b[31m", console)
     done, *lines = console.file.getvalue().splitlines()
     assert done == "done: my long folder of runs/run\\x1b[31m"
     verbs = []

@@ -17,7 +17,7 @@ from vsalt.report.records import read_runs
 from vsalt.training import start
 from vsalt.training.build import build_objective
 from vsalt.training.locate import load_encoder
-from vsalt.training.stage import read_stage
+from vsalt.training.stage_folder import read_stage
 from vsalt.training.stop import InterruptedRunError
 
 
