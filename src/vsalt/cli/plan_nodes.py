@@ -177,11 +177,12 @@ def _plans(args: NodesArgs, cluster: "Cluster", choices: "Choices") -> list[Sequ
 
 def _warnings(budgets: Sequence["Budget"]) -> list[str]:
     """Return every warning once, with the numbers of GPUs that it is about."""
-    gpus: dict[tuple[str, str, str], list[str]] = {}
+    gpus: dict[tuple[str, str, str], dict[str, None]] = {}
     for budget in budgets:
         for warning in budget.warnings:
             key = (budget.stage.title, budget.stage.size, warning)
-            gpus.setdefault(key, []).append(str(budget.num_gpus))
+            # SALT's teacher may be the same beside every student.
+            gpus.setdefault(key, {})[str(budget.num_gpus)] = None
     return [
         f"careful: {title} (ViT-{size}, {', '.join(numbers)} GPUs) {warning}"
         for (title, size, warning), numbers in gpus.items()
@@ -292,9 +293,9 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
         "step, s": _range(budget.step_s),
         "GPU-hours": _range(budget.gpu_hours),
         "clips/s": f"{decode.clips_per_s:,.0f}",
-        "cores per node": f"{decode.cores_per_node:.3g}",
-        "  with repeats": f"{decode.with_repeats:.3g}",
-        "  latents cached": "-" if cached is None else f"{cached:.3g}",
+        "cores per node": _number(decode.cores_per_node),
+        "  with repeats": _number(decode.with_repeats),
+        "  latents cached": "-" if cached is None else _number(cached),
     }
 
 
@@ -308,9 +309,6 @@ def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
     table = Table(
         title="by formula",
         title_justify="left",
-        caption="GiB and cores (of a node): of the stage that needs most; sent and step (at "
-        "worst): of the last stage; GPU-hours: of all stages",
-        caption_justify="left",
     )
     names = ("ViT", "GPUs", "run", "GiB", "sent, GB", "step, s", "GPU-hours", "cores")
     for name in names:
@@ -327,7 +325,7 @@ def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
                 f"{last.exchange.link_bytes / 1e9:.3g}",
                 f"{last.step_s[1]:.3g}",
                 _range((hours[0], hours[1])),
-                f"{max(budget.decode.cores_per_node for budget in run):.3g}",
+                _number(max(budget.decode.cores_per_node for budget in run)),
             )
     return table
 
@@ -337,6 +335,10 @@ def _runs(plan: Sequence["Budget"]) -> list[Sequence["Budget"]]:
     if len(plan) == 1:
         return [plan]
     return [plan[:-1], plan[-1:]]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _gib(num_bytes: int) -> str:

@@ -49,7 +49,7 @@ _COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed", "process group", "time
 
 
 class LostProcessError(VsaltError):
-    """Another process of the run has ended or does not answer; nothing was saved."""
+    """Another process of the run has ended or does not answer; the step under way is lost."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class Ranks:
                 raise
             raise LostProcessError(
                 "another process of the run has ended, or has not answered within "
-                f"{self.timeout_s} s (--device.timeout-s); nothing was saved. It may have said why "
-                f"above; here it was: {text.splitlines()[0]}"
+                f"{self.timeout_s} s (--device.timeout-s); the step under way is lost. It may have "
+                f"said why above; here it was: {text.splitlines()[0]}"
             ) from error
 
     def _try(self, act: Callable[[], T]) -> T:

@@ -47,7 +47,7 @@ def test_a_table_has_a_row_for_every_size_and_number(capsys: pytest.CaptureFixtu
         rows = [line for line in shown.splitlines() if f"{run} │" in line]
         assert len(rows) == 28
     assert "…" not in shown
-    assert "sent and step (at worst): of the last stage" in " ".join(shown.split())
+    assert "if no communication is hidden: of the last stage" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
