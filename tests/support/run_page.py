@@ -30,7 +30,8 @@ def run_page(blocks: list[Block], folder: Path, *, slow: bool, timeout_s: float)
     scripts.mkdir()
     for name, text in files(blocks).items():
         (work / name).write_text(text, encoding="utf-8")
-    for name, words in (("vsalt", "-m vsalt"), ("python", "")):
+    run = {"python": "", "torchrun": "-m torch.distributed.run", "vsalt": "-m vsalt"}
+    for name, words in run.items():
         command = scripts / name
         command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words} "$@"\n')
         command.chmod(0o755)
