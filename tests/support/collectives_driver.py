@@ -1,8 +1,9 @@
-"""Processes that train a small network for a step, and print what they have sent each other.
+"""Processes that train small networks for a step, and print what they have sent each other.
 
 Usage: python collectives_driver.py NUM_PROCESSES; prints a JSON object of scenario to bytes of the
-whole tensors by operation. What is counted are the operations that torch gives to the process
-group, by a dispatch mode around forward and backward pass.
+whole tensors by operation, and the weights of the target that the first process holds. What is
+counted are the operations that torch gives to the process group, by a dispatch mode around forward
+and backward pass and what follows the step. Networks are placed as the trainer places them.
 """
 
 import json
@@ -10,24 +11,25 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.multiprocessing.spawn import spawn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vsalt.bench.setup import bench_stage
+from vsalt.bench.setup import bench_stage, bench_teacher
 from vsalt.config import PretrainConfig
-from vsalt.data.types import Batch
-from vsalt.objectives.masked_prediction import MaskedPrediction
+from vsalt.models.config import EncoderConfig
 from vsalt.training.build import build_objective, resolve
+from vsalt.training.config import Sharding
+from vsalt.training.distributed import Ranks
+from vsalt.training.place import place
 from vsalt.training.rate import random_batch
-from vsalt.training.replicas import Replicas
+from vsalt.training.teachers import network_of
 
 NUM_PARTS = 2
 NAMES = {
@@ -61,75 +63,63 @@ class Counted(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Loss(nn.Module):
-    """A method as a module, as the trainer wraps it."""
+class Scenario(NamedTuple):
+    """What is trained, and how networks are held."""
 
-    def __init__(self, objective: MaskedPrediction) -> None:
-        super().__init__()
-        self.trainable = objective.trainable
-        self._objective = (objective,)
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self._objective[0].loss(batch).loss_sum
+    method: Literal["pixel", "salt", "vjepa"]
+    sharding: Sharding
+    teacher_sharding: Sharding = "replicate"
+    width: int | None = None
 
 
-def stage(size: str, width: int | None) -> PretrainConfig:
-    config = bench_stage("tiny-cpu", "pixel", size=size, batch_size=1)  # type: ignore[arg-type]
+SCENARIOS = {
+    "pixel, replicate": Scenario("pixel", "replicate"),
+    "pixel, shard": Scenario("pixel", "shard"),
     # No multiple of four: parts are filled up.
-    encoder = replace(config.stage.encoder, width=width or config.stage.encoder.width)
-    return resolve(replace(config, stage=replace(config.stage, encoder=encoder)))
+    "pixel of width 198, shard": Scenario("pixel", "shard", width=198),
+    "salt, shard": Scenario("salt", "shard"),
+    "salt, replicate, teacher shard": Scenario("salt", "replicate", "shard"),
+    "salt, shard, teacher shard": Scenario("salt", "shard", "shard"),
+    "vjepa, replicate": Scenario("vjepa", "replicate"),
+    "vjepa, shard": Scenario("vjepa", "shard"),
+}
 
 
-def objective_of(config: PretrainConfig) -> MaskedPrediction:
+def configure(scenario: Scenario) -> tuple[PretrainConfig, EncoderConfig | None]:
+    """Return a stage, and its teacher if it has one."""
+    config = bench_stage("tiny-cpu", scenario.method, size="Ti", batch_size=1)
+    encoder = replace(
+        config.stage.encoder, width=scenario.width or config.stage.encoder.architecture.width
+    )
+    config = resolve(replace(config, stage=replace(config.stage, encoder=encoder)))
+    return config, bench_teacher(config, "tiny-cpu")
+
+
+def measure(scenario: Scenario, ranks: Ranks) -> dict[str, Any]:
     torch.manual_seed(0)
-    objective = build_objective(config, None)
-    assert isinstance(objective, MaskedPrediction)
-    return objective
-
-
-def replicated(config: PretrainConfig) -> Counted:
-    replicas = Replicas(objective_of(config), NUM_PARTS)
+    config, teacher = configure(scenario)
+    objective = build_objective(config, network_of(teacher))
+    device = replace(config.device, teacher_sharding=scenario.teacher_sharding)
+    joint = place(objective, device, scenario.sharding, ranks, "cpu", NUM_PARTS)
+    assert joint is not None
     batch = random_batch(config)
     counted = Counted()
     for part in range(NUM_PARTS):
-        with replicas.part(part), counted:
-            replicas.loss(batch).loss_sum.backward()
-    return counted
-
-
-def sharded(config: PretrainConfig, gathered: torch.dtype | None) -> Counted:
-    objective = objective_of(config)
-    policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32)
-    module = Loss(objective)
-    for unit in objective.shard_units():
-        fully_shard(unit, mp_policy=policy)
-    fully_shard(module, mp_policy=policy)
-    batch = random_batch(config)
-    counted = Counted()
-    for _ in range(NUM_PARTS):
-        with torch.autocast("cpu", torch.bfloat16, enabled=gathered is not None), counted:
-            loss = module(batch)
-        with counted:
-            loss.backward()
-    return counted
-
-
-SCENARIOS: dict[str, Callable[[], Counted]] = {
-    "replicate Ti": lambda: replicated(stage("Ti", None)),
-    "shard Ti fp32": lambda: sharded(stage("Ti", None), None),
-    "shard Ti bf16": lambda: sharded(stage("Ti", None), torch.bfloat16),
-    "shard 198 fp32": lambda: sharded(stage("Ti", 198), None),
-}
+        with joint.part(part), counted:
+            joint.loss(batch).loss_sum.backward()
+    with counted:
+        objective.after_step(0)
+    weights = () if objective.target is None else objective.target.parameters()
+    held = sum((w.to_local() if isinstance(w, DTensor) else w).numel() for w in weights)
+    return {"bytes": counted.num_bytes, "others": counted.others, "target_weights": held}
 
 
 def work(rank: int, world: int, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    found = {}
-    for name, run in SCENARIOS.items():
-        counted = run()
-        found[name] = {"bytes": counted.num_bytes, "others": counted.others}
+    ranks = Ranks(rank, world, timeout_s=60, control=dist.new_group(backend="gloo"))
+    found = {name: measure(scenario, ranks) for name, scenario in SCENARIOS.items()}
     if rank == 0:
         print(json.dumps(found))
     dist.destroy_process_group()

@@ -30,8 +30,9 @@ NUMBERS = (
     "cores_per_node",
 )
 TABLE_WORDS = (
-    "GiB of a GPU, cores of a node: of the stage that needs more; GB that a GPU sends in a step, "
-    "seconds of a step if no communication is hidden: of the last stage; GPU-hours: of all stages"
+    "GiB of a GPU (! too much), cores of a node: of the stage that needs more; GB that a GPU sends "
+    "in a step, seconds of a step if no communication is hidden: of the last stage; GPU-hours: of "
+    "all stages"
 )
 DETAIL_WORDS = (
     "a GPU takes: micro-batches x clips of a step; ranges: all communication hidden to none; "
@@ -62,11 +63,11 @@ class NodesArgs:
     micro_batch_size: int | None = None
     """Clips that a GPU computes at once. Unset: the preset's."""
     sharding: Literal["replicate", "shard"] = "replicate"
-    """replicate: every GPU has all weights (DDP). shard: a part of them (FSDP2)."""
+    """replicate: every GPU has all trained weights (DDP). shard: a part of them (FSDP2)."""
+    teacher_sharding: Literal["replicate", "shard"] = "replicate"
+    """Likewise for a frozen teacher's weights. A moving average is as its encoder is."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of activations and products; weights are fp32."""
-    gather_precision: Literal["fp32", "bf16"] = "fp32"
-    """In which sharded weights are gathered."""
     repeats: int = 1
     """Uses of a clip once it is decoded."""
     gpus_per_node: int | None = None
@@ -110,8 +111,8 @@ def plan_nodes(args: NodesArgs, as_json: bool) -> int:
     )
     choices = Choices(
         sharding=args.sharding,
+        teacher_sharding=args.teacher_sharding,
         precision=args.precision,
-        gather_precision=args.gather_precision,
         repeats=args.repeats,
     )
     plans = _plans(args, cluster, choices)
@@ -122,7 +123,7 @@ def plan_nodes(args: NodesArgs, as_json: bool) -> int:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
-    console.print(_table(plans) if args.table else _details(budgets))
+    console.print(_table(plans, cluster.usable_bytes) if args.table else _details(budgets))
     console.print(TABLE_WORDS if args.table else DETAIL_WORDS)
     for line in _warnings(budgets):
         console.print(line, style="yellow")
@@ -142,11 +143,6 @@ def _check(args: NodesArgs) -> None:
         )
         if value is not None and value < 1
     ]
-    if args.gather_precision == "bf16" and (args.sharding, args.precision) != ("shard", "bf16"):
-        wrong.append(
-            "--gather-precision bf16 needs --sharding shard and --precision bf16: weights are "
-            "gathered only if they are sharded, and products take them as they come"
-        )
     if wrong:
         raise ConfigError(wrong)
 
@@ -176,16 +172,19 @@ def _plans(args: NodesArgs, cluster: "Cluster", choices: "Choices") -> list[Sequ
 
 
 def _warnings(budgets: Sequence["Budget"]) -> list[str]:
-    """Return every warning once, with the numbers of GPUs that it is about."""
+    """Return every warning once, with the stages and the numbers of GPUs that it is about."""
     gpus: dict[tuple[str, str, str], dict[str, None]] = {}
     for budget in budgets:
         for warning in budget.warnings:
             key = (budget.stage.title, budget.stage.size, warning)
             # SALT's teacher may be the same beside every student.
             gpus.setdefault(key, {})[str(budget.num_gpus)] = None
+    titles: dict[tuple[str, str, str], list[str]] = {}
+    for (title, size, warning), numbers in gpus.items():
+        titles.setdefault((size, ", ".join(numbers), warning), []).append(title)
     return [
-        f"careful: {title} (ViT-{size}, {', '.join(numbers)} GPUs) {warning}"
-        for (title, size, warning), numbers in gpus.items()
+        f"careful: {', '.join(names)} (ViT-{size}, {numbers} GPUs) {warning}"
+        for (size, numbers, warning), names in titles.items()
     ]
 
 
@@ -299,7 +298,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
     }
 
 
-def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
+def _table(plans: Sequence[Sequence["Budget"]], usable: int) -> "Table":
     """Return a row for every run: memory and cores of its largest stage, hours of all together.
 
     What is sent, and the time of a step (at worst), are those of its last stage.
@@ -321,13 +320,19 @@ def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
                 last.stage.size,
                 str(last.num_gpus),
                 "salt" if last.stage.method == "salt" else last.stage.title,
-                f"{max(budget.memory.total for budget in run) / 2**30:.1f}",
+                _needed(run, usable),
                 f"{last.exchange.link_bytes / 1e9:.3g}",
                 f"{last.step_s[1]:.3g}",
                 _range((hours[0], hours[1])),
                 _number(max(budget.decode.cores_per_node for budget in run)),
             )
     return table
+
+
+def _needed(run: Sequence["Budget"], usable: int) -> str:
+    """Return the GiB of the stage that needs most, with a mark if that is too much."""
+    needed = max(budget.memory.total for budget in run)
+    return f"{needed / 2**30:.1f}" + ("!" if needed > usable else "")
 
 
 def _runs(plan: Sequence["Budget"]) -> list[Sequence["Budget"]]:

@@ -15,15 +15,15 @@ class Choices:
     """How a run is divided and computed.
 
     Attributes:
-        sharding: every GPU has all weights, or a part of them.
+        sharding: every GPU has all trained weights, or a part of them.
+        teacher_sharding: likewise for a frozen teacher's. A moving average is as its encoder is.
         precision: of activations and products.
-        gather_precision: in which sharded weights are exchanged.
         repeats: uses of a clip once it is decoded.
     """
 
     sharding: Sharding = "replicate"
+    teacher_sharding: Sharding = "replicate"
     precision: Precision = "bf16"
-    gather_precision: Precision = "fp32"
     repeats: int = 1
 
 
@@ -85,7 +85,8 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
     micro = max(1, min(stage.micro_batch_size, int(share)))
     num_parts = max(1, math.ceil(share / micro))
     num_nodes = cluster.num_nodes(num_gpus)
-    sharding, gathered = choices.sharding, choices.gather_precision
+    sharding = choices.sharding
+    target_sharding = sharding if stage.method == "vjepa" else choices.teacher_sharding
     memory = step_memory(
         stage.networks,
         stage.shapes,
@@ -93,7 +94,7 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
         num_gpus=num_gpus,
         sharding=sharding,
         precision=choices.precision,
-        gather_precision=gathered,
+        target_sharding=target_sharding,
     )
     largest = None
     if share.is_integer():
@@ -106,29 +107,33 @@ def plan_budget(stage: Stage, num_gpus: int, cluster: Cluster, choices: Choices)
             num_gpus=num_gpus,
             sharding=sharding,
             precision=choices.precision,
-            gather_precision=gathered,
+            target_sharding=target_sharding,
         )
     work = clip_work(stage.networks, stage.shapes)
     compute_s = share * work.total / cluster.flops_per_s
-    window_s = compute_s
+    teacher_s = share * work.teacher / cluster.flops_per_s
+    window_s = compute_s - teacher_s
     if sharding == "replicate":
         # Masks are gone through from the last to the first, and a gradient is whole in the first.
         first = replace(stage.shapes, masks=stage.shapes.masks[:1])
         window_s = micro * clip_work(stage.networks, first).backward / cluster.flops_per_s
-    collectives = step_collectives(
-        stage.networks,
-        num_gpus=num_gpus,
-        num_masks=len(stage.shapes.masks),
-        num_parts=num_parts,
-        sharding=sharding,
-        gather_precision=gathered,
-        has_average=stage.method == "vjepa",
-    )
-    found = _exchange(collectives, num_gpus, cluster, window_s)
+
+    def send(target: Sharding, window_s: float) -> tuple[tuple[Collective, ...], Exchange]:
+        collectives = step_collectives(
+            stage.networks,
+            num_gpus=num_gpus,
+            num_masks=len(stage.shapes.masks),
+            num_parts=num_parts,
+            sharding=sharding,
+            target_sharding=target,
+        )
+        return collectives, _exchange(collectives, num_gpus, cluster, window_s)
+
+    # The target's pass hides what is gathered for it, and what is gathered for the networks next.
+    is_hiding = "shard" in (sharding, target_sharding)
+    collectives, found = send(target_sharding, window_s + teacher_s * is_hiding)
     # With cached latents the teacher's pass is not there, and hides nothing.
-    teacher_s = share * work.teacher / cluster.flops_per_s
-    without = window_s if sharding == "replicate" else window_s - teacher_s
-    cached = _exchange(collectives, num_gpus, cluster, without)
+    _, cached = send("replicate", window_s)
     cached_step_s = compute_s - teacher_s + cached.least_exposed_s
     cores = cluster.cores_per_node * num_nodes
     decode_s = stage.batch_size / choices.repeats / (cores * cluster.clips_per_core_s)

@@ -15,17 +15,19 @@ replicate (DistributedDataParallel): gradients are summed once per step, in fp32
 pass of the last micro-batch: in that of its first mask, which comes last, since only there the
 gradient of a weight is whole.
 
-shard (FSDP2 on every block and on the rest; blocks are dropped after use): a block is gathered
-for each mask in the forward and again in the backward pass, the rest once per micro-batch;
-gradients of every unit are reduced and scattered once per micro-batch, in fp32. The moving average
-of method vjepa, which every GPU has whole, needs the encoder's weights once per step.
+shard (FSDP2 on every block and on the rest; all are dropped after use): per micro-batch a block is
+gathered for each mask in the forward and again in the backward pass, the rest once in each of both;
+gradients of every unit are reduced and scattered once per micro-batch. All in fp32. A target that
+is sharded, a frozen teacher or the moving average of method vjepa, is gathered once per
+micro-batch. The average follows its encoder part by part: nothing is exchanged for it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vsalt.scale.memory import FP32, VALUE, Precision, Sharding
-from vsalt.scale.networks import Networks, block, encoder_rest
+from vsalt.scale.memory import FP32, Sharding
+from vsalt.scale.networks import Networks, Unit
 
 Operation = Literal["all_reduce", "all_gather", "reduce_scatter"]
 ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
@@ -62,8 +64,7 @@ def step_collectives(
     num_masks: int,
     num_parts: int,
     sharding: Sharding,
-    gather_precision: Precision = "fp32",
-    has_average: bool = False,
+    target_sharding: Sharding = "replicate",
 ) -> tuple[Collective, ...]:
     """Return the exchanges of one step.
 
@@ -72,30 +73,34 @@ def step_collectives(
         num_gpus: of the run.
         num_masks: of a clip; the encoder and the predictor are called once for each.
         num_parts: micro-batches of a GPU in a step.
-        sharding: whether every GPU has all weights.
-        gather_precision: in which weights are gathered.
-        has_average: whether a moving average follows the encoder.
+        sharding: whether every GPU has all trained weights.
+        target_sharding: whether it has all weights of what gives the targets, if it is a network.
     """
     if num_gpus == 1:
         return ()
+
+    def whole(units: Sequence[Unit]) -> int:
+        return FP32 * num_gpus * sum(unit.shard(num_gpus) for unit in units)
+
+    target = []
+    if target_sharding == "shard" and networks.target_units:
+        *blocks, rest = networks.target_units
+        target = [
+            Collective("target's blocks", "all_gather", whole(blocks), num_parts),
+            Collective("target's rest", "all_gather", whole([rest]), num_parts),
+        ]
     if sharding == "replicate":
-        return (Collective("gradients", "all_reduce", FP32 * networks.num_weights, 1),)
-    blocks = sum(num_gpus * unit.shard(num_gpus) for unit in networks.blocks)
-    rest = num_gpus * networks.rest.shard(num_gpus)
-    size = VALUE[gather_precision]
-    found = [
-        Collective("blocks, forward", "all_gather", size * blocks, num_masks * num_parts),
-        Collective("blocks, backward", "all_gather", size * blocks, num_masks * num_parts),
-        Collective("rest", "all_gather", size * rest, num_parts),
-        Collective("gradients of blocks", "reduce_scatter", FP32 * blocks, num_parts),
-        Collective("gradients of the rest", "reduce_scatter", FP32 * rest, num_parts),
-    ]
-    if has_average:
-        units = [block(networks.encoder)] * networks.encoder.depth
-        units.append(encoder_rest(networks.encoder, networks.tubelet))
-        encoder = num_gpus * sum(unit.shard(num_gpus) for unit in units)
-        found.append(Collective("moving average", "all_gather", FP32 * encoder, 1))
-    return tuple(found)
+        return (Collective("gradients", "all_reduce", FP32 * networks.num_weights, 1), *target)
+    blocks_bytes, rest_bytes = whole(networks.blocks), whole([networks.rest])
+    return (
+        Collective("blocks, forward", "all_gather", blocks_bytes, num_masks * num_parts),
+        Collective("blocks, backward", "all_gather", blocks_bytes, num_masks * num_parts),
+        Collective("rest, forward", "all_gather", rest_bytes, num_parts),
+        Collective("rest, backward", "all_gather", rest_bytes, num_parts),
+        Collective("gradients of blocks", "reduce_scatter", blocks_bytes, num_parts),
+        Collective("gradients of the rest", "reduce_scatter", rest_bytes, num_parts),
+        *target,
+    )
 
 
 @dataclass(frozen=True)
@@ -151,13 +156,18 @@ def exchange(
 
 
 def _edge_bytes(collectives: tuple[Collective, ...], num_gpus: int) -> float:
-    """Return what a GPU sends before anything is computed, and after everything is."""
-    whole = collectives[0]
-    if whole.operation == "all_reduce":
-        return whole.sent_bytes(num_gpus) * min(1.0, BUCKET_BYTES / whole.num_bytes)
-    edges = ("rest", "gradients of the rest", "moving average")
-    return sum(
-        each.sent_bytes(num_gpus) / (each.times if each.what in edges[:2] else 1)
-        for each in collectives
-        if each.what in edges
-    )
+    """Return what a GPU sends before anything is computed, and after everything is.
+
+    The first unit that is gathered, the target's rest if there is one; and what is summed last.
+    """
+    by_name = {each.what: each for each in collectives}
+    edge = 0.0
+    for name in ("target's rest", "rest, forward"):
+        if name in by_name:
+            edge += by_name[name].sent_bytes(num_gpus) / by_name[name].times
+            break
+    if "gradients" in by_name:
+        summed = by_name["gradients"]
+        return edge + summed.sent_bytes(num_gpus) * min(1.0, BUCKET_BYTES / summed.num_bytes)
+    last = by_name["gradients of the rest"]
+    return edge + last.sent_bytes(num_gpus) / last.times

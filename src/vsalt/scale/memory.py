@@ -18,18 +18,19 @@ and w widths of encoder and predictor, V values of a tubelet, P channels of a ta
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from vsalt.compute.types import ClipShapes
 from vsalt.models.config import Architecture
-from vsalt.scale.networks import Networks
+from vsalt.scale.networks import Networks, Unit
 
 Precision = Literal["fp32", "bf16"]
 Sharding = Literal["replicate", "shard"]
 FP32 = 4
 VALUE = {"fp32": 4, "bf16": 2}
-"""Bytes of a value of an activation, or of a weight that is exchanged."""
+"""Bytes of a value of an activation."""
 MOMENTS = 2
 """AdamW keeps two numbers for every weight."""
 
@@ -42,7 +43,7 @@ class Memory:
         weights: fp32, this GPU's part of them if they are sharded; likewise the next two.
         gradients: fp32.
         optimiser: both moments of AdamW, fp32.
-        teacher: the frozen teacher or the moving average, whole, fp32.
+        teacher: the frozen teacher or the moving average, fp32; this GPU's part of it if sharded.
         gathered: sharded only: units that are whole for a moment, and their gradients.
         weight_copies: bf16 copies of weights that autocast keeps for the backward pass.
         activations: what is kept for the backward pass, latents, targets, predictions, clips; or
@@ -79,7 +80,7 @@ def step_memory(
     num_gpus: int,
     sharding: Sharding,
     precision: Precision,
-    gather_precision: Precision = "fp32",
+    target_sharding: Sharding = "replicate",
 ) -> Memory:
     """Return the memory of one GPU.
 
@@ -88,30 +89,44 @@ def step_memory(
         shapes: tokens of a clip and its masks.
         micro_batch_size: clips that are computed at once.
         num_gpus: among which weights are sharded, if they are.
-        sharding: every GPU has all weights, or a part of them.
-        precision: of activations.
-        gather_precision: in which sharded weights are exchanged; if bf16, linear maps take them as
-            they come, and there are no other copies.
+        sharding: every GPU has all trained weights, or a part of them.
+        precision: of activations; weights are fp32 always, and so they are exchanged.
+        target_sharding: likewise for the weights of what gives the targets.
     """
-    units = (*networks.blocks, networks.rest)
-    is_sharded = sharding == "shard"
-    weights = FP32 * sum(unit.shard(num_gpus) if is_sharded else unit.num_weights for unit in units)
+    trained = (*networks.blocks, networks.rest)
+    weights = _held_bytes(trained, num_gpus, sharding)
     gathered = 0
-    if is_sharded:
+    if sharding == "shard":
+        # Two units' gradients leave.
         largest = max(unit.num_weights for unit in networks.blocks)
-        # The unit in use, the next one, the buffer it comes in; two units' gradients leave.
-        gathered = VALUE[gather_precision] * (3 * largest + networks.rest.num_weights)
-        gathered += FP32 * 2 * largest
-    copied = precision == "bf16" and not (is_sharded and gather_precision == "bf16")
+        gathered = _gathered_bytes(trained) + FP32 * 2 * largest
+    if target_sharding == "shard":
+        # One pass is over before the other begins.
+        gathered = max(gathered, _gathered_bytes(networks.target_units))
     return Memory(
         weights=weights,
         gradients=weights,
         optimiser=MOMENTS * weights,
-        teacher=FP32 * networks.num_teacher_weights,
+        teacher=_held_bytes(networks.target_units, num_gpus, target_sharding),
         gathered=gathered,
-        weight_copies=VALUE["bf16"] * networks.num_matrix_weights if copied else 0,
+        weight_copies=VALUE["bf16"] * networks.num_matrix_weights if precision == "bf16" else 0,
         activations=_fullest_moment(networks, shapes, micro_batch_size, precision),
     )
+
+
+def _held_bytes(units: Sequence[Unit], num_gpus: int, sharding: Sharding) -> int:
+    """Return what one GPU keeps of the weights of units."""
+    is_sharded = sharding == "shard"
+    return FP32 * sum(unit.shard(num_gpus) if is_sharded else unit.num_weights for unit in units)
+
+
+def _gathered_bytes(units: Sequence[Unit]) -> int:
+    """Return what is whole at a time of sharded units, of which the last is the rest.
+
+    The block in use, the next one, the buffer it comes in; and the rest.
+    """
+    *blocks, rest = units
+    return FP32 * (3 * max(unit.num_weights for unit in blocks) + rest.num_weights)
 
 
 def _fullest_moment(
@@ -219,7 +234,7 @@ def largest_micro_batch(
     num_gpus: int,
     sharding: Sharding,
     precision: Precision,
-    gather_precision: Precision = "fp32",
+    target_sharding: Sharding = "replicate",
 ) -> int | None:
     """Return the largest micro-batch that fits; None if not even the smallest does.
 
@@ -232,7 +247,7 @@ def largest_micro_batch(
         num_gpus: see `step_memory`; likewise the others.
         sharding: see there.
         precision: see there.
-        gather_precision: see there.
+        target_sharding: see there.
     """
     limit = share if group_size is None else math.gcd(share, group_size)
     for size in range(limit, 0, -1):
@@ -245,7 +260,7 @@ def largest_micro_batch(
             num_gpus=num_gpus,
             sharding=sharding,
             precision=precision,
-            gather_precision=gather_precision,
+            target_sharding=target_sharding,
         ).total
         if needed <= memory_bytes:
             return size

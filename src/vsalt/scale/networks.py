@@ -79,6 +79,14 @@ class Networks:
         return Unit((*encoder_rest(self.encoder, self.tubelet).shapes, *around))
 
     @property
+    def target_units(self) -> tuple[Unit, ...]:
+        """The units of what gives the targets, its rest last; none where pixels are the target."""
+        if self.teacher is None:
+            return ()
+        rest = encoder_rest(self.teacher, self.tubelet)
+        return (*[block(self.teacher)] * self.teacher.depth, rest)
+
+    @property
     def num_weights(self) -> int:
         """Trained weights."""
         return sum(unit.num_weights for unit in (*self.blocks, self.rest))
@@ -99,7 +107,7 @@ class Networks:
     @property
     def num_teacher_weights(self) -> int:
         """Weights of what gives the targets."""
-        return 0 if self.teacher is None else encoder_weights(self.teacher, self.tubelet)
+        return sum(unit.num_weights for unit in self.target_units)
 
 
 def block(arch: Architecture) -> Unit:

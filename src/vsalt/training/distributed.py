@@ -15,6 +15,7 @@ import atexit
 import contextlib
 import gc
 import os
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,10 @@ _COLLECTIVE_WORDS = ("gloo", "nccl", "connection closed", "process group", "time
 
 
 class LostProcessError(VsaltError):
-    """Another process of the run has ended or does not answer; the step under way is lost."""
+    """Another process of the run has ended or does not answer.
+
+    What was done since the last checkpoint is lost.
+    """
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,9 @@ class Ranks:
                 raise
             raise LostProcessError(
                 "another process of the run has ended, or has not answered within "
-                f"{self.timeout_s} s (--device.timeout-s); the step under way is lost. It may have "
-                f"said why above; here it was: {text.splitlines()[0]}"
+                f"{self.timeout_s} s (--device.timeout-s); what was done since the last checkpoint "
+                "is lost. It may have said why above; here it was: "
+                + textwrap.shorten(text.splitlines()[0], 120, placeholder=" …")
             ) from error
 
     def _try(self, act: Callable[[], T]) -> T:

@@ -148,7 +148,7 @@ class Trainer:
             NonFiniteError: if a loss or gradient is not finite; a checkpoint of the last good
                 step has been written.
             InterruptedRunError: if `stop` was raised; likewise, and in any of several processes.
-            LostProcessError: if another process is lost; the step under way was not saved.
+            LostProcessError: if another process is lost; nothing was written.
         """
         self._stop = stop
         self.objective.trainable.train()

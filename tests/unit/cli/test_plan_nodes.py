@@ -59,7 +59,6 @@ def test_a_table_has_a_row_for_every_size_and_number(capsys: pytest.CaptureFixtu
         (["--nodes", "1", "--data-clips", "9"], "--data-clips: leave out with --nodes or --table"),
         (["--nodes", "0"], "--nodes is 0; it must be at least 1"),
         (["--table", "--mfu", "2"], "--mfu is 2.0; it must be at most 1"),
-        (["--nodes", "1", "--gather-precision", "bf16"], "bf16 needs --sharding shard and"),
     ],
 )
 def test_what_is_refused(

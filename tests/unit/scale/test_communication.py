@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from support import runs
-from vsalt.bench.setup import bench_stage
+from support import collectives_driver
+from support.collectives_driver import NUM_PARTS, SCENARIOS, Scenario, configure
 from vsalt.models.config import ENCODERS, PREDICTORS
 from vsalt.scale.communication import Collective, exchange, step_collectives
-from vsalt.scale.memory import Precision, Sharding
+from vsalt.scale.memory import Sharding
 from vsalt.scale.networks import Networks
 
-DRIVER = Path(runs.__file__).with_name("collectives_driver.py")
+DRIVER = Path(collectives_driver.__file__)
 TUBELET = (2, 16, 16)
 LARGE = Networks(ENCODERS["L"], PREDICTORS["L"], ENCODERS["L"], TUBELET)
-NUM_PARTS = 2  # as in the driver
 
 
 def counted(num_processes: int) -> dict[str, Any]:
@@ -35,25 +34,31 @@ def counted(num_processes: int) -> dict[str, Any]:
     return found
 
 
-def by_formula(
-    num_gpus: int, width: int | None, sharding: Sharding, gathered: Precision
-) -> dict[str, int]:
-    stage = bench_stage("tiny-cpu", "pixel", size="Ti", batch_size=1).stage
-    encoder = stage.encoder.architecture
-    networks = Networks(
-        encoder._replace(width=width or encoder.width),
+def networks_of(scenario: Scenario) -> Networks:
+    config, teacher = configure(scenario)
+    stage = config.stage
+    source = stage.encoder if scenario.method == "vjepa" else teacher
+    return Networks(
+        stage.encoder.architecture,
         stage.predictor.architecture,
-        None,
+        None if source is None else source.architecture,
         stage.encoder.tubelet,
     )
+
+
+def target_sharding(scenario: Scenario) -> Sharding:
+    return scenario.sharding if scenario.method == "vjepa" else scenario.teacher_sharding
+
+
+def by_formula(scenario: Scenario, num_gpus: int) -> dict[str, int]:
     total: Counter[str] = Counter()
     for each in step_collectives(
-        networks,
+        networks_of(scenario),
         num_gpus=num_gpus,
         num_masks=2,
         num_parts=NUM_PARTS,
-        sharding=sharding,
-        gather_precision=gathered,
+        sharding=scenario.sharding,
+        target_sharding=target_sharding(scenario),
     ):
         total[each.operation] += each.num_bytes * each.times
     return dict(total)
@@ -63,15 +68,15 @@ def by_formula(
 @pytest.mark.parametrize("num_processes", [2, 4])
 def test_bytes_are_those_that_are_sent(num_processes: int) -> None:
     found = counted(num_processes)
-    expected = {
-        "replicate Ti": by_formula(num_processes, None, "replicate", "fp32"),
-        "shard Ti fp32": by_formula(num_processes, None, "shard", "fp32"),
-        "shard Ti bf16": by_formula(num_processes, None, "shard", "bf16"),
-        "shard 198 fp32": by_formula(num_processes, 198, "shard", "fp32"),
-    }
+    expected = {name: by_formula(each, num_processes) for name, each in SCENARIOS.items()}
     assert {name: each["bytes"] for name, each in found.items()} == expected
     # Nothing else is exchanged, but for the agreement on buckets after the first step.
     assert all(set(each["others"]) <= {"c10d::broadcast_"} for each in found.values())
+    for name, scenario in SCENARIOS.items():
+        units = networks_of(scenario).target_units
+        # Widths here are multiples of four, so no part is filled up.
+        parts = num_processes if target_sharding(scenario) == "shard" else 1
+        assert found[name]["target_weights"] == sum(unit.shard(parts) for unit in units)
 
 
 def test_a_ring_by_hand() -> None:

@@ -185,6 +185,19 @@ def test_shards_are_parts_of_everything_that_is_trained() -> None:
     assert 0 < part.gathered < whole.weights
 
 
+def test_a_sharded_target_is_kept_in_parts_and_whole_block_by_block() -> None:
+    config, _, networks = build("salt")
+    shapes = clip_shapes(config)
+    how = {"num_gpus": 4, "sharding": "replicate", "precision": "fp32"}
+    whole = step_memory(networks, shapes, 2, **how)  # type: ignore[arg-type]
+    part = step_memory(networks, shapes, 2, **how, target_sharding="shard")  # type: ignore[arg-type]
+    assert part.teacher * 4 == whole.teacher
+    # Three blocks of 12 d^2 + 13 d weights, and the rest: V d + 3 d.
+    d, values = 192, 3 * 2 * 16 * 16
+    assert part.gathered == 4 * (3 * (12 * d**2 + 13 * d) + values * d + 3 * d)
+    assert whole.gathered == 0
+
+
 def test_the_largest_micro_batch_fits_and_the_next_does_not() -> None:
     config, _, networks = build("salt")
     shapes = clip_shapes(config)
