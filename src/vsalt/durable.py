@@ -46,6 +46,8 @@ def create_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise RunFolderError(f"{path} is not a folder; name another one to write to") from error
+        except FileNotFoundError as error:  # as in /proc
+            raise RunFolderError(f"no folder can be made at {path}; name another one") from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
 

@@ -1,14 +1,15 @@
 """How many clips per second the loader delivers, and how long a step would wait for them.
 
 The loader is a run's own (`StageData`): decode, crop, flip, resize, masks and the way into this
-process. Start-up is told apart, and what was read ahead by then does not count.
+process. Start-up is told apart, and what was read ahead by then does not count. Frames are not
+cached unless that is asked for: with a cache every clip but the first of its file is a copy.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vsalt.bench.machine import Clock, describe_machine
 from vsalt.config import PretrainConfig, repeat_problems
@@ -52,6 +53,7 @@ def measure_loader(
     batches: int = 20,
     step_s: float | None = None,
     repeats: int = 1,
+    cache: Literal["none", "ram", "disk"] = "none",
     processor_time: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
@@ -66,6 +68,7 @@ def measure_loader(
         step_s: seconds that a step takes; they are slept between batches, as a GPU would leave the
             cores alone. None: the data wait is not measured.
         repeats: positions of a batch that share a decoded clip, as --data.repeats.
+        cache: where decoded frames are kept, as --data.cache.
         processor_time: count the seconds that processors have worked for this process, and not
             those of `clock`: the rate of a core, on a machine that others use, too.
         clock: seconds.
@@ -78,7 +81,7 @@ def measure_loader(
     _check(workers, batches, step_s, processor_time)
     if processor_time:
         clock = time.process_time
-    data = replace(config.data, sources=tuple(sources), holdout=0.0, repeats=repeats)
+    data = replace(config.data, sources=tuple(sources), holdout=0.0, repeats=repeats, cache=cache)
     report_problems(repeat_problems(config.stage, repeats))
     config = replace(config, data=data)
     catalogue = Catalogue.load(config.data, seed=config.seed)
@@ -98,6 +101,7 @@ def measure_loader(
             "clips": config.stage.loop.batch_size,
             "batches": batches,
             "prefetch": config.data.prefetch,
+            "cache": config.data.cache,
             "repeats": repeats,
             "step_s": step_s,
             "clock": "processor" if processor_time else "wall",

@@ -70,6 +70,8 @@ class LoaderArgs:
     """Batches that are timed for each number."""
     repeats: int = 1
     """Positions of a batch that share a decoded clip, as --data.repeats of vsalt pretrain."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Where decoded frames are kept, as --data.cache; then most clips are copied, not decoded."""
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
     spent waiting for data is measured, too, with a step that leaves the cores alone."""
@@ -128,6 +130,7 @@ def loader(words: Sequence[str], prog: str) -> int:
             batches=args.batches,
             step_s=args.step_s,
             repeats=args.repeats,
+            cache=args.cache,
             processor_time=args.processor_time,
         )
     if not args.data:
@@ -161,6 +164,8 @@ def _print(
     console = Console(markup=False, highlight=False)
     machine, settings = found["machine"], found["settings"]
     console.print(f"{machine['device']}, {machine['cores']} cores, load {machine['load']}")
+    if machine["load"] is not None and machine["load"] > machine["cores"]:
+        console.print("others use these cores, too; take rates by processor time", style="yellow")
     given = [f"{name} {value}" for name, value in settings.items() if value is not None]
     console.print(", ".join(given))
     for line in lines:
@@ -201,14 +206,15 @@ def _parts(found: Mapping[str, Any]) -> "Table":
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    """Return a table with a column for each key."""
+    """Return a table with a column for each key that has a value in some row."""
     from rich.table import Table
 
     table = Table()
-    for name in rows[0]:
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    for name in names:
         table.add_column(name, justify="right" if name not in ("part", "family") else "left")
     for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
+        table.add_row(*(_cell(name, row[name]) for name in names))
     return table
 
 

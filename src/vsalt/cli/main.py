@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ToldElsewhereError as error:
         return error.exit_code
     except VsaltError as error:
-        who = f"[process {os.environ.get('RANK')}] " if several else ""
+        who = f"[process {os.environ['RANK']}] " if several and "RANK" in os.environ else ""
         # Names from the disk may hold anything; the line ends are our own.
         for line in f"{who}vsalt {name}: {error}".split("\n"):
             print(printable(line), file=sys.stderr)

@@ -19,7 +19,7 @@ from vsalt.presets import baseline_of
 from vsalt.training.budget_config import BudgetConfig
 from vsalt.training.distributed import LostProcessError, place_in
 from vsalt.training.lengths import SCALED
-from vsalt.training.stop import InterruptedRunError
+from vsalt.training.stop import InterruptedRunError, UnreadableRunError
 
 
 def say_data(
@@ -175,6 +175,8 @@ def say_how_to_resume(run: Path) -> Iterator[None]:
         yield
     except InterruptedRunError as error:
         raise InterruptedRunError(error.number, f"{error}. {_resume(run)}") from error
+    except UnreadableRunError as error:
+        raise UnreadableRunError(f"{error}. {_resume(run)}, once they can be read") from error
     except LostProcessError as error:
         raise LostProcessError(f"{error}. {_resume(run, ' from the last checkpoint')}") from error
 

@@ -24,7 +24,7 @@ from vsalt.data.config import Shape
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import BadFile, Batch
-from vsalt.errors import DataError, NonFiniteError, ToldElsewhereError
+from vsalt.errors import DataError, NonFiniteError, ToldElsewhereError, VsaltError
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training import run_folder
 from vsalt.training.accumulate import accumulate
@@ -39,7 +39,7 @@ from vsalt.training.progress import Progress
 from vsalt.training.saver import FAILED, Saver
 from vsalt.training.schedule import clips_gradients, learning_rate, weight_decay
 from vsalt.training.step_flops import flops_until
-from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
+from vsalt.training.stop import InterruptedRunError, StopFlag, UnreadableRunError, in_stage
 
 
 @runtime_checkable
@@ -149,13 +149,17 @@ class Trainer:
                 step has been written.
             InterruptedRunError: if `stop` was raised; likewise, and in any of several processes.
             LostProcessError: if another process is lost; nothing was written.
+            DataError: if clips cannot be read; of a run of one process the last step is saved.
         """
         self._stop = stop
         self.objective.trainable.train()
         assert (self.joint is not None) == self.ranks.several
         self.health.alarms.show = progress.note
         try:
-            self._train(batches, progress)
+            try:
+                self._train(batches, progress)
+            except DataError as error:
+                raise self._give_up(error) from error
             self.saver.settle()
         except BaseException:
             # The steps before an error may explain it; an error of theirs must not hide it.
@@ -163,6 +167,21 @@ class Trainer:
                 self.health.flush()
             self.saver.join()
             raise
+
+    def _give_up(self, error: DataError) -> DataError:
+        """Save the steps before clips could not be read, and return the error to raise.
+
+        Of several processes one knows of it alone, and the others wait in vain for its step.
+        """
+        if self.ranks.several or self.done.step in (0, self.saved_step):
+            return error
+        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            self._save(validated=False)
+            self.saver.settle()
+        except VsaltError as failed:
+            return DataError(f"{error}\nThe steps since the last checkpoint are lost: {failed}")
+        return UnreadableRunError(f"{error}\nThe run is saved after step {self.done.step}")
 
     def _train(self, batches: StepBatches, progress: Progress) -> None:
         if not self.loop.end:

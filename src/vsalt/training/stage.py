@@ -26,7 +26,7 @@ from vsalt.training.division import divide_stage
 from vsalt.training.loop import Trainer
 from vsalt.training.place import choose_sharding
 from vsalt.training.progress import Progress
-from vsalt.training.stage_folder import StageRecord, read_stage
+from vsalt.training.stage_folder import StageRecord, is_done, read_stage
 from vsalt.training.stage_trainer import build_trainer
 from vsalt.training.stop import InterruptedRunError, StopFlag, in_stage
 from vsalt.training.target_cache import StoredLatents, open_again
@@ -85,8 +85,14 @@ def run_stage(
         entry = environment.describe(
             device, precision, threads, catalogue.manifest_hash, ranks.size, sharding
         )
-        for difference in ranks.first(lambda: environment.record(run, entry)) or []:
+
+        def note() -> list[str]:
+            return [] if is_done(run, config) else environment.record(run, entry)
+
+        for difference in ranks.first(note) or []:
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
+        if config.device.compile and not is_done(run, config):
+            console.print("networks are compiled in the first step, which can take some minutes")
         sha256 = record.teacher_sha256
         cache = open_again(record.targets) if record.targets else None
         teacher: TeacherNetwork | CachedTeacher | None = None

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from vsalt.config import STAGES
-from vsalt.errors import VsaltError
+from vsalt.errors import DataError, VsaltError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -23,6 +23,10 @@ class InterruptedRunError(VsaltError):
         super().__init__(message)
         self.number = number
         self.exit_code = 128 + number
+
+
+class UnreadableRunError(DataError):
+    """A run could not read its data any more, after a checkpoint was written."""
 
 
 def in_stage(title: str) -> str:
