@@ -72,9 +72,11 @@ def main() -> None:
 
         with ThreadPoolExecutor(args.at_once) as pool:
             list(pool.map(student, args.arms))
-        together = side_by_side(*(study.folder / study.name(arm) for arm in ("live", "int8-1")))
+        together = side_by_side(*(study.run(arm) for arm in ("live", "int8-1")))
         if together is not None:
-            found["side_by_side"] = found.get("side_by_side", {}) | {str(seed): together}
+            pairs = found.setdefault("side_by_side", {})
+            # Students of other first weights are a pair of their own beside the first one.
+            pairs[study.name(str(seed))] = together
             write(args.out, found)
     show(found)
 
@@ -107,6 +109,10 @@ class Study:
     def name(self, arm: str) -> str:
         """Name of a student."""
         return arm if self.init_seed is None else f"{arm} init {self.init_seed}"
+
+    def run(self, arm: str) -> Path:
+        """Run folder of a student."""
+        return self.folder / self.name(arm).replace(" ", "-")
 
     @property
     def options(self) -> list[str]:
@@ -147,7 +153,7 @@ def learn(study: Study, arm: str) -> dict[str, Any]:
         cost["cache_flops"] = json.loads((cache / "targets.json").read_text())["flops"]
         cost["cache_bytes"] = sum(file.stat().st_size for file in cache.glob("*.bin"))
         targets = ["--targets", str(cache)]
-    run = study.folder / study.name(arm).replace(" ", "-")
+    run = study.run(arm)
     words = ["--method", "salt", *study.options, *targets]
     words += ["--steps", str(study.steps), "--save-every", str(study.steps // 4)]
     if study.init_seed is not None:

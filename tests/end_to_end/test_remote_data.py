@@ -14,6 +14,7 @@ import fsspec
 import pytest
 
 from support import range_server, runs
+from support.s3_server import serving_s3
 from vsalt.cli.main import main
 from vsalt.data.pack import pack
 
@@ -61,22 +62,11 @@ def web(local: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def s3(local: Path) -> Iterator[str]:
     """URL of the folder in a bucket of an S3-compatible server."""
-    settings = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with process("-m", "moto.server", "-H", "127.0.0.1", "-p", "0") as server:
-        assert server.stdout is not None
-        for line in server.stdout:
-            if "Running on http" in line:
-                settings["AWS_ENDPOINT_URL"] = line.split()[-1]
-                break
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in settings.items():
-                patch.setenv(name, value)
-            _upload(local)
-            yield f"s3://{BUCKET}"
+    with serving_s3() as settings, pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        _upload(local)
+        yield f"s3://{BUCKET}"
 
 
 def _upload(folder: Path) -> None:

@@ -35,6 +35,7 @@ from vsalt.data.quarantine import Quarantine
 from vsalt.data.types import BadFile, Batch
 from vsalt.models.parts import own_part, whole
 from vsalt.objectives.protocol import ObjectiveOutput
+from vsalt.training import checkpoint as checkpoint_module
 from vsalt.training.checkpoint import (
     CheckpointFolder,
     model_tensors,
@@ -67,6 +68,8 @@ METHODS = {
 SIZES = (1, 2, 4)
 BAD_POSITIONS = (1, 6)
 """Clips that count as replaced in every step of the scenario `bad`."""
+BAD_ATTEMPTS = 10
+"""Files that were tried in vain for every clip of step 3 in the scenario `worse`."""
 
 
 class HeldOut:
@@ -105,6 +108,12 @@ class Batches:
                 BadFile(step, position, 0, f"{step}-{position}.mp4", "broken")
                 for position in rows
                 if position in BAD_POSITIONS
+            )
+        if self.scenario == "worse" and step == 3:
+            bad = tuple(
+                BadFile(step, position, attempt, f"{position}-{attempt}.mp4", "broken")
+                for position in rows
+                for attempt in range(BAD_ATTEMPTS)
             )
         if self.scenario == "stop" and step == 3 and group == 3:
             self.stop.number = 15  # in the last process only
@@ -182,6 +191,9 @@ def _make_trainer(folder: Path, scenario: str, options: list[str], ranks: Ranks)
     if scenario == "unwritable" and ranks.rank == ranks.size - 1:
         writer: Any = FileSystemWriter
         writer.write_data = _fail_to_write
+    if scenario == "worse":
+        module: Any = checkpoint_module
+        module.save_weights = _fail_to_write
     if scenario == "infinite" and ranks.rank == ranks.size - 1:
         _spoil(objective, divide(LOOP, ranks.size).num_parts)
     own = folder if ranks.leads else folder / f"rank-{ranks.rank}"
@@ -240,7 +252,7 @@ def main() -> int:
     jobs += [(f"{name}-shard", size) for name in METHODS for size in SIZES[1:]]
     jobs += [(name, 2) for name in ("stop", "bad", "infinite")]
     jobs += [(f"{name}-shard-async", 2) for name in ("vjepa", "stop", "infinite")]
-    jobs += [("unwritable-shard", 2)]
+    jobs += [("unwritable-shard", 2), ("worse-async", 2), ("worse-shard-async", 2)]
     # After vjepa-1, which they read.
     jobs += [("reload-shard", size) for size in SIZES[1:]]
     if len(sys.argv) > 2:

@@ -217,7 +217,7 @@ def parse_source(text: str) -> tuple[Location, Fraction | None]:
     """Split PATH@WEIGHT or URL@WEIGHT; a path that exists as it stands has no weight.
 
     Raises:
-        DataError: the weight is not above 0, or the URL is one of a local file.
+        DataError: the weight is not above 0, or the URL is malformed or one of a local file.
     """
     path, _, weight = text.rpartition("@")
     if not path or (not is_url(text) and Path(text).exists()):

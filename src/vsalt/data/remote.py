@@ -385,21 +385,44 @@ def _names(error: BaseException) -> set[str]:
     return names | (_names(inner) if isinstance(inner, BaseException) else set())
 
 
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, _CutError):
-        return True
+class _Answer(NamedTuple):
+    """What a server has answered in the place of a file: an HTTP status and its message."""
+
+    status: int
+    message: str
+
+
+def _answer(error: BaseException) -> _Answer | None:
+    """Return the answer that an error tells of: one of aiohttp's, or of s3fs, botocore's below."""
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
-        return status >= 500 or status in _PASSING_STATUS
+        return _Answer(status, getattr(error, "message", ""))
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            # S3 also tells of errors in answers that are none by their status.
+            if status >= 400:
+                return _Answer(status, response.get("Error", {}).get("Message", ""))
+    return None
+
+
+def _may_pass(error: BaseException) -> bool:
+    # S3 answers 400 to a request that has timed out.
+    if isinstance(error, _CutError | TimeoutError):
+        return True
+    answer = _answer(error)
+    if answer is not None:
+        return answer.status >= 500 or answer.status in _PASSING_STATUS
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return False
     return isinstance(error, OSError) or bool(_names(error) & (_PASSING | _UNREACHABLE))
 
 
 def _reason(error: BaseException) -> str:
-    status = getattr(error, "status", None)
-    if isinstance(status, int) and status:
-        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    answer = _answer(error)
+    if answer is not None:
+        return f"the server answers {answer.status} {answer.message}".rstrip()
     if "FSTimeoutError" in _names(error):
         return "no answer in time"
     if isinstance(error, FileNotFoundError):

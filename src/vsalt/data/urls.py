@@ -43,14 +43,33 @@ def location(name: str | os.PathLike[str]) -> Location:
     """Return a URL as text, and all else as a path.
 
     Raises:
-        DataError: the URL is one of a local file.
+        DataError: the URL is one of a local file, or is malformed.
     """
     text = os.fspath(name)
     if not is_url(text):
         return Path(text)
     if protocol(text) in _LOCAL:
         raise DataError(f"{text} names a local file; give its path alone")
+    problem = _malformed(text)
+    if problem:
+        raise DataError(
+            f"{text} is no valid URL ({problem}); write {protocol(text)}://HOST/PATH or "
+            f"{protocol(text)}://HOST:PORT/PATH, with an IPv6 address in brackets"
+        )
     return text
+
+
+def _malformed(url: str) -> str:
+    """Return what is wrong with a URL, nothing if nothing is; names of object stores are free."""
+    if protocol(url) not in _WITH_QUERY:
+        return ""
+    try:
+        parts = urlsplit(url)
+        # The port is looked at only when it is asked for.
+        _ = parts.port
+    except ValueError as error:
+        return str(error)
+    return "" if parts.hostname else "it names no host"
 
 
 def path_part(name: str) -> str:

@@ -133,14 +133,15 @@ def _one_video(video: object, name: str, layout: Layout | None) -> Row | Frames:
 def _file_row(path: Any) -> Row:
     if isinstance(path, bytes):
         path = os.fsdecode(path)
+    # Refuses URLs that are malformed, and file://, of which it says that a path is wanted.
+    place = location(path)
     is_table = suffix(path) in TABLE_SUFFIXES
     if is_table or os.path.isdir(path):
         raise DataError(
             f"{path} is a {'table' if is_table else 'folder'}; name its videos one by one, or all "
             f"of them by read_source({path!r}).rows"
         )
-    # Of file://, it says that a path is wanted.
-    whole = path if isinstance(location(path), str) else os.path.abspath(path)
+    whole = path if isinstance(place, str) else os.path.abspath(path)
     return Row(path=whole, relative_path=path, source=0, columns={})
 
 

@@ -24,7 +24,13 @@ from vsalt.data.config import Shape
 from vsalt.data.quarantine import Quarantine
 from vsalt.data.shapes_by_step import StepShapes
 from vsalt.data.types import BadFile, Batch
-from vsalt.errors import DataError, NonFiniteError, ToldElsewhereError, VsaltError
+from vsalt.errors import (
+    DataError,
+    NonFiniteError,
+    RunFolderError,
+    ToldElsewhereError,
+    VsaltError,
+)
 from vsalt.objectives.protocol import Objective, ObjectiveOutput
 from vsalt.training import run_folder
 from vsalt.training.accumulate import accumulate
@@ -179,7 +185,7 @@ class Trainer:
         try:
             self._save(validated=False)
             self.saver.settle()
-        except VsaltError as failed:
+        except (VsaltError, OSError) as failed:
             return DataError(f"{error}\nThe steps since the last checkpoint are lost: {failed}")
         return UnreadableRunError(f"{error}\nThe run is saved after step {self.done.step}")
 
@@ -298,11 +304,21 @@ class Trainer:
             with durable.explain_write_errors(run_folder.QUARANTINE):
                 self.quarantine.add(told.reads, bad_files)
         except DataError as error:
-            self.saver.settle()
-            raise self.ranks.agreed(error) from None
+            # All processes have counted the same, so all are here.
+            raise self.ranks.agreed(self._settled_after(error)) from None
         if self.ranks.leads:
             self.health.hear_others(told.clip_losses[share:])
         return told.sums, told.rows, told.finite
+
+    def _settled_after(self, error: DataError) -> DataError:
+        """Settle the checkpoint that is being written; its error stands below that of the data."""
+        try:
+            self.saver.settle()
+        except ToldElsewhereError:
+            pass  # The leader has the error.
+        except RunFolderError as failed:
+            return DataError(f"{error}\n{failed}")
+        return error
 
     def _refuse(
         self,

@@ -4,15 +4,18 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 import torch
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
 from support.range_server import RangeServer, serving
+from support.s3_server import serving_s3
 from vsalt.cli.main import main
 from vsalt.data import remote
 from vsalt.data.catalogue import Catalogue, ask_sizes, file_identity, parse_source
@@ -28,6 +31,7 @@ from vsalt.data.manifest import Row, read_source
 from vsalt.data.media import Media
 from vsalt.data.pack import pack
 from vsalt.data.types import SampleKey
+from vsalt.embedding.videos import read_videos
 from vsalt.errors import DataError, DecodeError, DecodeTimeoutError, MissingExtraError
 
 TIMES_S = [0.05, 0.55, 1.05]
@@ -140,6 +144,20 @@ def test_rows_of_a_local_manifest_may_be_urls(server: RangeServer, tmp_path: Pat
     manifest.write_text('{"path": "file:///etc/passwd"}\n')
     with pytest.raises(DataError, match="give its path alone"):
         read_source(manifest)
+
+
+def test_a_malformed_url_is_told_with_its_place(tmp_path: Path, capsys) -> None:
+    told = "http://[x/{} is no valid URL (Invalid IPv6 URL); write http://HOST/PATH"
+    assert main(["data", "check", "http://[x/l.csv", "--workers", "0"]) == 1
+    assert told.format("l.csv") in capsys.readouterr().err
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text("path\nhttp://host/a.mp4\nhttp://[x/a.mp4\n")
+    assert main(["data", "check", str(manifest), "--workers", "0"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.endswith(f"{manifest} cannot be used:") for line in lines)
+    assert any("line 3: " + told.format("a.mp4") in line for line in lines)
+    with pytest.raises(DataError, match=r"http://\[x/a\.mp4 is no valid URL"):
+        read_videos("http://[x/a.mp4")
 
 
 def test_paths_may_not_lead_out_of_a_server(server: RangeServer, folder: Path) -> None:
@@ -402,6 +420,79 @@ def test_verbs_that_cannot_read_urls_say_so(
     assert code != 0
     assert "is a URL, and this verb reads local files only" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+READINGS: dict[str, Callable[[str], object]] = {
+    "describe": remote.describe,
+    "read_whole": remote.read_whole,
+    "read_range": lambda url: remote.read_range(url, 0, 4, remaining_s=60.0),
+}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket of an S3-compatible server, with one object `there`."""
+    with serving_s3() as settings, pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.setattr(remote, "_systems", {})
+        system = fsspec.filesystem("s3", skip_instance_cache=True)
+        system.mkdir("bucket")
+        system.pipe_file("bucket/there", b"some bytes")
+        yield "s3://bucket"
+        # Of later tests none is led to this server.
+        system.clear_instance_cache()
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_what_s3_does_not_have_is_asked_for_once(
+    bucket: str, reading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    open_system = remote._open_system
+
+    def count(url: str) -> tuple[object, str]:
+        tried.append(url)
+        return open_system(url)
+
+    monkeypatch.setattr(remote, "_open_system", count)
+    read = READINGS[reading]
+    read(f"{bucket}/there")
+    assert len(tried) == 1
+    missing = {
+        f"{bucket}/absent": "no such file|404 The specified key does not exist",
+        "s3://nowhere/absent": "404 The specified bucket does not exist",
+    }
+    for url, reason in missing.items():
+        tried.clear()
+        with pytest.raises(DecodeError, match=f"^{url}: .*({reason})") as caught:
+            read(url)
+        assert not isinstance(caught.value, DecodeTimeoutError)
+        assert tried == [url]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "passes"),
+    [
+        ("NoSuchKey", 404, False),
+        ("AccessDenied", 403, False),
+        ("InvalidRange", 416, False),
+        ("RequestTimeout", 400, True),
+        ("TooManyRequests", 429, True),
+        ("InternalError", 500, True),
+        ("SlowDown", 503, True),
+        # An error in an answer that had begun as a good one.
+        ("InternalError", 200, True),
+    ],
+)
+def test_which_errors_of_s3_may_pass(code: str, status: int, passes: bool) -> None:
+    """By the table of S3's error responses; `translate_boto_error` is what s3fs raises."""
+    response = {
+        "Error": {"Code": code, "Message": "told so"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    error = translate_boto_error(ClientError(response, "GetObject"))
+    assert remote._may_pass(remote._cause(error)) is passes
 
 
 def test_what_is_missing_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,25 @@ def test_a_url_of_a_local_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://[x/a.mp4", "Invalid IPv6 URL"),
+        ("https://host:http/a.mp4", "Port could not be cast"),
+        ("http://host:99999/a.mp4", "Port out of range"),
+        ("http:///a.mp4", "it names no host"),
+    ],
+)
+def test_a_malformed_url_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(DataError, match=rf"is no valid URL \({problem}.*\); write https?://HOST"):
+        urls.location(url)
+
+
+def test_brackets_and_ports_may_be_right() -> None:
+    for url in ("http://[::1]:8000/a.mp4", "http://host/a[1].mp4", "s3://bucket/[x/a.mp4"):
+        assert urls.location(url) == url
+
+
+@pytest.mark.parametrize(
     ("base", "name", "whole"),
     [
         ("http://host/sets", "videos/a.mp4", "http://host/sets/videos/a.mp4"),

@@ -39,10 +39,11 @@ TORCHRUN = {
 
 METHODS = ("pixel", "salt", "vjepa")
 WHOLE = [f"{method}-{size}" for method in METHODS for size in (1, 2, 4)]
-WHOLE += ["stop-2", "bad-2", "infinite-2"]
+WHOLE += ["stop-2", "bad-2", "infinite-2", "worse-async-2"]
 SHARDED = ["vjepa-shard-2", "stop-shard-async-2", "reload-shard-2", "unwritable-shard-2"]
 SHARDED_SLOWLY = ["pixel-shard-2", "salt-shard-2", "pixel-shard-4", "salt-shard-4", "vjepa-shard-4"]
 SHARDED_SLOWLY += ["vjepa-shard-async-2", "infinite-shard-async-2", "reload-shard-4"]
+SHARDED_SLOWLY += ["worse-shard-async-2"]
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,25 @@ def test_bad_files_of_all_processes_are_counted_and_written_once(trained: Path) 
     assert [json.loads(line)["path"] for line in lines] == [
         f"{step}-{position}.mp4" for step in range(6) for position in (1, 6)
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["worse-async", pytest.param("worse-shard-async", marks=pytest.mark.slow)]
+)
+def test_a_checkpoint_that_fails_does_not_hide_that_too_many_files_are_bad(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue("trained" if name == "worse-async" else "sharded_slowly")
+    leader, other = ends(folder, name, 2)
+    kind, message = leader["error"]
+    assert kind == "DataError"
+    bad, checkpoint = message.split("\n")
+    # 8 clips of each of 4 steps, and 10 files in vain for each of the last one.
+    assert bad.startswith("80 of 112 clips could not be read")
+    assert "step-3: [Errno 5] Input/output error" in checkpoint
+    assert other["error"][0] == "ToldElsewhereError"
+    assert (leader["step"], other["step"]) == (3, 3)
+    assert list((folder / f"{name}-2" / "checkpoints").iterdir()) == []
 
 
 EXIT = """

@@ -29,6 +29,7 @@ from vsalt.errors import DataError, NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
 from vsalt.training import health
 from vsalt.training.alarms import Alarms, Memory
+from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Trainer
 from vsalt.training.run_folder import JsonLines
@@ -359,9 +360,17 @@ def test_a_jump_before_another_error_is_told(
     trainer = make_trainer(tmp_path, loop=loop, optim=constant(0.03))
     if flush_fails:
         trainer.health.alarms.judge_step = fail
-    with pytest.raises(DataError, match="too many files are damaged"):
+    with pytest.raises(DataError, match="too many files are damaged") as caught:
         run(trainer, batch_of)
     assert kinds(tmp_path) == ([] if flush_fails else [(31, "loss_jump")])
+    latest = CheckpointFolder(tmp_path, keep_last=1).latest()
+    if flush_fails:
+        assert "since the last checkpoint are lost: the disk is full" in str(caught.value)
+        assert latest is None
+    else:
+        assert "saved after step 40" in str(caught.value)
+        assert latest is not None
+        assert latest.step == 40
 
 
 @pytest.mark.parametrize("cut", [19, 29, 31])
