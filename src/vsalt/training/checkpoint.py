@@ -17,7 +17,6 @@ resuming the run itself reads `state/`.
 import errno
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn, optim
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.checkpoint.state_dict_loader import load as load_state
 
 from vsalt import durable
 from vsalt.errors import RunFolderError
@@ -46,6 +43,7 @@ from vsalt.models.weights import (
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
 from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.read_state import USE_ANOTHER, read_state
 from vsalt.training.state_draft import StateDraft, Written
 
 MODEL = "model.safetensors"
@@ -311,9 +309,7 @@ def read_verified(checkpoint: Checkpoint) -> dict[str, Tensor]:
     tensors = read_weights(checkpoint.path / MODEL)
     if weights_hash(tensors) != checkpoint.meta["weights_sha256"]:
         raise RunFolderError(
-            f"the weights of {checkpoint.path} are not those that were written; use another "
-            f"checkpoint (to resume: remove that folder, and let {run_folder.LATEST} name an "
-            "earlier one)"
+            f"the weights of {checkpoint.path} are not those that were written; {USE_ANOTHER}"
         )
     return tensors
 
@@ -340,14 +336,9 @@ def restore_optimiser(
     Raises:
         RunFolderError: if the state is damaged.
     """
-    path, module = checkpoint.path / STATE, objective.trainable
+    module = objective.trainable
     # Where there are gradients torch leaves a new optimiser's state empty, and nothing is loaded.
     optimiser.zero_grad(set_to_none=True)
     state = _optimiser_state(module, optimiser)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
-        try:
-            load_state(state, checkpoint_id=path, no_dist=True)
-        except (CheckpointException, OSError, ValueError) as error:
-            raise RunFolderError(f"the optimiser state {path} cannot be read: {error}") from error
+    read_state(state, checkpoint.path / STATE)
     set_optimizer_state_dict(module, optimiser, state["optimizer"])

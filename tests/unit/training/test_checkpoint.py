@@ -2,6 +2,8 @@
 
 import errno
 import json
+import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -149,8 +151,17 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         restored(saver)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no metadata"])
-def test_a_damaged_optimiser_state_is_refused(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        ("cut", "EOFError"),
+        ("gone", "FileNotFoundError: .*distcp.*"),
+        ("no metadata", "AssertionError: .*No such file or directory: .*metadata.*"),
+    ],
+)
+def test_a_damaged_optimiser_state_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, cause: str
+) -> None:
     saver = Saver(tmp_path)
     saver.save(2)
     state = saver.folder.path / "step-2" / "state"
@@ -161,8 +172,27 @@ def test_a_damaged_optimiser_state_is_refused(tmp_path: Path, damage: str) -> No
         data.unlink()
     else:
         (state / ".metadata").unlink()
-    with pytest.raises(RunFolderError, match=r"the optimiser state .*state cannot be read"):
+    with pytest.raises(RunFolderError) as caught:
         restored(saver)
+    message = str(caught.value)
+    assert "Traceback" not in message
+    assert re.fullmatch(
+        rf"the optimiser state .*/state cannot be read: {cause}; use another checkpoint "
+        r"\(to resume: remove that folder, and let latest name an earlier one\)",
+        message,
+    )
+    assert [record for record in caplog.records if record.name == "root"] == []
+
+
+def test_other_logs_are_heard_again_after_a_state_was_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    restored(saver)
+    assert logging.getLogger().filters == []
+    logging.getLogger().warning("heard")
+    assert [each.message for each in caplog.records if each.name == "root"] == ["heard"]
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
