@@ -229,13 +229,11 @@ class Draft:
         """Turn all errors of the file system into one that can be told to other processes."""
         what = f"checkpoint {self._folder.path / self._name}"
         try:
-            with durable.explain_write_errors(what):
+            with durable.explain_all_write_errors(what):
                 yield
-        except BaseException as error:
+        except BaseException:
             if self._meta is not None:
                 self.discard()
-            if isinstance(error, OSError):
-                raise RunFolderError(f"cannot write {what}: {error}") from error
             raise
 
 

@@ -54,6 +54,9 @@ class StateDraft:
         Args:
             ranks: the processes.
             copy: copy what is written, so that the state may change before it has been.
+
+        Raises:
+            RunFolderError: if the folder cannot be made.
         """
         ranks.first(self._make_room)
         self._planner.set_up_planner(
@@ -92,7 +95,7 @@ class StateDraft:
 
     def _make_room(self) -> None:
         shutil.rmtree(self._folder.parent, ignore_errors=True)
-        with durable.explain_write_errors(f"checkpoint {self._folder.parent}"):
+        with durable.explain_all_write_errors(f"checkpoint {self._folder.parent}"):
             self._folder.parent.mkdir()
             self._folder.mkdir()
 

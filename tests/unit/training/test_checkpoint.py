@@ -126,6 +126,18 @@ def test_a_save_replaces_what_a_failed_one_left(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_that_cannot_be_made_is_told_plainly(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    # A file, so neither is it removed as a folder that a failed save has left, nor made anew.
+    (saver.folder.path / ".tmp-step-4").write_text("")
+    with pytest.raises(
+        RunFolderError, match=r"cannot write checkpoint .*/\.tmp-step-4: .*File exists"
+    ):
+        saver.save(4)
+    assert saver.pointer("latest") == "step-2"
+
+
 def restored(saver: Saver, objective: PixelObjective | None = None) -> None:
     latest = saver.folder.latest()
     assert latest is not None
