@@ -17,9 +17,9 @@ resuming the run itself reads `state/`.
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,13 @@ class CheckpointFolder:
             self._point(run_folder.BEST, name)
         self._remove_old()
 
-    def clean(self) -> Checkpoint | None:
-        """Return the checkpoint to go on from, and remove what an interrupted save left behind."""
+    def clean(self, say: Callable[[str], None]) -> Checkpoint | None:
+        """Return the checkpoint to go on from, and remove what an interrupted save left behind.
+
+        Args:
+            say: told if the best checkpoint is lost. In the meta.json that is returned there is
+                none then, so that the next one of any `val_loss` is the best.
+        """
         with durable.explain_write_errors(str(self.path)):
             self.path.mkdir(exist_ok=True)
             durable.sync_folder(self.path.parent)
@@ -135,14 +140,31 @@ class CheckpointFolder:
         for entry in self._steps():
             if _step_of(entry) > step:
                 shutil.rmtree(entry)
-        if latest and latest.meta["best_step"] is not None:
-            self._point(run_folder.BEST, f"step-{latest.meta['best_step']}")
-        return latest
+        return self._point_at_best(latest, say) if latest else None
 
     def latest(self) -> Checkpoint | None:
         """Return the newest finished checkpoint, if there is one."""
         pointer = self.path / run_folder.LATEST
         return read_checkpoint(pointer) if pointer.exists() else None
+
+    def _point_at_best(self, latest: Checkpoint, say: Callable[[str], None]) -> Checkpoint:
+        """Let `best` be what it was when a checkpoint was written, if that is still there.
+
+        It need not be: a later one may have been better, so that the earlier one was removed, and
+        then been removed by the user because it is damaged.
+        """
+        step = latest.meta["best_step"]
+        if step is not None and (self.path / f"step-{step}" / META).is_file():
+            self._point(run_folder.BEST, f"step-{step}")
+            return latest
+        (self.path / run_folder.BEST).unlink(missing_ok=True)
+        if step is None:
+            return latest
+        say(
+            f"the best checkpoint at step {latest.step}, step-{step}, is not there any more; "
+            "of those that are to come the best is found anew"
+        )
+        return replace(latest, meta={**latest.meta, "best_step": None, "best_val_loss": None})
 
     def _point(self, pointer: str, name: str) -> None:
         durable.write_file(self.path / pointer, f"{name}\n")

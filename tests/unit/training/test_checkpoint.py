@@ -82,19 +82,53 @@ def test_cleaning_up_removes_what_an_interrupted_save_left(tmp_path: Path) -> No
     (folder / "latest").write_text("step-4\n")
     (folder / "best").write_text("step-6\n")
     shutil.copytree(folder / "step-4", folder / ".tmp-step-8")
-    latest = saver.folder.clean()
+    latest = saver.folder.clean(print)
     assert latest is not None
     assert latest.step == 4
     assert saver.names() == {"step-2", "step-4"}
     assert saver.pointer("best") == "step-2"
 
 
+def test_a_best_checkpoint_that_is_lost_is_not_pointed_at(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, keep_last=2)
+    for step, best in ((2, 2), (4, 2), (6, 6)):
+        saver.save(step, best)
+    assert saver.names() == {"step-4", "step-6"}
+    # What a damaged step-6 asks for. That step-2 was the best at step 4 counts no more: it has
+    # made room for step-6.
+    shutil.rmtree(saver.folder.path / "step-6")
+    (saver.folder.path / "latest").write_text("step-4\n")
+    said: list[str] = []
+    latest = saver.folder.clean(said.append)
+    assert latest is not None
+    assert (latest.step, latest.meta["best_step"], latest.meta["best_val_loss"]) == (4, None, None)
+    assert (saver.pointer("latest"), saver.pointer("best")) == ("step-4", None)
+    assert len(said) == 1
+    assert "step-2, is not there any more" in said[0]
+
+    # The next one of any val_loss is the best, and nothing is to be said of it.
+    saver.save(8, 8)
+    assert saver.folder.clean(said.append) == saver.folder.latest()
+    assert saver.pointer("best") == "step-8"
+    assert len(said) == 1
+
+
+def test_no_best_checkpoint_is_pointed_at_before_there_is_one(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    for step, best in ((2, None), (4, 4)):
+        saver.save(step, best)
+    shutil.rmtree(saver.folder.path / "step-4")
+    (saver.folder.path / "latest").write_text("step-2\n")
+    assert saver.folder.clean(print) == saver.folder.latest()
+    assert saver.pointer("best") is None
+
+
 def test_cleaning_up_before_the_first_checkpoint(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep_last=1)
-    assert folder.clean() is None
+    assert folder.clean(print) is None
     (folder.path / ".tmp-step-2").mkdir()
     (folder.path / "step-2").mkdir()
-    assert folder.clean() is None
+    assert folder.clean(print) is None
     assert list(folder.path.iterdir()) == []
 
 
