@@ -7,7 +7,7 @@ in force.
     checkpoints/
       step-N/model.safetensors   encoder, predictor and carried state after N optimiser steps
       step-N/state/              optimiser state, by torch.distributed.checkpoint
-      step-N/meta.json           step, stage configuration, hash of the weights, val_loss
+      step-N/meta.json           step, stage configuration, hashes, val_loss
       latest, best               text files that hold the name of a checkpoint
 
 A checkpoint's model.safetensors and meta.json are enough to use its encoder anywhere. Only
@@ -43,12 +43,13 @@ from vsalt.models.weights import (
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
 from vsalt.training.distributed import ALONE, Ranks
-from vsalt.training.read_state import USE_ANOTHER, read_state
+from vsalt.training.read_state import USE_ANOTHER, check_state, read_state
 from vsalt.training.state_draft import StateDraft, Written
 
 MODEL = "model.safetensors"
 STATE = "state"
 META = "meta.json"
+STATE_HASHES = "state_sha256"
 CARRIED = "carried"
 _TEMPORARY = ".tmp-"
 OPTIMISER_WORDS = 2
@@ -235,8 +236,11 @@ class Draft:
         """
         assert self._meta is not None, "the leader finishes"
         with self._explained():
-            self._state.finish(written)
-            meta = {**self._meta, "weights_sha256": weights_hash(self._tensors)}
+            meta = {
+                **self._meta,
+                "weights_sha256": weights_hash(self._tensors),
+                STATE_HASHES: self._state.finish(written),
+            }
             durable.write_json(self._temporary / META, meta)
             durable.sync_tree(self._temporary)
             best = self._meta["best_step"] == self._meta["step"]
@@ -349,16 +353,30 @@ def restore_weights(checkpoint: Checkpoint, objective: Objective) -> None:
 
 
 def restore_optimiser(
-    checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer
+    checkpoint: Checkpoint,
+    objective: Objective,
+    optimiser: optim.Optimizer,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Put a checkpoint's optimiser state back, however it and the weights are sharded.
+
+    Checkpoints of earlier versions have no hashes of its files, and are read without.
+
+    Args:
+        checkpoint: what is read.
+        objective: the method, with the checkpoint's weights.
+        optimiser: over its parameters.
+        ranks: processes that all call this; one of them compares the hashes for all.
 
     Raises:
         RunFolderError: if the state is damaged.
     """
-    module = objective.trainable
+    path, module = checkpoint.path / STATE, objective.trainable
+    hashes = checkpoint.meta.get(STATE_HASHES)
+    if hashes is not None:
+        ranks.first(lambda: check_state(path, hashes))
     # Where there are gradients torch leaves a new optimiser's state empty, and nothing is loaded.
     optimiser.zero_grad(set_to_none=True)
     state = _optimiser_state(module, optimiser)
-    read_state(state, checkpoint.path / STATE)
+    read_state(state, path)
     set_optimizer_state_dict(module, optimiser, state["optimizer"])

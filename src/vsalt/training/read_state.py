@@ -3,7 +3,7 @@
 import logging
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,35 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
+from vsalt.training.file_hashes import changed_files, file_hashes
 
 USE_ANOTHER = (
     "use another checkpoint (to resume: remove that folder, and let "
     f"{run_folder.LATEST} name an earlier one)"
 )
 """What to do about a checkpoint that is damaged."""
+
+
+def check_state(folder: Path, sha256: Mapping[str, str]) -> None:
+    """Compare the files of a state with what `StateDraft.finish` returned.
+
+    Args:
+        folder: `state/` of a checkpoint. Other files in it do not matter: nothing reads them.
+        sha256: of each file, by name.
+
+    Raises:
+        RunFolderError: if one is missing, cannot be read, or has changed.
+    """
+    try:
+        found = file_hashes(folder / name for name in sha256)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    changed = changed_files(sha256, found)
+    if changed:
+        raise RunFolderError(
+            f"{', '.join(changed)} in the optimiser state {folder} changed after it was written; "
+            f"{USE_ANOTHER}"
+        )
 
 
 def read_state(state: dict[str, Any], folder: Path) -> None:
@@ -35,9 +58,13 @@ def read_state(state: dict[str, Any], folder: Path) -> None:
         with _quiet():
             state_dict_loader.load(state, checkpoint_id=folder, no_dist=True)
     except (CheckpointException, OSError, ValueError) as error:
-        raise RunFolderError(
-            f"the optimiser state {folder} cannot be read: {_cause(error)}; {USE_ANOTHER}"
-        ) from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: BaseException) -> RunFolderError:
+    return RunFolderError(
+        f"the optimiser state {folder} cannot be read: {_cause(error)}; {USE_ANOTHER}"
+    )
 
 
 def _cause(error: BaseException) -> str:

@@ -80,7 +80,7 @@ def build_trainer(
     joint = place(objective, config.device, sharding, ranks, device, num_parts)
     optimiser = build_optimiser(objective.param_groups(), stage.optim)
     if latest is not None:
-        restore_optimiser(latest, objective, optimiser)
+        restore_optimiser(latest, objective, optimiser, ranks)
 
     def open_quarantine() -> Quarantine:
         quarantine = Quarantine(

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,16 @@ def test_a_checkpoint_holds_what_it_says(tmp_path: Path) -> None:
     assert tensors.keys() == params.keys()
     assert all(torch.equal(tensors[name], params[name]) for name in params)
     meta = json.loads((folder / "meta.json").read_text())
-    assert meta == {"step": 2, "best_step": None, "weights_sha256": weights_hash(params)}
+    state = {
+        path.name: sha256(path.read_bytes()).hexdigest() for path in (folder / "state").iterdir()
+    }
+    assert state.keys() == {".metadata", "__0_0.distcp"}
+    assert meta == {
+        "step": 2,
+        "best_step": None,
+        "weights_sha256": weights_hash(params),
+        "state_sha256": state,
+    }
     assert read_checkpoint(tmp_path / "checkpoints" / "latest") == read_checkpoint(folder)
 
 
@@ -197,6 +207,66 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         restored(saver)
 
 
+def forget_hashes(checkpoint: Path) -> None:
+    """Make it one of an earlier version."""
+    meta = json.loads((checkpoint / "meta.json").read_text())
+    del meta["state_sha256"]
+    (checkpoint / "meta.json").write_text(json.dumps(meta))
+
+
+ADVICE = (
+    "; use another checkpoint (to resume: remove that folder, and let latest name an earlier one)"
+)
+
+
+def test_a_flipped_bit_of_any_file_of_the_optimiser_state_is_refused(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    state = saver.folder.path / "step-2" / "state"
+    # What lies there besides is not ours.
+    (state / "notes.txt").write_text("")
+    for path in (state / ".metadata", *state.glob("*.distcp")):
+        whole = path.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            with pytest.raises(RunFolderError) as caught:
+                restored(saver)
+            what = f"{path.name} in the optimiser state {state} changed after it was written"
+            assert str(caught.value) == what + ADVICE
+        path.write_bytes(whole)
+        restored(saver)
+
+
+def test_a_missing_file_of_the_optimiser_state_is_refused(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    state = saver.folder.path / "step-2" / "state"
+    (state / ".metadata").unlink()
+    with pytest.raises(RunFolderError) as caught:
+        restored(saver)
+    message = str(caught.value)
+    assert message.startswith(f"the optimiser state {state} cannot be read: FileNotFoundError: ")
+    assert message.endswith(ADVICE)
+    assert "\n" not in message
+
+
+def test_an_optimiser_state_without_hashes_is_read(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    forget_hashes(saver.folder.path / "step-2")
+    before = {id(key): values["exp_avg"] for key, values in saver.optimiser.state.items()}
+    expected = {key: value.clone() for key, value in before.items()}
+    for value in before.values():
+        value.zero_()
+    restored(saver)
+    found = {id(key): values["exp_avg"] for key, values in saver.optimiser.state.items()}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert any(value.any() for value in expected.values())
+
+
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
@@ -205,11 +275,12 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         ("no metadata", "AssertionError: .*No such file or directory: .*metadata.*"),
     ],
 )
-def test_a_damaged_optimiser_state_is_refused(
+def test_a_damaged_optimiser_state_without_hashes_is_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, cause: str
 ) -> None:
     saver = Saver(tmp_path)
     saver.save(2)
+    forget_hashes(saver.folder.path / "step-2")
     state = saver.folder.path / "step-2" / "state"
     data = next(state.glob("*.distcp"))
     if damage == "cut":
@@ -222,11 +293,8 @@ def test_a_damaged_optimiser_state_is_refused(
         restored(saver)
     message = str(caught.value)
     assert "Traceback" not in message
-    assert re.fullmatch(
-        rf"the optimiser state .*/state cannot be read: {cause}; use another checkpoint "
-        r"\(to resume: remove that folder, and let latest name an earlier one\)",
-        message,
-    )
+    start = rf"the optimiser state .*/state cannot be read: {cause}"
+    assert re.fullmatch(start + re.escape(ADVICE), message)
     assert [record for record in caplog.records if record.name == "root"] == []
 
 
