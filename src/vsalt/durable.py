@@ -35,6 +35,19 @@ def explain_write_errors(what: str) -> Iterator[None]:
         raise RunFolderError(f"cannot write {what}: {advice}") from error
 
 
+@contextmanager
+def explain_all_write_errors(what: str) -> Iterator[None]:
+    """Turn those errors of the file system, too, for which there is no advice.
+
+    For what one process does while others wait to be told how it went.
+    """
+    try:
+        with explain_write_errors(what):
+            yield
+    except OSError as error:
+        raise RunFolderError(f"cannot write {what}: {error}") from error
+
+
 def create_folder(path: Path) -> None:
     """Create a folder and its parents, and make sure that files can be written in it.
 

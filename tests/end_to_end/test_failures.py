@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,24 @@ def test_what_users_keep_among_the_checkpoints_is_left_alone(copy: Path) -> None
     (checkpoints / "latest").write_text("step-6\n")
     assert runs.vsalt("resume", copy).returncode == 0
     assert {path.name for path in checkpoints.iterdir()} >= {"backup", "mine-9", "step-best"}
+
+
+@pytest.mark.slow
+def test_a_lost_best_checkpoint_does_not_compete(copy: Path) -> None:
+    checkpoints = copy / "student" / "checkpoints"
+    shutil.rmtree(checkpoints / "step-8")
+    (checkpoints / "latest").write_text("step-6\n")
+    path = checkpoints / "step-6" / "meta.json"
+    meta = json.loads(path.read_text())
+    # Removed long ago, and better than any loss that can come.
+    path.write_text(json.dumps({**meta, "best_step": 2, "best_val_loss": 0.0}))
+    answer = runs.vsalt("resume", copy)
+    assert answer.returncode == 0, answer.stderr
+    said = " ".join((answer.stdout + answer.stderr).split())
+    assert "student: the best checkpoint at step 6, step-2, is not there any more" in said
+    assert (checkpoints / "best").read_text() == "step-8\n"
+    meta = json.loads((checkpoints / "step-8" / "meta.json").read_text())
+    assert (meta["best_step"], meta["best_val_loss"]) == (8, meta["val_loss"])
 
 
 def test_job_configuration_that_was_changed_is_noticed(copy: Path) -> None:

@@ -7,7 +7,7 @@ in force.
     checkpoints/
       step-N/model.safetensors   encoder, predictor and carried state after N optimiser steps
       step-N/state/              optimiser state, by torch.distributed.checkpoint
-      step-N/meta.json           step, stage configuration, hash of the weights, val_loss
+      step-N/meta.json           step, stage configuration, hashes, val_loss
       latest, best               text files that hold the name of a checkpoint
 
 A checkpoint's model.safetensors and meta.json are enough to use its encoder anywhere. Only
@@ -17,21 +17,18 @@ resuming the run itself reads `state/`.
 import errno
 import os
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn, optim
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.checkpoint.state_dict_loader import load as load_state
 
 from vsalt import durable
 from vsalt.errors import RunFolderError
@@ -46,11 +43,13 @@ from vsalt.models.weights import (
 from vsalt.objectives.protocol import Objective
 from vsalt.training import run_folder
 from vsalt.training.distributed import ALONE, Ranks
+from vsalt.training.read_state import USE_ANOTHER, check_state, read_state
 from vsalt.training.state_draft import StateDraft, Written
 
 MODEL = "model.safetensors"
 STATE = "state"
 META = "meta.json"
+STATE_HASHES = "state_sha256"
 CARRIED = "carried"
 _TEMPORARY = ".tmp-"
 OPTIMISER_WORDS = 2
@@ -125,8 +124,13 @@ class CheckpointFolder:
             self._point(run_folder.BEST, name)
         self._remove_old()
 
-    def clean(self) -> Checkpoint | None:
-        """Return the checkpoint to go on from, and remove what an interrupted save left behind."""
+    def clean(self, say: Callable[[str], None]) -> Checkpoint | None:
+        """Return the checkpoint to go on from, and remove what an interrupted save left behind.
+
+        Args:
+            say: told if the best checkpoint is lost. In the meta.json that is returned there is
+                none then, so that the next one of any `val_loss` is the best.
+        """
         with durable.explain_write_errors(str(self.path)):
             self.path.mkdir(exist_ok=True)
             durable.sync_folder(self.path.parent)
@@ -137,14 +141,31 @@ class CheckpointFolder:
         for entry in self._steps():
             if _step_of(entry) > step:
                 shutil.rmtree(entry)
-        if latest and latest.meta["best_step"] is not None:
-            self._point(run_folder.BEST, f"step-{latest.meta['best_step']}")
-        return latest
+        return self._point_at_best(latest, say) if latest else None
 
     def latest(self) -> Checkpoint | None:
         """Return the newest finished checkpoint, if there is one."""
         pointer = self.path / run_folder.LATEST
         return read_checkpoint(pointer) if pointer.exists() else None
+
+    def _point_at_best(self, latest: Checkpoint, say: Callable[[str], None]) -> Checkpoint:
+        """Let `best` be what it was when a checkpoint was written, if that is still there.
+
+        It need not be: a later one may have been better, so that the earlier one was removed, and
+        then been removed by the user because it is damaged.
+        """
+        step = latest.meta["best_step"]
+        if step is not None and (self.path / f"step-{step}" / META).is_file():
+            self._point(run_folder.BEST, f"step-{step}")
+            return latest
+        (self.path / run_folder.BEST).unlink(missing_ok=True)
+        if step is None:
+            return latest
+        say(
+            f"the best checkpoint at step {latest.step}, step-{step}, is not there any more; "
+            "of those that are to come the best is found anew"
+        )
+        return replace(latest, meta={**latest.meta, "best_step": None, "best_val_loss": None})
 
     def _point(self, pointer: str, name: str) -> None:
         durable.write_file(self.path / pointer, f"{name}\n")
@@ -215,8 +236,11 @@ class Draft:
         """
         assert self._meta is not None, "the leader finishes"
         with self._explained():
-            self._state.finish(written)
-            meta = {**self._meta, "weights_sha256": weights_hash(self._tensors)}
+            meta = {
+                **self._meta,
+                "weights_sha256": weights_hash(self._tensors),
+                STATE_HASHES: self._state.finish(written),
+            }
             durable.write_json(self._temporary / META, meta)
             durable.sync_tree(self._temporary)
             best = self._meta["best_step"] == self._meta["step"]
@@ -231,13 +255,11 @@ class Draft:
         """Turn all errors of the file system into one that can be told to other processes."""
         what = f"checkpoint {self._folder.path / self._name}"
         try:
-            with durable.explain_write_errors(what):
+            with durable.explain_all_write_errors(what):
                 yield
-        except BaseException as error:
+        except BaseException:
             if self._meta is not None:
                 self.discard()
-            if isinstance(error, OSError):
-                raise RunFolderError(f"cannot write {what}: {error}") from error
             raise
 
 
@@ -311,9 +333,7 @@ def read_verified(checkpoint: Checkpoint) -> dict[str, Tensor]:
     tensors = read_weights(checkpoint.path / MODEL)
     if weights_hash(tensors) != checkpoint.meta["weights_sha256"]:
         raise RunFolderError(
-            f"the weights of {checkpoint.path} are not those that were written; use another "
-            f"checkpoint (to resume: remove that folder, and let {run_folder.LATEST} name an "
-            "earlier one)"
+            f"the weights of {checkpoint.path} are not those that were written; {USE_ANOTHER}"
         )
     return tensors
 
@@ -333,21 +353,30 @@ def restore_weights(checkpoint: Checkpoint, objective: Objective) -> None:
 
 
 def restore_optimiser(
-    checkpoint: Checkpoint, objective: Objective, optimiser: optim.Optimizer
+    checkpoint: Checkpoint,
+    objective: Objective,
+    optimiser: optim.Optimizer,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Put a checkpoint's optimiser state back, however it and the weights are sharded.
+
+    Checkpoints of earlier versions have no hashes of its files, and are read without.
+
+    Args:
+        checkpoint: what is read.
+        objective: the method, with the checkpoint's weights.
+        optimiser: over its parameters.
+        ranks: processes that all call this; one of them compares the hashes for all.
 
     Raises:
         RunFolderError: if the state is damaged.
     """
     path, module = checkpoint.path / STATE, objective.trainable
+    hashes = checkpoint.meta.get(STATE_HASHES)
+    if hashes is not None:
+        ranks.first(lambda: check_state(path, hashes))
     # Where there are gradients torch leaves a new optimiser's state empty, and nothing is loaded.
     optimiser.zero_grad(set_to_none=True)
     state = _optimiser_state(module, optimiser)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch.distributed")
-        try:
-            load_state(state, checkpoint_id=path, no_dist=True)
-        except (CheckpointException, OSError, ValueError) as error:
-            raise RunFolderError(f"the optimiser state {path} cannot be read: {error}") from error
+    read_state(state, path)
     set_optimizer_state_dict(module, optimiser, state["optimizer"])

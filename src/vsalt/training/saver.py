@@ -131,7 +131,7 @@ class _Writing:
         self.error: BaseException | None = None
         self.ended = False
         self._finishes = finishes
-        self._written: Written = []
+        self._written = Written()
         self._thread = threading.Thread(target=self._run, name="vsalt-checkpoint")
 
     @property

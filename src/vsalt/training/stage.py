@@ -100,7 +100,13 @@ def run_stage(
             teacher = cache.teacher()
         elif sha256 is not None:
             teacher = load_teacher(run, config.stage, read_outside, sha256=sha256)
-        trainer = build_trainer(run, record, catalogue, teacher, device, precision, ranks, sharding)
+
+        def say(text: str) -> None:
+            console.print(f"{title}: {text}", style="yellow")
+
+        trainer = build_trainer(
+            run, record, catalogue, teacher, device, precision, ranks, sharding, say
+        )
         if trainer.saved_step == config.stage.loop.end:
             console.print(f"{title}: all {trainer.done.step} steps were done before")
             for log in trainer.logs:

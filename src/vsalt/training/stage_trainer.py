@@ -1,6 +1,6 @@
 """The trainer of a stage as its folder says it, at its newest checkpoint or at step 0."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from vsalt.training.checkpoint import (
     META,
     Checkpoint,
     CheckpointFolder,
-    read_checkpoint,
     restore_optimiser,
     restore_weights,
 )
@@ -44,6 +43,7 @@ def build_trainer(
     precision: str,
     ranks: Ranks,
     sharding: Sharding,
+    say: Callable[[str], None],
 ) -> Trainer:
     """Build a stage's networks, optimiser and logs, and restore them from its newest checkpoint.
 
@@ -59,6 +59,7 @@ def build_trainer(
         precision: "fp32" or "bf16".
         ranks: the processes of the run.
         sharding: of several: whether each holds the trained networks or a part of them.
+        say: told what the user should know of the checkpoints.
 
     Raises:
         RunFolderError: if the checkpoint is of another configuration, or cannot be read.
@@ -66,13 +67,7 @@ def build_trainer(
     config, stage = record.config, record.config.stage
     objective = build_objective(config, teacher)
     checkpoints = CheckpointFolder(run, stage.loop.keep_last)
-
-    def clean() -> Path | None:
-        found = checkpoints.clean()
-        return found.path if found else None
-
-    kept = ranks.lead(clean)
-    latest = read_checkpoint(kept) if kept else None
+    latest = ranks.lead(lambda: checkpoints.clean(say))
     done, memory = Progressed(), Memory()
     if latest is not None:
         _check_same_config(latest, config)
@@ -85,7 +80,7 @@ def build_trainer(
     joint = place(objective, config.device, sharding, ranks, device, num_parts)
     optimiser = build_optimiser(objective.param_groups(), stage.optim)
     if latest is not None:
-        restore_optimiser(latest, objective, optimiser)
+        restore_optimiser(latest, objective, optimiser, ranks)
 
     def open_quarantine() -> Quarantine:
         quarantine = Quarantine(

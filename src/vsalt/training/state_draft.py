@@ -6,9 +6,10 @@ the training, and one that is lost keeps no other waiting in the background.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
@@ -19,9 +20,23 @@ from torch.distributed.checkpoint.storage import WriteResult
 
 from vsalt import durable
 from vsalt.training.distributed import Ranks
+from vsalt.training.file_hashes import file_hashes
 
-Written: TypeAlias = list[WriteResult]
-"""Where the parts of the state stand in the files of one process."""
+_METADATA = ".metadata"
+"""Torch's name for the file that says where everything stands."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one process has written of a state.
+
+    Attributes:
+        results: where its parts stand in the files.
+        sha256: of each file, by name.
+    """
+
+    results: Sequence[WriteResult] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 class StateDraft:
@@ -54,6 +69,9 @@ class StateDraft:
         Args:
             ranks: the processes.
             copy: copy what is written, so that the state may change before it has been.
+
+        Raises:
+            RunFolderError: if the folder cannot be made.
         """
         ranks.first(self._make_room)
         self._planner.set_up_planner(
@@ -72,27 +90,37 @@ class StateDraft:
     def write(self) -> Written:
         """Write this process's files and flush them to disk.
 
+        Each process hashes its own, where it writes them: in the background if that is where.
+
         Raises:
             OSError, RuntimeError: if they cannot be written.
         """
         assert self._plan is not None, "plan first"
         future = self._writer.write_data(self._plan, self._planner)
         future.wait()
-        written: Written = future.value()
-        return written
+        results: list[WriteResult] = future.value()
+        files = {self._folder / result.storage_data.relative_path for result in results}
+        return Written(results, file_hashes(files))
 
-    def finish(self, written: Sequence[Written]) -> None:
+    def finish(self, written: Sequence[Written]) -> dict[str, str]:
         """Write the file that says where everything stands; the leader does.
 
         Args:
             written: of all processes.
+
+        Returns:
+            The SHA-256 of each file of the state, by name.
         """
         assert self._metadata is not None, "the leader finishes"
-        self._writer.finish(self._metadata, list(written))
+        self._writer.finish(self._metadata, [list(each.results) for each in written])
+        hashes = file_hashes([self._folder / _METADATA])
+        for each in written:
+            hashes |= each.sha256
+        return dict(sorted(hashes.items()))
 
     def _make_room(self) -> None:
         shutil.rmtree(self._folder.parent, ignore_errors=True)
-        with durable.explain_write_errors(f"checkpoint {self._folder.parent}"):
+        with durable.explain_all_write_errors(f"checkpoint {self._folder.parent}"):
             self._folder.parent.mkdir()
             self._folder.mkdir()
 

@@ -7,7 +7,6 @@ RUN/teacher/
   seen.jsonl         the rows that it may have seen; of a teacher from outside there is none
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from vsalt.targets.cached import CachedTeacher
 from vsalt.targets.outside import OutsideTeacher
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import META, MODEL, UNKNOWN
+from vsalt.training.file_hashes import changed_files, file_hashes
 from vsalt.training.locate import OUTSIDE, LoadedEncoder, load_encoder
 
 OUTSIDE_PREFIX = "hf:"
@@ -83,7 +83,7 @@ def keep_teacher(teacher: Teacher, folder: Path) -> None:
     if isinstance(teacher, OutsideTeacher):
         (folder / OUTSIDE).mkdir()
         teacher.save(folder / OUTSIDE)
-        files = _file_hashes(folder / OUTSIDE)
+        files = file_hashes((folder / OUTSIDE).iterdir())
         durable.write_json(folder / META, _outside_meta(teacher, files))
     else:
         _keep_encoder(teacher, folder)
@@ -193,20 +193,10 @@ def _keep_encoder(teacher: LoadedEncoder, folder: Path) -> None:
         durable.write_file(folder / run_folder.SEEN, seen)
 
 
-def _file_hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 (hex) of every file of a folder, by name."""
-    hashes = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
 def _check_files(folder: Path) -> None:
     """Refuse a kept teacher from outside of which a file has changed: settings count, too."""
     kept = durable.read_json(folder / META)["outside"]["files"]
-    found = _file_hashes(folder / OUTSIDE)
-    changed = sorted(name for name in kept.keys() | found if kept.get(name) != found.get(name))
+    changed = changed_files(kept, file_hashes((folder / OUTSIDE).iterdir()))
     if changed:
         raise RunFolderError(
             f"{', '.join(changed)} in {folder / OUTSIDE} changed since the run began, so the "

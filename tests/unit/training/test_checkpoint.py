@@ -2,7 +2,10 @@
 
 import errno
 import json
+import logging
+import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -66,7 +69,16 @@ def test_a_checkpoint_holds_what_it_says(tmp_path: Path) -> None:
     assert tensors.keys() == params.keys()
     assert all(torch.equal(tensors[name], params[name]) for name in params)
     meta = json.loads((folder / "meta.json").read_text())
-    assert meta == {"step": 2, "best_step": None, "weights_sha256": weights_hash(params)}
+    state = {
+        path.name: sha256(path.read_bytes()).hexdigest() for path in (folder / "state").iterdir()
+    }
+    assert state.keys() == {".metadata", "__0_0.distcp"}
+    assert meta == {
+        "step": 2,
+        "best_step": None,
+        "weights_sha256": weights_hash(params),
+        "state_sha256": state,
+    }
     assert read_checkpoint(tmp_path / "checkpoints" / "latest") == read_checkpoint(folder)
 
 
@@ -80,19 +92,53 @@ def test_cleaning_up_removes_what_an_interrupted_save_left(tmp_path: Path) -> No
     (folder / "latest").write_text("step-4\n")
     (folder / "best").write_text("step-6\n")
     shutil.copytree(folder / "step-4", folder / ".tmp-step-8")
-    latest = saver.folder.clean()
+    latest = saver.folder.clean(print)
     assert latest is not None
     assert latest.step == 4
     assert saver.names() == {"step-2", "step-4"}
     assert saver.pointer("best") == "step-2"
 
 
+def test_a_best_checkpoint_that_is_lost_is_not_pointed_at(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, keep_last=2)
+    for step, best in ((2, 2), (4, 2), (6, 6)):
+        saver.save(step, best)
+    assert saver.names() == {"step-4", "step-6"}
+    # What a damaged step-6 asks for. That step-2 was the best at step 4 counts no more: it has
+    # made room for step-6.
+    shutil.rmtree(saver.folder.path / "step-6")
+    (saver.folder.path / "latest").write_text("step-4\n")
+    said: list[str] = []
+    latest = saver.folder.clean(said.append)
+    assert latest is not None
+    assert (latest.step, latest.meta["best_step"], latest.meta["best_val_loss"]) == (4, None, None)
+    assert (saver.pointer("latest"), saver.pointer("best")) == ("step-4", None)
+    assert len(said) == 1
+    assert "step-2, is not there any more" in said[0]
+
+    # The next one of any val_loss is the best, and nothing is to be said of it.
+    saver.save(8, 8)
+    assert saver.folder.clean(said.append) == saver.folder.latest()
+    assert saver.pointer("best") == "step-8"
+    assert len(said) == 1
+
+
+def test_no_best_checkpoint_is_pointed_at_before_there_is_one(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    for step, best in ((2, None), (4, 4)):
+        saver.save(step, best)
+    shutil.rmtree(saver.folder.path / "step-4")
+    (saver.folder.path / "latest").write_text("step-2\n")
+    assert saver.folder.clean(print) == saver.folder.latest()
+    assert saver.pointer("best") is None
+
+
 def test_cleaning_up_before_the_first_checkpoint(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep_last=1)
-    assert folder.clean() is None
+    assert folder.clean(print) is None
     (folder.path / ".tmp-step-2").mkdir()
     (folder.path / "step-2").mkdir()
-    assert folder.clean() is None
+    assert folder.clean(print) is None
     assert list(folder.path.iterdir()) == []
 
 
@@ -124,6 +170,18 @@ def test_a_save_replaces_what_a_failed_one_left(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_that_cannot_be_made_is_told_plainly(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    # A file, so neither is it removed as a folder that a failed save has left, nor made anew.
+    (saver.folder.path / ".tmp-step-4").write_text("")
+    with pytest.raises(
+        RunFolderError, match=r"cannot write checkpoint .*/\.tmp-step-4: .*File exists"
+    ):
+        saver.save(4)
+    assert saver.pointer("latest") == "step-2"
+
+
 def restored(saver: Saver, objective: PixelObjective | None = None) -> None:
     latest = saver.folder.latest()
     assert latest is not None
@@ -149,10 +207,80 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         restored(saver)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no metadata"])
-def test_a_damaged_optimiser_state_is_refused(tmp_path: Path, damage: str) -> None:
+def forget_hashes(checkpoint: Path) -> None:
+    """Make it one of an earlier version."""
+    meta = json.loads((checkpoint / "meta.json").read_text())
+    del meta["state_sha256"]
+    (checkpoint / "meta.json").write_text(json.dumps(meta))
+
+
+ADVICE = (
+    "; use another checkpoint (to resume: remove that folder, and let latest name an earlier one)"
+)
+
+
+def test_a_flipped_bit_of_any_file_of_the_optimiser_state_is_refused(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     saver.save(2)
+    state = saver.folder.path / "step-2" / "state"
+    # What lies there besides is not ours.
+    (state / "notes.txt").write_text("")
+    for path in (state / ".metadata", *state.glob("*.distcp")):
+        whole = path.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            with pytest.raises(RunFolderError) as caught:
+                restored(saver)
+            what = f"{path.name} in the optimiser state {state} changed after it was written"
+            assert str(caught.value) == what + ADVICE
+        path.write_bytes(whole)
+        restored(saver)
+
+
+def test_a_missing_file_of_the_optimiser_state_is_refused(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    state = saver.folder.path / "step-2" / "state"
+    (state / ".metadata").unlink()
+    with pytest.raises(RunFolderError) as caught:
+        restored(saver)
+    message = str(caught.value)
+    assert message.startswith(f"the optimiser state {state} cannot be read: FileNotFoundError: ")
+    assert message.endswith(ADVICE)
+    assert "\n" not in message
+
+
+def test_an_optimiser_state_without_hashes_is_read(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    forget_hashes(saver.folder.path / "step-2")
+    before = {id(key): values["exp_avg"] for key, values in saver.optimiser.state.items()}
+    expected = {key: value.clone() for key, value in before.items()}
+    for value in before.values():
+        value.zero_()
+    restored(saver)
+    found = {id(key): values["exp_avg"] for key, values in saver.optimiser.state.items()}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert any(value.any() for value in expected.values())
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        ("cut", "EOFError"),
+        ("gone", "FileNotFoundError: .*distcp.*"),
+        ("no metadata", "AssertionError: .*No such file or directory: .*metadata.*"),
+    ],
+)
+def test_a_damaged_optimiser_state_without_hashes_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, cause: str
+) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    forget_hashes(saver.folder.path / "step-2")
     state = saver.folder.path / "step-2" / "state"
     data = next(state.glob("*.distcp"))
     if damage == "cut":
@@ -161,8 +289,24 @@ def test_a_damaged_optimiser_state_is_refused(tmp_path: Path, damage: str) -> No
         data.unlink()
     else:
         (state / ".metadata").unlink()
-    with pytest.raises(RunFolderError, match=r"the optimiser state .*state cannot be read"):
+    with pytest.raises(RunFolderError) as caught:
         restored(saver)
+    message = str(caught.value)
+    assert "Traceback" not in message
+    start = rf"the optimiser state .*/state cannot be read: {cause}"
+    assert re.fullmatch(start + re.escape(ADVICE), message)
+    assert [record for record in caplog.records if record.name == "root"] == []
+
+
+def test_other_logs_are_heard_again_after_a_state_was_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saver = Saver(tmp_path)
+    saver.save(2)
+    restored(saver)
+    assert logging.getLogger().filters == []
+    logging.getLogger().warning("heard")
+    assert [each.message for each in caplog.records if each.name == "root"] == ["heard"]
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,10 @@ def test_a_checkpoint_goes_through_shards_unchanged(
 ) -> None:
     folder = request.getfixturevalue("sharded" if size == 2 else "sharded_slowly")
     again = folder / f"reload-shard-{size}" / "checkpoints" / "step-6"
-    assert len(list((again / "state").glob("*.distcp"))) == size  # each wrote its part
+    state = {path.name: path.read_bytes() for path in (again / "state").iterdir()}
+    assert len(state) == size + 1  # each wrote its part
+    hashes = json.loads((again / "meta.json").read_text())["state_sha256"]
+    assert hashes == {name: sha256(data).hexdigest() for name, data in state.items()}
     assert runs.checkpoint_fingerprint(again) == runs.checkpoint_fingerprint(
         folder / "vjepa-1" / "checkpoints" / "step-6"
     )

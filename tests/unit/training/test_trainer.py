@@ -109,7 +109,7 @@ def test_three_steps_saved_and_restored_go_on_as_six(
     for param in second.objective.trainable.parameters():  # a state that must be overwritten
         param.grad = torch.ones_like(param)
     second.optimiser.step()
-    checkpoint = second.saver.folder.clean()
+    checkpoint = second.saver.folder.clean(print)
     assert checkpoint is not None
     assert checkpoint.step == 3
     if second.objective.target is not None:
@@ -255,7 +255,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_touches_nothing(
     assert [record["step"] for record in read_log(tmp_path / "bad" / "metrics.jsonl")] == [1]
 
     again = make_trainer(tmp_path / "bad", make_pixel(seed=9), loop=LOOP, first_step=1)
-    checkpoint = again.saver.folder.clean()
+    checkpoint = again.saver.folder.clean(print)
     assert checkpoint is not None
     restore(checkpoint, again.objective, again.optimiser)
     assert_equal(state_of(again), state_of(good))
@@ -285,7 +285,7 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(
     assert_equal({name: after[name] for name in before}, before)
 
     # The checkpoint of step 0 goes on as if nothing had happened.
-    checkpoint = trainer.saver.folder.clean()
+    checkpoint = trainer.saver.folder.clean(print)
     assert checkpoint is not None
     assert checkpoint.step == 0
     again = make_trainer(tmp_path, make_pixel(seed=9), loop=LOOP)
