@@ -7,6 +7,7 @@ RUN/student/      likewise; it holds a copy of the stage before it, which is its
 """
 
 import contextlib
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,12 @@ def create_salt(run: Path, config: SaltRunConfig) -> None:
     durable.create_folder(run)
     durable.write_json(
         run / run_folder.CONFIG,
-        {"kind": KIND, "vsalt": __version__, "config": to_dict(config)},
+        {
+            "kind": KIND,
+            "vsalt": __version__,
+            "command": sys.argv,
+            "config": to_dict(config),
+        },
     )
 
 

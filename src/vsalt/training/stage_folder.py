@@ -1,6 +1,7 @@
 """The folder of a stage: written once, before its first step; `run_stage` trains what it says."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def create_stage(
             {
                 "kind": KIND,
                 "vsalt": __version__,
+                "command": sys.argv,
                 "config": to_dict(config),
                 "data": {
                     "manifest_sha256": catalogue.manifest_hash,
