@@ -24,13 +24,20 @@ from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.stage import run_stage
 from vsalt.training.stage_folder import create_stage, differences, is_done, read_stage
+from vsalt.training.teachers import remove_kept
 
 KIND = "salt"
 
 
 def create_salt(run: Path, config: SaltRunConfig) -> None:
-    """Write a job's config.json into its folder; `config` must be resolved."""
+    """Write a job's config.json into its folder; `config` must be resolved.
+
+    What an interrupted start of one stage has left there is removed.
+    """
     durable.create_folder(run)
+    with durable.explain_write_errors(f"to {run}"):
+        # It would be taken for the encoder of the first stage, whose folder has the same name.
+        remove_kept(run)
     durable.write_json(
         run / run_folder.CONFIG,
         {
