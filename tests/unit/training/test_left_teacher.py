@@ -43,9 +43,7 @@ def config_of(videos: Path, method: str, *, steps: int = 0) -> PretrainConfig:
     return replace(config, data=data, stage=replace(config.stage, loop=loop))
 
 
-def leave_teacher(
-    run: Path, videos: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def leave_teacher(run: Path, videos: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a start die just before config.json."""
     write_json = durable.write_json
 
