@@ -108,6 +108,35 @@ def test_torchrun_starts_again_what_has_lost_a_process(
     assert runs.stage_fingerprint(run) == runs.stage_fingerprint(in_two)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "rank", "place"),
+    [
+        # The leader has written config.json, and waits until the others have read the rows.
+        ("salt", 1, "catalogue"),
+        # The leader itself dies, between config.json and environment.json.
+        ("pretrain", 0, "/environment.json"),
+    ],
+)
+def test_torchrun_starts_again_what_dies_before_its_first_step(
+    verb: str, rank: int, place: str, videos: Path, in_two: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = runs.TINY_SMALL if verb == "salt" else [*STAGE, "--method", "pixel"]
+    done = runs.torchrun(
+        *(2, verb, "--out", run, *words, "--data", videos),
+        prefix=(runs.FAULT_DRIVER, "kill", tmp_path / "marker", place, "1"),
+        fault_rank=rank,
+        restarts=1,
+    )
+    assert (tmp_path / "marker").exists()
+    assert done.returncode == 0, done.stderr
+    if verb == "pretrain":
+        assert runs.stage_fingerprint(run) == runs.stage_fingerprint(in_two)
+    else:
+        assert (run / "student" / "checkpoints" / "latest").read_text() == "step-2\n"
+
+
 SHARD = ["--device.sharding", "shard"]
 
 

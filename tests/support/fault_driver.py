@@ -2,8 +2,8 @@
 
 usage: python fault_driver.py FAULT MARKER PLACE COUNT WORDS...
 
-The COUNT-th time PLACE is reached (a step, a rename, or /NAME: a file that gets this name whole),
-MARKER is written to disk and FAULT happens:
+The COUNT-th time PLACE is reached (a step, a rename, catalogue: the rows are about to be read, or
+/NAME: a file that gets this name whole), MARKER is written to disk and FAULT happens:
     kill    this process kills itself with SIGKILL
     fill    MARKER's disk is filled to the last byte by a file beside it
     term    this process gets SIGTERM;  int: SIGINT;  hup: SIGHUP
@@ -61,6 +61,10 @@ def main() -> int:
         wrap(os, "replace", lambda old, new: named("/latest", new))
     elif place == "hand-over":
         wrap(os, "replace", lambda old, new: named("student/config.json", new))
+    elif place == "catalogue":
+        from vsalt.data.catalogue import Catalogue
+
+        wrap(Catalogue, "load", lambda *_, **__: reach(place="catalogue"))
     elif place.startswith("/"):
         wrap(os, "replace", lambda old, new: named(place, new))
     else:

@@ -1,5 +1,6 @@
 """Settings of clips and of the data they come from."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
 
@@ -18,8 +19,8 @@ def crop_problems(prefix: str, scale: tuple[float, float], ratio: tuple[float, f
     problems = []
     if not 0 < scale[0] <= scale[1] <= 1:
         problems.append(f"{prefix}crop-scale is {scale}; it must be 0 < low <= high <= 1")
-    if not 0 < ratio[0] <= ratio[1]:
-        problems.append(f"{prefix}crop-ratio is {ratio}; it must be 0 < low <= high")
+    if not 0 < ratio[0] <= ratio[1] < math.inf:
+        problems.append(f"{prefix}crop-ratio is {ratio}; it must be 0 < low <= high, finite")
     return problems
 
 
@@ -48,8 +49,8 @@ class ClipConfig:
             problems.append(f"clip.size is {self.size}; both numbers must be at least 1")
         if self.frame_step < 1:
             problems.append(f"clip.frame-step is {self.frame_step}; it must be at least 1")
-        if self.fps is not None and not self.fps > 0:
-            problems.append(f"clip.fps is {self.fps}; it must be above 0")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            problems.append(f"clip.fps is {self.fps}; it must be above 0, and finite")
         report_problems(problems)
 
 
@@ -60,7 +61,7 @@ be replaced (2 * 25 + 5 seconds) does not keep other processes waiting for more 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadLimits:
-    """What a file may cost before it counts as unreadable."""
+    """What a file may cost before it counts as unreadable; inf sets no limit."""
 
     timeout_s: float = 60.0
     """Seconds that reading one clip may take. A worker process that does not end by itself soon

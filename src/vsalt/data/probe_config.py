@@ -1,5 +1,6 @@
 """Settings of the clips that probes are trained and tested on; loads no torch."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,9 +31,9 @@ class RandAugmentConfig:
             problems.append(f"randaugment.num-ops is {self.num_ops}; it must be 0 or more")
         if not 0 <= self.magnitude <= MAX_MAGNITUDE:
             problems.append(f"randaugment.magnitude is {self.magnitude}; it must be in [0, 10]")
-        if not self.magnitude_std >= 0:
+        if not 0 <= self.magnitude_std < math.inf:
             problems.append(
-                f"randaugment.magnitude-std is {self.magnitude_std}; it must be 0 or more"
+                f"randaugment.magnitude-std is {self.magnitude_std}; it must be 0 or more, finite"
             )
         if not 0 <= self.probability <= 1:
             problems.append(f"randaugment.probability is {self.probability}; it must be in [0, 1]")

@@ -1,5 +1,6 @@
 """Settings of a cache of targets."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -23,8 +24,8 @@ class CacheConfig:
     def __post_init__(self) -> None:
         """Check the settings."""
         problems = []
-        if not self.shard_mb > 0:
-            problems.append(f"shard-mb is {self.shard_mb}; it must be above 0")
+        if not 0 < self.shard_mb < math.inf:
+            problems.append(f"shard-mb is {self.shard_mb}; it must be above 0, and finite")
         if self.encode_batch < 1:
             problems.append(f"encode-batch is {self.encode_batch}; it must be at least 1")
         report_problems(problems)

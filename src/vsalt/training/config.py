@@ -51,14 +51,16 @@ class OptimConfig:
         """Check the settings."""
         problems = self._schedule_problems()
         problems += [
-            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; it must be above 0"
+            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; "
+            "it must be above 0, and finite"
             for name in ("lr", "lr_batch_size", "eps")
-            if not getattr(self, name) > 0
+            if not 0 < getattr(self, name) < math.inf
         ]
         problems += [
-            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more"
+            f"optim.{name.replace('_', '-')} is {getattr(self, name)}; "
+            "it must be 0 or more, and finite"
             for name in ("lr_start", "lr_final", "weight_decay", "weight_decay_final")
-            if not getattr(self, name) >= 0
+            if not 0 <= getattr(self, name) < math.inf
         ]
         if self.warmup_steps is not None and self.warmup_steps < 0:
             problems.append(f"optim.warmup-steps is {self.warmup_steps}; it must be 0 or more")

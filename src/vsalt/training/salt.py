@@ -7,6 +7,7 @@ RUN/student/      likewise; it holds a copy of the stage before it, which is its
 """
 
 import contextlib
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -23,16 +24,28 @@ from vsalt.training.distributed import ALONE, Ranks
 from vsalt.training.locate import LoadedEncoder, load_encoder
 from vsalt.training.stage import run_stage
 from vsalt.training.stage_folder import create_stage, differences, is_done, read_stage
+from vsalt.training.teachers import remove_kept
 
 KIND = "salt"
 
 
 def create_salt(run: Path, config: SaltRunConfig) -> None:
-    """Write a job's config.json into its folder; `config` must be resolved."""
+    """Write a job's config.json into its folder; `config` must be resolved.
+
+    What an interrupted start of one stage has left there is removed.
+    """
     durable.create_folder(run)
+    with durable.explain_write_errors(f"to {run}"):
+        # It would be taken for the encoder of the first stage, whose folder has the same name.
+        remove_kept(run)
     durable.write_json(
         run / run_folder.CONFIG,
-        {"kind": KIND, "vsalt": __version__, "config": to_dict(config)},
+        {
+            "kind": KIND,
+            "vsalt": __version__,
+            "command": sys.argv,
+            "config": to_dict(config),
+        },
     )
 
 

@@ -1,6 +1,8 @@
 """The folder of a stage: written once, before its first step; `run_stage` trains what it says."""
 
 import json
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from vsalt.errors import RunFolderError
 from vsalt.training import run_folder
 from vsalt.training.checkpoint import CheckpointFolder
 from vsalt.training.target_cache import TargetCache
-from vsalt.training.teachers import Teacher, copy_teacher, keep_teacher, origin_of_kept
+from vsalt.training.teachers import Teacher, copy_teacher, keep_teacher, origin_of_kept, remove_kept
 
 KIND = "stage"
 
@@ -42,9 +44,19 @@ def create_stage(
         catalogue: the rows of its sources.
         teacher: the frozen teacher of a salt stage; copied into the folder.
         targets: in its place what it says of all clips; the teacher beside them is copied.
+
+    Raises:
+        RunFolderError: if it cannot be written, or other files lie where the teacher belongs.
     """
     durable.create_folder(run)
     with durable.explain_write_errors(f"to {run}"):
+        # Also without a teacher: FLOPs and seen rows would be taken from one that was left there.
+        remove_kept(run)
+        if os.path.lexists(run / run_folder.TEACHER):
+            raise RunFolderError(
+                f"{run / run_folder.TEACHER} is where this stage would keep its teacher, and holds "
+                "other files; choose another --out"
+            )
         if teacher is not None:
             keep_teacher(teacher, run / run_folder.TEACHER)
         elif targets is not None:
@@ -56,6 +68,7 @@ def create_stage(
             {
                 "kind": KIND,
                 "vsalt": __version__,
+                "command": sys.argv,
                 "config": to_dict(config),
                 "data": {
                     "manifest_sha256": catalogue.manifest_hash,

@@ -369,12 +369,16 @@ def restarted(run: Path) -> bool:
     """Whether torchrun has started this command again, and it has begun the run before.
 
     A command that begins a run goes on with it then (`torchrun --max-restarts`). That it was this
-    command, word for word, stands in environment.json.
+    command, word for word, stands in config.json, so that it is known as soon as there is a run.
     """
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
         return False
     if not (run / run_folder.CONFIG).is_file():
         return False
+    record = durable.read_json(run / run_folder.CONFIG)
+    if "command" in record:
+        return bool(record["command"] == sys.argv)
+    # Earlier versions wrote it into environment.json alone.
     for folder in (run, run / STAGES[0]):
         if (folder / run_folder.ENVIRONMENT).is_file():
             starts = durable.read_json(folder / run_folder.ENVIRONMENT)["starts"]

@@ -29,6 +29,7 @@ from vsalt.training.locate import OUTSIDE, LoadedEncoder, load_encoder
 OUTSIDE_PREFIX = "hf:"
 """What --teacher begins with for a teacher from outside."""
 
+_KEPT = (MODEL, META, run_folder.SEEN, OUTSIDE)
 _ABOUT_FILES = ("sha256", "files", "vsalt")
 """What meta.json says of a teacher from outside beside its origin."""
 
@@ -88,6 +89,19 @@ def keep_teacher(teacher: Teacher, folder: Path) -> None:
     else:
         _keep_encoder(teacher, folder)
     durable.sync_tree(folder)
+
+
+def remove_kept(run: Path) -> None:
+    """Remove the teacher that an interrupted start has kept in a run's folder, if there is one.
+
+    A folder of that name that holds anything else, such as a run of its own, is left alone.
+    """
+    folder = run / run_folder.TEACHER
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    kept = {*_KEPT, *(durable.temporary_name(folder / name).name for name in _KEPT)}
+    if kept.issuperset(path.name for path in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 def copy_teacher(kept: Path, folder: Path) -> None:
