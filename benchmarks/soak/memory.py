@@ -8,7 +8,9 @@ takes the run and the raw numbers.
 
 Flat means: after the warm-up the private memory of no process, nor of all together, grows by more
 than 1 % or 5 MB in an hour, whichever is more, at the upper end of the interval; and no process
-holds more open files or threads at the end than at the end of the warm-up. Resident memory is
+holds more open files or threads at the end than at the end of the warm-up. Memory that stands still
+but for a few steps has no interval that means anything (fewer than ten looks count): then the most
+of the last tenth above the least of the first tenth counts. Resident memory is
 noted, too, but it counts pages of files, which the system takes back when others need memory.
 """
 
@@ -30,6 +32,8 @@ from scipy import stats
 
 EVERY_S = 10.0
 MOST_SHARE, MOST_MB = 0.01, 5.0
+FEWEST = 10.0
+"""Looks that must count for an interval."""
 SETTINGS = [
     *("--steps", "10000000", "--optim.warmup-steps", "100", "--seed", "3"),
     *("--save-every", "200", "--loop.val-every", "100", "--loop.keep-last", "2"),
@@ -122,6 +126,7 @@ class Slope(NamedTuple):
         low: lower end of the 95 % interval of the growth.
         high: upper end.
         autocorrelation: of one residual and the next.
+        effective: looks that count.
     """
 
     mean: float
@@ -129,6 +134,7 @@ class Slope(NamedTuple):
     low: float
     high: float
     autocorrelation: float
+    effective: float
 
 
 def fit(hours: Sequence[float], values: Sequence[float]) -> Slope:
@@ -139,7 +145,7 @@ def fit(hours: Sequence[float], values: Sequence[float]) -> Slope:
     """
     mean = statistics.fmean(values)
     if min(values) == max(values):
-        return Slope(mean, 0.0, 0.0, 0.0, 0.0)
+        return Slope(mean, 0.0, 0.0, 0.0, 0.0, float(len(values)))
     line = stats.linregress(hours, values)
     rest = [float(y - line.intercept - line.slope * x) for x, y in zip(hours, values, strict=True)]
     power = sum(value * value for value in rest)
@@ -149,7 +155,7 @@ def fit(hours: Sequence[float], values: Sequence[float]) -> Slope:
     widened = line.stderr * math.sqrt((len(values) - 2) / max(1.0, effective - 2))
     half = widened * stats.t.ppf(0.975, max(1.0, effective - 2))
     slope, half = float(line.slope), float(half)
-    return Slope(mean, slope, slope - half, slope + half, alike)
+    return Slope(mean, slope, slope - half, slope + half, alike, effective)
 
 
 def judge(path: Path, warm_up_s: float) -> dict[str, Any]:
@@ -165,15 +171,18 @@ def judge(path: Path, warm_up_s: float) -> dict[str, Any]:
     for name in [*names, "all together"]:
         parts = names if name == "all together" else [name]
         row: dict[str, Any] = {}
+        tenth = max(1, len(complete) // 10)
         for kind in ("rss", "anonymous"):
             values = [sum(sample[part][kind] for part in parts) / 1e6 for sample in complete]
             slope = fit(hours, values)
             row[f"{kind}_mb"] = {key: round(value, 3) for key, value in slope._asdict().items()}
+            grown = (max(values[-tenth:]) - min(values[:tenth])) / (hours[-1] - hours[0])
+            row[f"{kind}_mb"]["grown_per_hour"] = round(grown, 3)
         private = row["anonymous_mb"]
-        row["flat"] = private["high"] <= max(MOST_MB, MOST_SHARE * private["mean"])
+        growth = private["high" if private["effective"] >= FEWEST else "grown_per_hour"]
+        row["flat"] = growth <= max(MOST_MB, MOST_SHARE * private["mean"])
         for kind in ("fds", "threads"):
             counts = [sum(sample[part][kind] for part in parts) for sample in complete]
-            tenth = max(1, len(counts) // 10)
             # A file may be open at the moment of a look: the least of some looks is compared.
             row[kind] = {"first": min(counts[:tenth]), "last": min(counts[-tenth:])}
             row[kind]["most"] = max(counts)
