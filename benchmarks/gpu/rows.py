@@ -122,10 +122,18 @@ class Results:
             name: kept for name, kept in self._rows.items() if commands.get(name) == kept["command"]
         }
 
-    def add(self, record: dict[str, Any], **facts: Any) -> None:
-        """Write a row, with facts about the whole piece, in the place of one of the same name."""
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a row in the place of one of the same name."""
         self._rows[record["row"]] = record
-        durable.write_json(self._path, self._head | facts | {"rows": list(self._rows.values())})
+        self._write()
+
+    def note(self, **facts: Any) -> None:
+        """Write facts about the whole piece."""
+        self._head |= facts
+        self._write()
+
+    def _write(self) -> None:
+        durable.write_json(self._path, self._head | {"rows": list(self._rows.values())})
 
 
 def without_load(machine: dict[str, Any]) -> dict[str, Any]:

@@ -102,14 +102,15 @@ def run_piece(args: argparse.Namespace, name: str, results: Results, here: dict[
     """Take the rows of a piece that are not there yet, and return how many failed."""
     rows = PIECES[name](args)
     results.keep(rows)
+    if name == "data-wait":
+        results.note(needed_clips_per_s=needed(args, here))
     failed = 0
     for row in rows:
         if results.found(row) is not None:
             print(f"{name}: {row.name}: there already", flush=True)
             continue
         record = take(row, args.timeout)
-        facts = {"needed_clips_per_s": needed(args, here)} if name == "data-wait" else {}
-        results.add(record, **facts)
+        results.add(record)
         good = "found" in record
         failed += not good
         said = "" if good else f", failed:\n{record['errors']}"
