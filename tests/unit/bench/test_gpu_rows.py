@@ -240,4 +240,4 @@ def test_a_run_that_fails_prints_no_numbers(videos: Path) -> None:
     done = start("small_gpu.py", *words)
     assert done.returncode != 0
     assert not done.stdout
-    assert "steps" in done.stderr
+    assert "1 setting is wrong" in done.stderr
