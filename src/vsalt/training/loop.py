@@ -162,10 +162,7 @@ class Trainer:
         assert (self.joint is not None) == self.ranks.several
         self.health.alarms.show = progress.note
         try:
-            try:
-                self._train(batches, progress)
-            except DataError as error:
-                raise self._give_up(error) from error
+            self._train(batches, progress)
             self.saver.settle()
         except BaseException:
             # The steps before an error may explain it; an error of theirs must not hide it.
@@ -194,7 +191,11 @@ class Trainer:
             self._save(self._validate(progress))
         stream = iter(batches)
         for step in range(self.done.step, self.loop.end):
-            record = self._step(step, stream)
+            try:
+                record = self._step(step, stream)
+            except DataError as error:
+                # Not for held-out clips: a step that is saved has its val_loss.
+                raise self._give_up(error) from error
             self.done.step = step + 1
             if self._saved():
                 self.saver.settle()
