@@ -193,9 +193,9 @@ class Trainer:
         for step in range(self.done.step, self.loop.end):
             try:
                 record = self._step(step, stream)
-            except DataError as error:
+            except DataError as unread:
                 # Not for held-out clips: a step that is saved has its val_loss.
-                raise self._give_up(error) from error
+                raise self._give_up(unread) from unread
             self.done.step = step + 1
             if self._saved():
                 self.saver.settle()
