@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vsalt.bench.machine import Clock, describe_machine
 from vsalt.config import PretrainConfig, repeat_problems
 from vsalt.data.catalogue import Catalogue
+from vsalt.data.config import CacheKind
 from vsalt.data.loader import ClipLoader, MicroBatch
 from vsalt.data.synthetic import synthesise
 from vsalt.errors import ConfigError, report_problems
@@ -53,7 +54,7 @@ def measure_loader(
     batches: int = 20,
     step_s: float | None = None,
     repeats: int = 1,
-    cache: Literal["none", "ram", "disk"] = "none",
+    cache: CacheKind = "none",
     processor_time: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,

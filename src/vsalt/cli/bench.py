@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from vsalt.cli.parse import parse
+from vsalt.data.config import CacheKind
 from vsalt.models.config import SizeName
 from vsalt.presets import PRESET_NAMES
 
@@ -70,7 +71,7 @@ class LoaderArgs:
     """Batches that are timed for each number."""
     repeats: int = 1
     """Positions of a batch that share a decoded clip, as --data.repeats of vsalt pretrain."""
-    cache: Literal["none", "ram", "disk"] = "none"
+    cache: CacheKind = "none"
     """Where decoded frames are kept, as --data.cache; then most clips are copied, not decoded."""
     step_s: float | None = None
     """Seconds that a step takes, such as bench step's step_s: then the share of the time that is
@@ -164,8 +165,8 @@ def _print(
     console = Console(markup=False, highlight=False)
     machine, settings = found["machine"], found["settings"]
     console.print(f"{machine['device']}, {machine['cores']} cores, load {machine['load']}")
-    if machine["load"] is not None and machine["load"] > machine["cores"]:
-        console.print("others use these cores, too; take rates by processor time", style="yellow")
+    if machine["load"] > machine["cores"]:
+        console.print("others use these cores, too, so rates are too low", style="yellow")
     given = [f"{name} {value}" for name, value in settings.items() if value is not None]
     console.print(", ".join(given))
     for line in lines:

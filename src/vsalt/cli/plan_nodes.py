@@ -123,7 +123,7 @@ def plan_nodes(args: NodesArgs, as_json: bool) -> int:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
-    console.print(_table(plans, cluster.usable_bytes) if args.table else _details(budgets))
+    console.print(_table(plans) if args.table else _details(budgets))
     console.print(TABLE_WORDS if args.table else DETAIL_WORDS)
     for line in _warnings(budgets):
         console.print(line, style="yellow")
@@ -298,7 +298,7 @@ def _detail_cells(budget: "Budget") -> dict[str, str]:
     }
 
 
-def _table(plans: Sequence[Sequence["Budget"]], usable: int) -> "Table":
+def _table(plans: Sequence[Sequence["Budget"]]) -> "Table":
     """Return a row for every run: memory and cores of its largest stage, hours of all together.
 
     What is sent, and the time of a step (at worst), are those of its last stage.
@@ -320,7 +320,7 @@ def _table(plans: Sequence[Sequence["Budget"]], usable: int) -> "Table":
                 last.stage.size,
                 str(last.num_gpus),
                 "salt" if last.stage.method == "salt" else last.stage.title,
-                _needed(run, usable),
+                _needed(run),
                 f"{last.exchange.link_bytes / 1e9:.3g}",
                 f"{last.step_s[1]:.3g}",
                 _range((hours[0], hours[1])),
@@ -329,10 +329,10 @@ def _table(plans: Sequence[Sequence["Budget"]], usable: int) -> "Table":
     return table
 
 
-def _needed(run: Sequence["Budget"], usable: int) -> str:
+def _needed(run: Sequence["Budget"]) -> str:
     """Return the GiB of the stage that needs most, with a mark if that is too much."""
     needed = max(budget.memory.total for budget in run)
-    return f"{needed / 2**30:.1f}" + ("!" if needed > usable else "")
+    return f"{needed / 2**30:.1f}" + ("" if all(budget.fits for budget in run) else "!")
 
 
 def _runs(plan: Sequence["Budget"]) -> list[Sequence["Budget"]]:

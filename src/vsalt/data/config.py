@@ -9,6 +9,7 @@ import tyro
 from vsalt.errors import report_problems
 
 Shape: TypeAlias = Literal["video", "image"]
+CacheKind: TypeAlias = Literal["none", "ram", "disk"]
 """What a batch is made of: clips of videos, or of images, which have one time step."""
 SHAPES: tuple[Shape, ...] = ("video", "image")
 ROW_COLUMNS = ("label", "split", "group", "weight")
@@ -118,7 +119,7 @@ class DataConfig:
     """Stop when more than this share of the clips could not be read."""
     limits: ReadLimits = field(default_factory=lambda: ReadLimits(timeout_s=CLIP_TIMEOUT_S))
     """What a file may cost before it counts as unreadable."""
-    cache: Literal["none", "ram", "disk"] = "none"
+    cache: CacheKind = "none"
     """Keep decoded frames at full size, for small sets: in memory that all workers share, or in
     files that later runs use again. Clips have the same pixels as without."""
     cache_dir: str | None = None

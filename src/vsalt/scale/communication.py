@@ -161,11 +161,8 @@ def _edge_bytes(collectives: tuple[Collective, ...], num_gpus: int) -> float:
     The first unit that is gathered, the target's rest if there is one; and what is summed last.
     """
     by_name = {each.what: each for each in collectives}
-    edge = 0.0
-    for name in ("target's rest", "rest, forward"):
-        if name in by_name:
-            edge += by_name[name].sent_bytes(num_gpus) / by_name[name].times
-            break
+    first = by_name.get("target's rest", by_name.get("rest, forward"))
+    edge = 0.0 if first is None else first.sent_bytes(num_gpus) / first.times
     if "gradients" in by_name:
         summed = by_name["gradients"]
         return edge + summed.sent_bytes(num_gpus) * min(1.0, BUCKET_BYTES / summed.num_bytes)

@@ -104,11 +104,6 @@ class Networks:
         )
         return inside + self.predictor.width * (self.encoder.width + self.target_width)
 
-    @property
-    def num_teacher_weights(self) -> int:
-        """Weights of what gives the targets."""
-        return sum(unit.num_weights for unit in self.target_units)
-
 
 def block(arch: Architecture) -> Unit:
     """Return a transformer block: 4 d^2 + 2 d m weights in matrices, 9 d + m in vectors."""
@@ -120,8 +115,3 @@ def block(arch: Architecture) -> Unit:
 def encoder_rest(arch: Architecture, tubelet: tuple[int, int, int]) -> Unit:
     """Return an encoder's tokenizer and final norm."""
     return Unit(((arch.width, 3, *tubelet), (arch.width,), (arch.width,), (arch.width,)))
-
-
-def encoder_weights(arch: Architecture, tubelet: tuple[int, int, int]) -> int:
-    """Return all weights of an encoder."""
-    return arch.depth * block(arch).num_weights + encoder_rest(arch, tubelet).num_weights

@@ -155,7 +155,8 @@ class Trainer:
                 step has been written.
             InterruptedRunError: if `stop` was raised; likewise, and in any of several processes.
             LostProcessError: if another process is lost; nothing was written.
-            DataError: if clips cannot be read; of a run of one process the last step is saved.
+            DataError: if clips cannot be read. A run of one process has saved the step before, if
+                they are a step's and not held out.
         """
         self._stop = stop
         self.objective.trainable.train()
@@ -171,20 +172,22 @@ class Trainer:
             self.saver.join()
             raise
 
-    def _give_up(self, error: DataError) -> DataError:
-        """Save the steps before clips could not be read, and return the error to raise.
+    def _save_before(self, error: DataError) -> None:
+        """Save the steps before clips could not be read, and add to the error how that went.
 
         Of several processes one knows of it alone, and the others wait in vain for its step.
         """
         if self.ranks.several or self.done.step in (0, self.saved_step):
-            return error
+            return
         self.optimiser.zero_grad(set_to_none=True)
         try:
             self._save(validated=False)
             self.saver.settle()
         except (VsaltError, OSError) as failed:
-            return DataError(f"{error}\nThe steps since the last checkpoint are lost: {failed}")
-        return UnreadableRunError(f"{error}\nThe run is saved after step {self.done.step}")
+            lost = f"The steps since the last checkpoint are lost: {failed}"
+            raise DataError(f"{error}\n{lost}") from error
+        saved = f"The run is saved after step {self.done.step}"
+        raise UnreadableRunError(f"{error}\n{saved}") from error
 
     def _train(self, batches: StepBatches, progress: Progress) -> None:
         if not self.loop.end:
@@ -195,7 +198,8 @@ class Trainer:
                 record = self._step(step, stream)
             except DataError as unread:
                 # Not for held-out clips: a step that is saved has its val_loss.
-                raise self._give_up(unread) from unread
+                self._save_before(unread)
+                raise
             self.done.step = step + 1
             if self._saved():
                 self.saver.settle()

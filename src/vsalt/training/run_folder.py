@@ -1,7 +1,8 @@
 """A run folder: what lies in it, and its logs; writing to it safely is `vsalt.durable`.
 
 RUN/
-  config.json        the resolved configuration; written last, so its presence marks a run
+  config.json        the resolved configuration and the command; written last, so its presence
+                     marks a run
   environment.json   versions, commit, device, threads, command line, manifest hash; per start
   metrics.jsonl      one record per `log_every` steps and per val_loss; a function of the config
   timings.jsonl      clips/s and data-wait share of the same steps; differs from run to run
@@ -16,11 +17,13 @@ RUN/
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from vsalt.durable import explain_write_errors, sync_folder, write_file
+from vsalt import __version__
+from vsalt.durable import explain_write_errors, sync_folder, write_file, write_json
 from vsalt.errors import RunFolderError
 
 CONFIG = "config.json"
@@ -53,6 +56,19 @@ def check_new_run(path: Path) -> None:
     with explain_write_errors(f"to {path}"):
         if not os.access(existing, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
+
+
+def write_config(run: Path, kind: str, config: Mapping[str, Any], **facts: Any) -> None:
+    """Write a run's config.json.
+
+    Args:
+        run: its folder, in which all else is there.
+        kind: of run.
+        config: resolved configuration, as plain values.
+        facts: what else is to be known of the run.
+    """
+    head = {"kind": kind, "vsalt": __version__, "command": sys.argv, "config": config}
+    write_json(run / CONFIG, {**head, **facts})
 
 
 @runtime_checkable

@@ -7,13 +7,12 @@ RUN/student/      likewise; it holds a copy of the stage before it, which is its
 """
 
 import contextlib
-import sys
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from vsalt import __version__, durable
+from vsalt import durable
 from vsalt.config import STAGES, PretrainConfig, SaltRunConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
@@ -38,15 +37,7 @@ def create_salt(run: Path, config: SaltRunConfig) -> None:
     with durable.explain_write_errors(f"to {run}"):
         # It would be taken for the encoder of the first stage, whose folder has the same name.
         remove_kept(run)
-    durable.write_json(
-        run / run_folder.CONFIG,
-        {
-            "kind": KIND,
-            "vsalt": __version__,
-            "command": sys.argv,
-            "config": to_dict(config),
-        },
-    )
+    run_folder.write_config(run, KIND, to_dict(config))
 
 
 def read_salt(run: Path) -> SaltRunConfig:

@@ -91,8 +91,6 @@ def run_stage(
 
         for difference in ranks.first(note) or []:
             console.print(f"not bit-equal to an undisturbed run: {difference}", style="yellow")
-        if config.device.compile and not is_done(run, config):
-            console.print("networks are compiled in the first step, which can take some minutes")
         sha256 = record.teacher_sha256
         cache = open_again(record.targets) if record.targets else None
         teacher: TeacherNetwork | CachedTeacher | None = None
@@ -114,6 +112,8 @@ def run_stage(
         else:
             if trainer.done.step:
                 console.print(f"{title}: goes on after step {trainer.done.step}")
+            if config.device.compile:
+                console.print("networks are compiled in the first step, for some minutes")
             latents = cache.latents(catalogue) if cache else None
             _train(trainer, config, catalogue, stop, console, title, latents)
         signal = next((number for number in ranks.gather(stop.number) if number), None)

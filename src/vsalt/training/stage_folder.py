@@ -2,12 +2,11 @@
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsalt import __version__, durable
+from vsalt import durable
 from vsalt.config import PretrainConfig, from_dict, to_dict
 from vsalt.data.catalogue import Catalogue
 from vsalt.errors import RunFolderError
@@ -63,26 +62,22 @@ def create_stage(
             copy_teacher(targets.folder / run_folder.TEACHER, run / run_folder.TEACHER)
         seen = [json.dumps(row._asdict()) + "\n" for row in catalogue.seen_rows()]
         durable.write_file(run / run_folder.SEEN, "".join(seen))
-        durable.write_json(
-            run / run_folder.CONFIG,
-            {
-                "kind": KIND,
-                "vsalt": __version__,
-                "command": sys.argv,
-                "config": to_dict(config),
-                "data": {
-                    "manifest_sha256": catalogue.manifest_hash,
-                    "rows_per_split": catalogue.rows_per_split,
-                    "used_per_split": catalogue.used_per_split,
-                    "num_train": catalogue.num_train,
-                    "num_holdout": len(catalogue.holdout),
-                },
-                "teacher_sha256": (
-                    targets.teacher_sha256 if targets else teacher.sha256 if teacher else None
-                ),
-                "teacher_outside": origin_of_kept(run),
-                "targets": targets.record() if targets else None,
+        run_folder.write_config(
+            run,
+            KIND,
+            to_dict(config),
+            data={
+                "manifest_sha256": catalogue.manifest_hash,
+                "rows_per_split": catalogue.rows_per_split,
+                "used_per_split": catalogue.used_per_split,
+                "num_train": catalogue.num_train,
+                "num_holdout": len(catalogue.holdout),
             },
+            teacher_sha256=(
+                targets.teacher_sha256 if targets else teacher.sha256 if teacher else None
+            ),
+            teacher_outside=origin_of_kept(run),
+            targets=targets.record() if targets else None,
         )
 
 

@@ -105,14 +105,13 @@ def remove_kept(run: Path) -> None:
 
 
 def copy_teacher(kept: Path, folder: Path) -> None:
-    """Copy a teacher that is kept elsewhere into its run's folder, in the place of what is there.
+    """Copy a teacher that is kept elsewhere into its run's folder, which has none.
 
     Raises:
         RunFolderError: if there is none.
     """
     if not (kept / META).is_file():
         raise RunFolderError(f"{kept} holds no teacher; write the cache of targets anew")
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(kept, folder)
     durable.sync_tree(folder)
 

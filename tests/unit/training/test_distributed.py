@@ -197,15 +197,20 @@ def test_what_one_process_cannot_write_is_told_by_the_leader(sharded: Path) -> N
     assert list(checkpoints.iterdir()) == []
 
 
+def folder_with(name: str, request: pytest.FixtureRequest) -> Path:
+    folder: Path = request.getfixturevalue("sharded_slowly" if "-shard" in name else "trained")
+    return folder
+
+
 @pytest.mark.parametrize(
     "name", ["infinite", pytest.param("infinite-shard-async", marks=pytest.mark.slow)]
 )
 def test_an_infinite_loss_of_one_process_stops_all_before_the_weights_change(
     name: str, request: pytest.FixtureRequest
 ) -> None:
-    trained = request.getfixturevalue("trained" if name == "infinite" else "sharded_slowly")
-    leader, other = ends(trained, name, 2)
-    assert (trained / f"{name}-2" / "checkpoints" / "latest").read_text() == "step-2\n"
+    folder = folder_with(name, request)
+    leader, other = ends(folder, name, 2)
+    assert (folder / f"{name}-2" / "checkpoints" / "latest").read_text() == "step-2\n"
     kind, message = leader["error"]
     assert kind == "NonFiniteError"
     assert "step 3: loss inf" in message
@@ -231,7 +236,7 @@ def test_bad_files_of_all_processes_are_counted_and_written_once(trained: Path) 
 def test_a_checkpoint_that_fails_does_not_hide_that_too_many_files_are_bad(
     name: str, request: pytest.FixtureRequest
 ) -> None:
-    folder = request.getfixturevalue("trained" if name == "worse-async" else "sharded_slowly")
+    folder = folder_with(name, request)
     leader, other = ends(folder, name, 2)
     kind, message = leader["error"]
     assert kind == "DataError"

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from vsalt import durable
 from vsalt.config import PretrainConfig
 from vsalt.data.synthetic import synthesise
 from vsalt.errors import RunFolderError
 from vsalt.presets import salt_preset, stage_preset
-from vsalt.training import start
+from vsalt.training import run_folder, start
 from vsalt.training.locate import load_encoder
 
 
@@ -45,15 +44,12 @@ def config_of(videos: Path, method: str, *, steps: int = 0) -> PretrainConfig:
 
 def leave_teacher(run: Path, videos: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a start die just before config.json."""
-    write_json = durable.write_json
 
-    def die(path: Path, record: object) -> None:
-        if path == run / "config.json":
-            raise DiedError
-        write_json(path, record)  # type: ignore[arg-type]
+    def die(*_: object, **__: object) -> None:
+        raise DiedError
 
     with monkeypatch.context() as dying:
-        dying.setattr(durable, "write_json", die)
+        dying.setattr(run_folder, "write_config", die)
         with pytest.raises(DiedError):
             start.start_stage(run, config_of(videos, "salt"), teacher=teacher)
     assert (run / "teacher" / "meta.json").is_file()

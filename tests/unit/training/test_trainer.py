@@ -22,9 +22,9 @@ from support.trainers import (
     restore,
 )
 from vsalt.data.types import Batch
-from vsalt.errors import NonFiniteError
+from vsalt.errors import DataError, NonFiniteError
 from vsalt.objectives.protocol import ObjectiveOutput
-from vsalt.training.checkpoint import Draft
+from vsalt.training.checkpoint import CheckpointFolder, Draft
 from vsalt.training.config import LoopConfig, OptimConfig
 from vsalt.training.loop import Progressed, Trainer
 from vsalt.training.optim import build_optimiser
@@ -301,6 +301,26 @@ def test_a_loss_that_is_not_finite_is_refused_though_the_gradients_are(
     make_loss_fail(trainer, monkeypatch, at_call=2, offset=math.inf)
     with pytest.raises(NonFiniteError, match=r"step 2: loss inf, gradient norm of encoder \d"):
         run(trainer)
+
+
+def test_a_step_whose_val_loss_failed_is_not_saved(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """Saved, its val_loss would never be computed, and after the last step nothing be the best."""
+    trainer = make_trainer(tmp_path, loop=replace(LOOP, save_every=6, val_every=3))
+    losses = iter([{"val_loss": 1.0}])
+
+    def validate() -> dict[str, float]:
+        found = next(losses, None)
+        if found is None:
+            raise DataError("a held-out clip cannot be read any more")
+        return found
+
+    trainer.validate = validate
+    with pytest.raises(DataError, match=r"any more$"):
+        run(trainer)
+    assert trainer.done.step == 6
+    assert CheckpointFolder(tmp_path, keep_last=1).latest() is None
 
 
 def test_a_checkpoint_without_its_own_val_loss_is_never_the_best(
